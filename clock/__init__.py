@@ -1,0 +1,1 @@
+"""The virtual and the real-time event loop."""

@@ -1,0 +1,22 @@
+"""Signal databases by name."""
+
+from functools import cache
+from pathlib import Path
+
+import cantools
+from cantools.database.can import Database
+
+_FOLDER = Path(__file__).parent
+
+
+@cache
+def load(name: str) -> Database:
+    """The signal database `dbc/<name>.dbc`, parsed once; `FileNotFoundError` names the known."""
+    path = _FOLDER / f"{name}.dbc"
+    if not path.is_file():
+        known = ", ".join(sorted(found.stem for found in _FOLDER.glob("*.dbc")))
+        raise FileNotFoundError(f"no signal database {name!r}; known: {known}")
+    database = cantools.database.load_file(path, strict=True)
+    if not isinstance(database, Database):
+        raise TypeError(f"{path} is not a CAN database")
+    return database

@@ -1,0 +1,134 @@
+"""The vehicle as its gateway knows it: names, addresses, layouts, routine identifiers.
+
+`vehicle.toml` is generated from `ecu_sim/ecus` (`python -m ecu_sim describe`); an engineer with
+ECUs of their own writes one by hand.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+_VEHICLE_TOML = Path(__file__).with_name("vehicle.toml")
+
+
+class DescriptionError(Exception):
+    """A vehicle description that cannot be used; the message names file and field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireDescription:
+    name: str
+    #: "can", "canfd" or "doip".
+    kind: str
+    #: Nominal bit rate in bit/s (CAN), or the line rate (DoIP on 100BASE-T1).
+    bit_rate: int
+    #: Data phase bit rate in bit/s; 0 where the wire has none.
+    data_bit_rate: int = 0
+    #: Functional (all ECUs) request identifier on CAN, logical address on DoIP.
+    functional_id: int
+    #: Signal databases whose messages are on this wire.
+    databases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuDescription:
+    name: str
+    #: An ECU model, as Uptane and the release say it.
+    hardware_id: str
+    wire: str
+    #: CAN identifiers tester -> ECU and ECU -> tester; 0 for an ECU on DoIP.
+    request_id: int = 0
+    response_id: int = 0
+    logical_address: int
+    #: True: one application slot, programmed through the boot loader; the car waits meanwhile.
+    single_slot: bool
+    #: Start and size in bytes of the logical application area that a tester addresses.
+    application_base: int
+    slot_size: int
+    #: Erase unit and program unit in bytes, and the seconds that one of each takes.
+    sector_size: int
+    page_size: int
+    erase_s: float
+    program_s: float
+    #: maxNumberOfBlockLength of 34's answer (service id and counter included).
+    max_block_length: int
+    #: seed/key level of programming (27 `level` / `level + 1`).
+    security_level: int
+    #: ECU timing in seconds: P2, P2*, S3, and from power-on or reset to the first answer.
+    p2_s: float
+    p2_star_s: float
+    s3_s: float
+    boot_s: float
+    #: DTC number -> text.
+    dtcs: Mapping[int, str]
+    #: Data identifier -> name.
+    data_identifiers: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutineIdentifiers:
+    erase_memory: int
+    check_memory: int
+    check_dependencies: int
+    check_preconditions: int
+    activate: int
+    confirm: int
+    revert: int
+    self_test: int
+    slot_digest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleDescription:
+    model: str
+    wires: Mapping[str, WireDescription]
+    ecus: Mapping[str, EcuDescription]
+    routines: RoutineIdentifiers
+    #: The gateway's own tester address on DoIP.
+    tester_address: int
+
+    def on_wire(self, wire: str) -> tuple[EcuDescription, ...]:
+        return tuple(ecu for ecu in self.ecus.values() if ecu.wire == wire)
+
+
+def describe_vehicle(path: Path = _VEHICLE_TOML) -> VehicleDescription:
+    """Read a vehicle description; `DescriptionError` names what is wrong with it."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DescriptionError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DescriptionError(f"{path}: {error}") from error
+    try:
+        vehicle = VehicleDescription(
+            model=tables["model"],
+            tester_address=tables["tester_address"],
+            wires={name: _wire(name, table) for name, table in tables["wires"].items()},
+            ecus={name: _ecu(name, table) for name, table in tables["ecus"].items()},
+            routines=RoutineIdentifiers(**tables["routines"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DescriptionError(f"{path}: {error}") from error
+    for ecu in vehicle.ecus.values():
+        if ecu.wire not in vehicle.wires:
+            raise DescriptionError(f"{path}: ecus.{ecu.name}.wire: no wire {ecu.wire!r}")
+    return vehicle
+
+
+def _wire(name: str, table: dict[str, Any]) -> WireDescription:  # noqa: ANN401 TOML is untyped
+    return WireDescription(
+        **{**table, "databases": tuple(table.get("databases", ()))} | {"name": name}
+    )
+
+
+def _ecu(name: str, table: dict[str, Any]) -> EcuDescription:  # noqa: ANN401 TOML is untyped
+    known = {field.name for field in fields(EcuDescription)}
+    if unknown := sorted(table.keys() - known):
+        raise ValueError(f"ecus.{name}: unknown field {unknown[0]!r}")
+    numbered = {
+        key: {int(number, 16): text for number, text in table[key].items()}
+        for key in ("dtcs", "data_identifiers")
+    }
+    return EcuDescription(**{**table, **numbered, "name": name})

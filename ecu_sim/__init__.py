@@ -1,0 +1,1 @@
+"""The vehicle's ECUs: simulated wires, memory, boot loaders, diagnostics, running firmware."""

@@ -1,0 +1,6 @@
+"""CAN and CAN FD data link: frames, exact bit counts, and the port that programs hold."""
+
+from protocols.can.frame import FrameHeader
+from protocols.can.port import CanPort, Receive, Sent
+
+__all__ = ["CanPort", "FrameHeader", "Receive", "Sent"]

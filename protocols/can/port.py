@@ -1,0 +1,31 @@
+"""The port through which a program holds a CAN wire, simulated or real."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from protocols.can.frame import FrameHeader
+
+#: Called at the last bit of a received frame: header, data bytes, loop time in seconds.
+Receive = Callable[[FrameHeader, bytes, float], None]
+#: Called at the last bit of the last frame of a burst: loop time in seconds.
+Sent = Callable[[float], None]
+
+
+class CanPort(Protocol):
+    """One node's access to one wire. All calls are made on the event loop's thread."""
+
+    def send(
+        self, header: FrameHeader, payloads: Sequence[bytes], sent: Sent | None = None
+    ) -> None:
+        """Queue frames with one header, in order; `sent` follows the last bit of the last one.
+
+        Frames compete for the wire by identifier (lowest first); two queued bursts of one node
+        with the same identifier keep their order.
+        """
+
+    def listen(self, receive: Receive, *headers: FrameHeader) -> Callable[[], None]:
+        """Hear frames of other nodes with these identifiers (none given: every frame).
+
+        Returns a function that ends it. A node does not hear itself.
+        """
+        ...
