@@ -1,0 +1,22 @@
+"""Rules for the whole suite."""
+
+import os
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("CANOTA_FAIL_ON_SKIP") and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("a skipped test counts as a failure here", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where every tool is installed, a skipped test is a hole in the net."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if (
+        os.environ.get("CANOTA_FAIL_ON_SKIP")
+        and exitstatus == pytest.ExitCode.OK
+        and reporter is not None
+        and reporter.stats.get("skipped")
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
