@@ -1,0 +1,147 @@
+"""The ECU's diagnostic end: the UDS server, the DTC memory and the DoIP entity.
+
+`Device` is what the server speaks for; an ECU's application and its boot loader each satisfy it.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from protocols.uds import CommunicationControl, CommunicationType, Nrc, Refusal, ResetType, Session
+
+if TYPE_CHECKING:
+    from ecu_sim.diagnostics.dtc import DtcMemory
+
+#: Work on the ECU's memory: yields the seconds that each operation takes *before* that operation's
+#: effect is there, returns the status record (empty where the service has none), and raises
+#: `Refusal` when it fails. The server resumes it when those seconds have passed; a job that is
+#: given up is closed. Other exceptions (the power failed) pass through the server untouched.
+Job = Generator[float, None, bytes]
+
+
+class Device(Protocol):
+    """What one ECU program (application or boot loader) offers to its diagnostic server.
+
+    The server has checked session, security, addressing and message format before it calls;
+    the device raises `Refusal` for what only it can know.
+    """
+
+    @property
+    def serial(self) -> str:
+        """ECU serial number, as F18C reads: what a security access key is bound to."""
+        ...
+
+    @property
+    def dtcs(self) -> "DtcMemory":
+        """The DTC memory that 19 reads; an empty one in a boot loader."""
+        ...
+
+    def read_data(self, did: int) -> bytes:
+        """The data record of a DID; `Refusal(REQUEST_OUT_OF_RANGE)` if there is none.
+
+        F186 (active session) is answered by the server itself.
+        """
+        ...
+
+    def write_data(self, did: int, record: bytes) -> Job:
+        """Store a data record; only DIDs that the server's table lets be written arrive here."""
+        ...
+
+    def routine(self, rid: int, option: bytes) -> Job:
+        """Start a routine; the job returns its routineStatusRecord (what follows 71 01 rid)."""
+        ...
+
+    def request_download(self, address: int, size: int, data_format: int) -> int:
+        """Accept a download into the application area; returns maxNumberOfBlockLength.
+
+        `data_format` is compression nibble | encryption nibble. `Refusal(REQUEST_OUT_OF_RANGE)`
+        for an area or a format that is not the ECU's, `UPLOAD_DOWNLOAD_NOT_ACCEPTED` if it cannot now.
+        """
+        ...
+
+    def transfer(self, data: bytes) -> Job:
+        """Program the next bytes of the download. Never called for one block while another runs.
+
+        The server answers 36 on receipt: a failure here is told with the next 36 or 37.
+        """
+        ...
+
+    def transfer_exit(self) -> Job:
+        """End the download; all announced bytes have been programmed. Returns 77's record."""
+        ...
+
+    def transfer_abort(self) -> None:
+        """The download was given up (session over, or programming failed)."""
+
+    def clear_dtcs(self, group: int) -> Job:
+        """Clear a group (0xFFFFFF: all) or one DTC, for good; the server has checked it exists."""
+        ...
+
+    def communication_control(
+        self, control: CommunicationControl, communication: CommunicationType
+    ) -> None:
+        """Silence or resume messages; back in the default session the server enables all."""
+
+    def set_dtc_logging(self, *, on: bool) -> None:
+        """Stop or resume the updating of DTC status bits; on again in the default session."""
+
+    def check_session(self, session: Session) -> None:
+        """Called before a session is entered; `Refusal(CONDITIONS_NOT_CORRECT)` to prevent it."""
+
+    def check_reset(self, reset: ResetType) -> None:
+        """Called before a reset; `Refusal(CONDITIONS_NOT_CORRECT)` to prevent it."""
+
+    def new_seed(self) -> bytes:
+        """16 fresh random bytes, never all zero."""
+        ...
+
+    def security_key(self, level: int) -> bytes:
+        """The 16-byte key of a security level (its odd seed sub-function)."""
+        ...
+
+    def nvm_read(self, key: str) -> bytes | None:
+        """A non-volatile record of the server's own, `None` if never written."""
+        ...
+
+    def nvm_write(self, key: str, value: bytes) -> Job:
+        """Store a non-volatile record; at most 16 bytes. Survives resets and power cycles."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Send this to the tester `source`, after what was to be sent before it."""
+
+    payload: bytes
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Reset the ECU once everything answered so far is on the wire."""
+
+    reset: ResetType
+
+
+@dataclass(frozen=True, slots=True)
+class EnterBootloader:
+    """Restart into the boot loader, which answers 50 02 to `source` in this program's place.
+
+    The node keeps `source` over the restart and calls `UdsServer.resume_programming` there.
+    """
+
+    source: int
+
+
+ServerEvent = Respond | Restart | EnterBootloader
+
+__all__ = [
+    "Device",
+    "EnterBootloader",
+    "Job",
+    "Nrc",
+    "Refusal",
+    "Respond",
+    "Restart",
+    "ServerEvent",
+]

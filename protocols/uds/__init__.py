@@ -1,0 +1,33 @@
+"""Unified diagnostic services (ISO 14229-1): codes, codecs, security access, the server's rules."""
+
+from protocols.uds.enums import (
+    CommunicationControl,
+    CommunicationType,
+    DataIdentifier,
+    DtcReport,
+    DtcSetting,
+    Nrc,
+    ResetType,
+    RoutineControl,
+    RoutineId,
+    ServiceId,
+    Session,
+)
+from protocols.uds.errors import MalformedResponseError, Refusal, UdsError
+
+__all__ = [
+    "CommunicationControl",
+    "CommunicationType",
+    "DataIdentifier",
+    "DtcReport",
+    "DtcSetting",
+    "MalformedResponseError",
+    "Nrc",
+    "Refusal",
+    "ResetType",
+    "RoutineControl",
+    "RoutineId",
+    "ServiceId",
+    "Session",
+    "UdsError",
+]
