@@ -55,7 +55,8 @@ class Device(Protocol):
         """Accept a download into the application area; returns maxNumberOfBlockLength.
 
         `data_format` is compression nibble | encryption nibble. `Refusal(REQUEST_OUT_OF_RANGE)`
-        for an area or a format that is not the ECU's, `UPLOAD_DOWNLOAD_NOT_ACCEPTED` if it cannot now.
+        for an area or a format that is not the ECU's, `UPLOAD_DOWNLOAD_NOT_ACCEPTED` if it cannot
+        take one now.
         """
         ...
 

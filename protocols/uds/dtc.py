@@ -1,0 +1,65 @@
+"""Diagnostic trouble codes: status bits, record layouts, and the form that people read."""
+
+from enum import IntEnum, IntFlag
+from types import MappingProxyType
+from typing import Final
+
+
+class StatusBit(IntFlag):
+    """StatusOfDTC (ISO 14229-1 Annex D.2)."""
+
+    TEST_FAILED = 0x01
+    TEST_FAILED_THIS_OPERATION_CYCLE = 0x02
+    PENDING_DTC = 0x04
+    CONFIRMED_DTC = 0x08
+    TEST_NOT_COMPLETED_SINCE_LAST_CLEAR = 0x10
+    TEST_FAILED_SINCE_LAST_CLEAR = 0x20
+    TEST_NOT_COMPLETED_THIS_OPERATION_CYCLE = 0x40
+    WARNING_INDICATOR_REQUESTED = 0x80
+
+
+#: DTCStatusAvailabilityMask: every bit is kept, the warning indicator included.
+STATUS_AVAILABILITY_MASK: Final = 0xFF
+#: DTCFormatIdentifier of 59 01: ISO_14229-1_DTCFormat.
+DTC_FORMAT_IDENTIFIER: Final = 0x01
+#: Snapshot record taken when the DTC's test failed first since the last clear.
+FIRST_FAILURE_SNAPSHOT: Final = 0x01
+
+
+class ExtendedDataRecord(IntEnum):
+    """Extended data records of this project's ECUs: one byte each, saturating at 0xFF."""
+
+    #: Operation cycles in which the test has failed.
+    OCCURRENCE_COUNTER = 0x01
+    #: Operation cycles without a failure, counted towards the aging of a confirmed DTC.
+    AGING_COUNTER = 0x02
+    #: Operation cycles since the first failure.
+    CYCLES_SINCE_FIRST_FAILURE = 0x03
+
+
+EXTENDED_DATA_LENGTHS: Final = MappingProxyType(dict.fromkeys(ExtendedDataRecord, 1))
+
+_SYSTEMS = "PCBU"
+
+
+def display(code: int) -> str:
+    """The letter form of a three-byte DTC (ISO 15031-6): 0x9A0100 is B1A01-00."""
+    if not 0 <= code <= 0xFFFFFF:
+        raise ValueError(f"a DTC has three bytes, not 0x{code:X}")
+    number, failure_type = divmod(code, 0x100)
+    letter = _SYSTEMS[number >> 14]
+    return f"{letter}{number >> 12 & 0x3}{number & 0xFFF:03X}-{failure_type:02X}"
+
+
+def parse(text: str) -> int:
+    """The number of a letter form; `ValueError` for anything else."""
+    letter, digits, dash, failure_type = text[:1], text[1:5], text[5:6], text[6:]
+    if letter not in tuple(_SYSTEMS) or dash != "-" or len(digits) != 4 or len(failure_type) != 2:
+        raise ValueError(f"not a DTC like B1A01-00: {text!r}")
+    try:
+        number, failure = int(digits, 16), int(failure_type, 16)
+    except ValueError as error:
+        raise ValueError(f"not a DTC like B1A01-00: {text!r}") from error
+    if number >= 0x4000:
+        raise ValueError(f"second digit above 3: {text!r}")
+    return (_SYSTEMS.index(letter) << 14 | number) << 8 | failure

@@ -1,0 +1,118 @@
+"""Requests, as the bytes a tester sends."""
+
+from protocols.uds.enums import (
+    SUPPRESS_POSITIVE_RESPONSE,
+    CommunicationControl,
+    CommunicationType,
+    DtcReport,
+    DtcSetting,
+    ResetType,
+    RoutineControl,
+    ServiceId,
+    Session,
+)
+
+#: groupOfDTC that means every DTC (ISO 14229-1 Annex D.1).
+ALL_DTCS = 0xFFFFFF
+#: Record number that means every snapshot or extended data record.
+ALL_RECORDS = 0xFF
+
+
+def _sub_function(value: int, *, suppress: bool) -> int:
+    return value | SUPPRESS_POSITIVE_RESPONSE if suppress else value
+
+
+def session_control(session: Session, *, suppress: bool = False) -> bytes:
+    sub_function = _sub_function(session, suppress=suppress)
+    return bytes([ServiceId.DIAGNOSTIC_SESSION_CONTROL, sub_function])
+
+
+def ecu_reset(reset: ResetType, *, suppress: bool = False) -> bytes:
+    return bytes([ServiceId.ECU_RESET, _sub_function(reset, suppress=suppress)])
+
+
+def clear_dtcs(group: int = ALL_DTCS) -> bytes:
+    return bytes([ServiceId.CLEAR_DIAGNOSTIC_INFORMATION]) + group.to_bytes(3)
+
+
+def count_dtcs(status_mask: int = 0xFF) -> bytes:
+    report = DtcReport.NUMBER_BY_STATUS_MASK
+    return bytes([ServiceId.READ_DTC_INFORMATION, report, status_mask])
+
+
+def read_dtcs(status_mask: int = 0xFF) -> bytes:
+    return bytes([ServiceId.READ_DTC_INFORMATION, DtcReport.BY_STATUS_MASK, status_mask])
+
+
+def read_supported_dtcs() -> bytes:
+    return bytes([ServiceId.READ_DTC_INFORMATION, DtcReport.SUPPORTED_DTCS])
+
+
+def read_snapshots(code: int, record: int = ALL_RECORDS) -> bytes:
+    report = DtcReport.SNAPSHOT_RECORD_BY_DTC_NUMBER
+    return bytes([ServiceId.READ_DTC_INFORMATION, report, *code.to_bytes(3), record])
+
+
+def read_extended_data(code: int, record: int = ALL_RECORDS) -> bytes:
+    report = DtcReport.EXTENDED_DATA_RECORD_BY_DTC_NUMBER
+    return bytes([ServiceId.READ_DTC_INFORMATION, report, *code.to_bytes(3), record])
+
+
+def read_data(*dids: int) -> bytes:
+    return bytes([ServiceId.READ_DATA_BY_IDENTIFIER]) + b"".join(did.to_bytes(2) for did in dids)
+
+
+def write_data(did: int, record: bytes) -> bytes:
+    return bytes([ServiceId.WRITE_DATA_BY_IDENTIFIER]) + did.to_bytes(2) + record
+
+
+def request_seed(level: int) -> bytes:
+    """Ask for the seed of a security level (odd sub-function)."""
+    return bytes([ServiceId.SECURITY_ACCESS, level])
+
+
+def send_key(level: int, key: bytes) -> bytes:
+    """Answer the seed of `level`; the sub-function is the level's successor."""
+    return bytes([ServiceId.SECURITY_ACCESS, level + 1]) + key
+
+
+def communication_control(
+    control: CommunicationControl,
+    communication: CommunicationType = CommunicationType.NORMAL,
+    *,
+    suppress: bool = False,
+) -> bytes:
+    sub_function = _sub_function(control, suppress=suppress)
+    return bytes([ServiceId.COMMUNICATION_CONTROL, sub_function, communication])
+
+
+def control_dtc_setting(setting: DtcSetting, *, suppress: bool = False) -> bytes:
+    return bytes([ServiceId.CONTROL_DTC_SETTING, _sub_function(setting, suppress=suppress)])
+
+
+def start_routine(rid: int, option: bytes = b"", *, suppress: bool = False) -> bytes:
+    sub_function = _sub_function(RoutineControl.START, suppress=suppress)
+    return bytes([ServiceId.ROUTINE_CONTROL, sub_function]) + rid.to_bytes(2) + option
+
+
+def request_download(address: int, size: int, *, data_format: int = 0x00) -> bytes:
+    """Announce a download; address and size take four bytes each (ALFID 0x44)."""
+    head = bytes([ServiceId.REQUEST_DOWNLOAD, data_format, 0x44])
+    return head + address.to_bytes(4) + size.to_bytes(4)
+
+
+def transfer_data(block_sequence_counter: int, data: bytes) -> bytes:
+    return bytes([ServiceId.TRANSFER_DATA, block_sequence_counter]) + data
+
+
+def next_block(block_sequence_counter: int) -> int:
+    """The counter of the block after this one; 0xFF is followed by 0x00."""
+    return (block_sequence_counter + 1) % 256
+
+
+def request_transfer_exit() -> bytes:
+    return bytes([ServiceId.REQUEST_TRANSFER_EXIT])
+
+
+def tester_present(*, suppress: bool = True) -> bytes:
+    return bytes([ServiceId.TESTER_PRESENT, _sub_function(0x00, suppress=suppress)])

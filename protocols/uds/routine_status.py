@@ -1,0 +1,54 @@
+"""What this project's programming routines take and answer (31 01, option and status records).
+
+| RID | option record | status record (after 71 01 rid) |
+|---|---|---|
+| FF00 erase | 44, address u32, size u32 | status |
+| 0202 check memory | two-slot: empty; single-slot: 44, address u32, size u32, CRC32 u32 | `CheckStatus` |
+| FF01 dependencies | empty | `CheckStatus` |
+| 0203 preconditions | empty | status, number of failed, one `Precondition` byte each |
+| 0210 activate, 0211 confirm, 0212 revert | empty | status |
+| 0213 self-test | empty | status, number of confirmed DTCs |
+| 0214 digest of the running slot | nonce, 16 to 32 bytes | 00, SHA-256 (32), signature (64) |
+
+Numbers are big endian; status 00 is success. What cannot be done now is NRC 22, a range outside
+the application area NRC 31, a memory that fails NRC 72.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+#: addressAndLengthFormatIdentifier: four size bytes, four address bytes.
+ALFID: Final = 0x44
+
+
+class CheckStatus(IntEnum):
+    """First byte of 0202's and FF01's status record."""
+
+    CORRECT = 0x00
+    NOT_AN_IMAGE = 0x01
+    WRONG_LENGTH = 0x02
+    WRONG_DIGEST = 0x03
+    WRONG_SIGNATURE = 0x04
+    WRONG_HARDWARE = 0x05
+    SECURITY_COUNTER_TOO_LOW = 0x06
+    WRONG_CHECKSUM = 0x07
+
+
+#: What each status says to a reader.
+CHECK_TEXTS: Final = {
+    CheckStatus.CORRECT: "correct",
+    CheckStatus.NOT_AN_IMAGE: "no image of this ECU's format",
+    CheckStatus.WRONG_LENGTH: "image incomplete or followed by other bytes",
+    CheckStatus.WRONG_DIGEST: "digest does not match the image",
+    CheckStatus.WRONG_SIGNATURE: "not signed by a key that the ECU trusts",
+    CheckStatus.WRONG_HARDWARE: "made for another hardware id",
+    CheckStatus.SECURITY_COUNTER_TOO_LOW: "security counter below the ECU's",
+    CheckStatus.WRONG_CHECKSUM: "CRC32 does not match",
+}
+
+
+class Precondition(IntEnum):
+    """What 0203 can find in the way of programming."""
+
+    SUPPLY_VOLTAGE = 0x01
+    VEHICLE_MOVING = 0x02
