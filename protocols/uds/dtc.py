@@ -1,5 +1,6 @@
 """Diagnostic trouble codes: status bits, record layouts, and the form that people read."""
 
+from collections.abc import Mapping
 from enum import IntEnum, IntFlag
 from types import MappingProxyType
 from typing import Final
@@ -37,7 +38,9 @@ class ExtendedDataRecord(IntEnum):
     CYCLES_SINCE_FIRST_FAILURE = 0x03
 
 
-EXTENDED_DATA_LENGTHS: Final = MappingProxyType(dict.fromkeys(ExtendedDataRecord, 1))
+EXTENDED_DATA_LENGTHS: Final[Mapping[int, int]] = MappingProxyType(
+    {int(record): 1 for record in ExtendedDataRecord}
+)
 
 _SYSTEMS = "PCBU"
 

@@ -114,5 +114,5 @@ def request_transfer_exit() -> bytes:
     return bytes([ServiceId.REQUEST_TRANSFER_EXIT])
 
 
-def tester_present(*, suppress: bool = True) -> bytes:
+def tester_present(*, suppress: bool = True) -> bytes:  # noqa: PT028 no test
     return bytes([ServiceId.TESTER_PRESENT, _sub_function(0x00, suppress=suppress)])
