@@ -1,0 +1,208 @@
+"""ISO-TP over a CAN port: the asyncio shell of `protocols.isotp`, one endpoint per ECU.
+
+Frames are handled in the port's callbacks and not by a task, so that a run of consecutive frames
+costs no trip through the loop each.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from clock import Timer
+from dbc import EcuDescription, WireDescription
+from protocols.can import CanPort, FrameHeader
+from protocols.isotp import (
+    Endpoint,
+    Event,
+    IsoTpError,
+    IsoTpParameters,
+    MessageReceived,
+    MessageSent,
+    ReceptionFailed,
+    ReceptionStarted,
+    SendFailed,
+    Transmit,
+    segment,
+)
+from vehicle_gateway.wires import (
+    AnswerBroken,
+    AnswerReceived,
+    AnswerStarted,
+    Channel,
+    ChannelEvent,
+    LinkError,
+)
+
+#: N_As of ISO 15765-2: a frame that is not on the wire after this many seconds is given up.
+_N_AS_S: Final = 1.0
+_CLASSIC_DATA_LENGTH: Final = 8
+_FD_DATA_LENGTH: Final = 64
+
+
+class Mailbox:
+    """What arrived for one receiver, in order; `get` is safe to cancel."""
+
+    def __init__(self) -> None:
+        self._events: deque[ChannelEvent] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+
+    def put(self, event: ChannelEvent) -> None:
+        self._events.append(event)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def get(self) -> ChannelEvent:
+        while not self._events:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._events.popleft()
+
+    def clear(self) -> None:
+        self._events.clear()
+
+
+class IsoTpChannel:
+    """One ECU's messages between two CAN identifiers (normal addressing)."""
+
+    def __init__(
+        self,
+        port: CanPort,
+        *,
+        name: str,
+        parameters: IsoTpParameters,
+        request: FrameHeader,
+        response: FrameHeader,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._name = name
+        self._port = port
+        self._header = request
+        self._parameters = parameters
+        self._core = Endpoint(parameters)
+        self._timer = Timer(self._loop, self._time_out)
+        self._mailbox = Mailbox()
+        self._sending: asyncio.Future[float] | None = None
+        self._stop_listening: Callable[[], None] = port.listen(self._hear, response)
+
+    async def send(self, request: bytes) -> float:
+        if self._sending is not None:
+            raise LinkError(f"{self._name}: a request is being sent already")
+        self._sending = self._loop.create_future()
+        try:
+            self._act(self._core.send(request, now=self._loop.time()))
+            return await self._sending
+        except IsoTpError as error:
+            self._start_afresh()
+            raise LinkError(f"{self._name}: {error}") from error
+        except asyncio.CancelledError:
+            self._start_afresh()
+            raise
+        finally:
+            self._sending = None
+
+    async def receive(self) -> ChannelEvent:
+        return await self._mailbox.get()
+
+    def discard(self) -> None:
+        self._mailbox.clear()
+
+    def close(self) -> None:
+        self._stop_listening()
+        self._timer.cancel()
+
+    def _start_afresh(self) -> None:
+        """Leave a half-sent message behind: the ECU's N_Cr ends it there."""
+        self._core = Endpoint(self._parameters)
+        self._timer.cancel()
+
+    def _hear(self, _header: FrameHeader, data: bytes, at_s: float) -> None:
+        self._act(self._core.receive(data, now=at_s))
+
+    def _time_out(self) -> None:
+        self._act(self._core.handle_timeout(now=self._loop.time()))
+
+    def _act(self, events: Sequence[Event]) -> None:
+        for event in events:
+            match event:
+                case Transmit(frames):
+                    core = self._core
+                    self._port.send(
+                        self._header, frames, lambda at_s, core=core: self._on_wire(core, at_s)
+                    )
+                case MessageReceived(message):
+                    self._mailbox.put(AnswerReceived(message, self._loop.time()))
+                case ReceptionStarted():
+                    self._mailbox.put(AnswerStarted())
+                case ReceptionFailed(error):
+                    self._mailbox.put(AnswerBroken(str(error)))
+                case MessageSent():
+                    if self._sending is not None and not self._sending.done():
+                        self._sending.set_result(self._loop.time())
+                case SendFailed(error):
+                    if self._sending is not None and not self._sending.done():
+                        self._sending.set_exception(error)
+        self._timer.set(self._core.next_deadline())
+
+    def _on_wire(self, core: Endpoint, at_s: float) -> None:
+        if core is self._core:
+            self._act(core.transmitted(now=at_s))
+
+
+class IsoTpWire:
+    """A CAN or CAN FD wire with its ECUs (`Wire`)."""
+
+    def __init__(self, port: CanPort, description: WireDescription) -> None:
+        self._port = port
+        self._description = description
+        self._fd = description.kind == "canfd"
+        self._tx_data_length = _FD_DATA_LENGTH if self._fd else _CLASSIC_DATA_LENGTH
+        self._functional = self._header(description.functional_id)
+        self._channels: dict[str, IsoTpChannel] = {}
+
+    def channel(self, ecu: EcuDescription) -> Channel:
+        if ecu.name not in self._channels:
+            self._channels[ecu.name] = IsoTpChannel(
+                self._port,
+                name=ecu.name,
+                parameters=IsoTpParameters(tx_data_length=self._tx_data_length),
+                request=self._header(ecu.request_id),
+                response=self._header(ecu.response_id),
+            )
+        return self._channels[ecu.name]
+
+    async def broadcast(self, request: bytes) -> float:
+        """Send one single frame to all; raises `LinkError` if it does not get on the wire."""
+        frames = segment(request, self._tx_data_length)
+        if len(frames) != 1:
+            raise LinkError(
+                f"{self._description.name}: a functional request is one frame, not "
+                f"{len(request)} bytes"
+            )
+        on_wire = asyncio.get_running_loop().create_future()
+
+        def sent(at_s: float) -> None:
+            if not on_wire.done():
+                on_wire.set_result(at_s)
+
+        self._port.send(self._functional, frames, sent)
+        try:
+            async with asyncio.timeout(_N_AS_S):
+                return await on_wire
+        except TimeoutError:
+            raise LinkError(
+                f"{self._description.name}: functional request not on the wire within {_N_AS_S} s"
+            ) from None
+
+    async def close(self) -> None:
+        for channel in self._channels.values():
+            channel.close()
+        self._channels.clear()
+
+    def _header(self, identifier: int) -> FrameHeader:
+        return FrameHeader(
+            identifier,
+            extended=identifier > 0x7FF,
+            fd=self._fd,
+            bit_rate_switch=self._fd and self._description.data_bit_rate > 0,
+        )
