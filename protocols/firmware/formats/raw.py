@@ -1,0 +1,26 @@
+"""Raw binary: the bytes as they stand; the address is told apart from the file."""
+
+from protocols.firmware.formats import MAX_SPAN, FormatError, Image
+
+
+class Raw:
+    name = "raw binary"
+    suffixes = (".bin", ".img", ".raw")
+    carries_address = False
+
+    def recognizes(self, data: bytes) -> bool:
+        """Whether there is anything at all: every byte string is a raw image."""
+        return bool(data)
+
+    def decode(self, data: bytes) -> Image:
+        if not data:
+            raise FormatError("the file is empty")
+        if len(data) > MAX_SPAN:
+            raise FormatError(f"{len(data)} bytes are more than {MAX_SPAN}")
+        return Image(address=0, data=bytes(data))
+
+    def encode(self, image: Image) -> bytes:
+        return image.data
+
+
+FORMAT = Raw()
