@@ -1,0 +1,161 @@
+"""Boot profiles: what an ECU decides between a reset and its application, from flash alone.
+
+A member is a module here with a `PROFILE`, found by name. The diagnostic programs reach their boot
+loader's rules through `Boot` too: there is one place that knows slots, checks and trials.
+"""
+
+import importlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, runtime_checkable
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from ecu_sim.memory import Flash, TwoCopyRecord
+from protocols.firmware.containers import Declared
+from protocols.uds.routine_status import CheckStatus
+
+#: Seconds of memory operations, each yielded before its effect.
+Operations = Generator[float, None, None]
+
+
+class BootError(Exception):
+    """Root of this room's errors."""
+
+
+class NotNowError(BootError):
+    """A step that the boot record's state does not allow."""
+
+
+class RangeError(BootError):
+    """An address range that is not in the application area or not on its boundaries."""
+
+
+class OptionError(BootError):
+    """A routine's option record that does not have the form which the profile wants."""
+
+
+class ResetReason(Enum):
+    POWER_ON = "power-on"
+    SOFTWARE = "reset by a tester"
+    WATCHDOG = "watchdog"
+    #: 10 02 in an application that is programmed through its boot loader.
+    PROGRAMMING = "programming requested"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """Start this."""
+
+    slot: int
+    #: The WebAssembly module.
+    module: bytes
+    declared: Declared
+    on_trial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StayInBootloader:
+    reason: str
+
+
+Decision = Application | StayInBootloader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What an ECU holds its images against; in one-time memory on a real one."""
+
+    hardware_identifier: str
+    #: `protocols.firmware.containers.mcuboot.key_hash` -> key.
+    public_keys: dict[bytes, Ed25519PublicKey]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootMemory:
+    """Slots one after the other from the flash's start, and the record that decides."""
+
+    flash: Flash
+    slot_size: int
+    #: Logical address that testers use for the start of any slot.
+    base: int
+    record: TwoCopyRecord
+
+    def locate(self, address: int, size: int, *, boundary: int) -> int:
+        """Offset of a logical range in its slot; `RangeError` if it is not in the area."""
+        offset = address - self.base
+        if offset < 0 or size < 1 or offset + size > self.slot_size:
+            raise RangeError(
+                f"0x{address:08X} + 0x{size:X} is outside the application area"
+                f" 0x{self.base:08X} + 0x{self.slot_size:X}"
+            )
+        if offset % boundary:
+            raise RangeError(f"0x{address:08X} is not on a boundary of 0x{boundary:X}")
+        return offset
+
+
+class Boot(Protocol):
+    """The boot loader's rules over one ECU's memory."""
+
+    def boot(self, reset: ResetReason) -> Decision:
+        """Decide, and write what the decision changes into the record."""
+        ...
+
+    @property
+    def running(self) -> int | None:
+        """The slot whose application runs; None in the boot loader."""
+        ...
+
+    @property
+    def on_trial(self) -> bool: ...
+
+    def begin_download(self) -> int:
+        """The slot that may be erased and written now; `NotNowError` if there is none."""
+        ...
+
+    def preparing(self) -> Operations:
+        """What the record needs before the first erase (a requested trial is withdrawn)."""
+        ...
+
+    def finish_download(self, length: int) -> Operations:
+        """Remember that the slot now holds an image of `length` bytes."""
+        ...
+
+    def check_size(self) -> int:
+        """Bytes that `check` has to read."""
+        ...
+
+    def check(self, option: bytes) -> CheckStatus:
+        """Verify the written slot (0202's option record); `OptionError` for a wrong record."""
+        ...
+
+    def activate(self) -> Operations: ...
+    def confirm(self) -> Operations: ...
+    def revert(self) -> Operations: ...
+
+    def active_image(self) -> bytes:
+        """The bytes that were transferred into the running slot; `NotNowError` without any."""
+        ...
+
+
+@runtime_checkable
+class Profile(Protocol):
+    """One boot profile."""
+
+    def open(self, memory: BootMemory, trust: Trust) -> Boot: ...
+
+    def factory_record(self, *, length: int) -> bytes:
+        """Record of an ECU that leaves the factory with an image of `length` bytes in slot 0."""
+        ...
+
+
+def boot_profile(name: str) -> Profile:
+    """The profile of a module of this package; `LookupError` if there is none."""
+    try:
+        found = importlib.import_module(f"{__name__}.{name}").PROFILE
+    except ModuleNotFoundError as error:
+        raise LookupError(f"no boot profile {name!r}") from error
+    if not isinstance(found, Profile):
+        raise TypeError(f"{__name__}.{name}.PROFILE does not satisfy the port")
+    return found

@@ -1,0 +1,161 @@
+"""ECU types: data alone. One module per type, each with its `ECU = EcuType(...)`, found by name."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
+
+from ecu_sim.memory import FlashGeometry
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """A sensor of the cabin model, by the name of its property."""
+
+    sensor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A decoded DBC signal as it was last heard; `default` until then."""
+
+    database: str
+    message: str
+    signal: str
+    default: float
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Seconds since a DBC message was last heard (since power-on, if never)."""
+
+    database: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOf:
+    """What the application last wrote to one of its output channels."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value that nothing in the vehicle provides yet."""
+
+    value: float
+
+
+#: Where a value that an application reads, or that an ECU sends, comes from.
+Source = Plant | Signal | Silence | OutputOf | Constant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """An output channel of the application."""
+
+    name: str
+    #: Attribute of the cabin model that it drives; empty where only a message carries it.
+    actuator: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CyclicMessage:
+    """A DBC message that the ECU sends; its identifier and period stand in the database."""
+
+    database: str
+    message: str
+    signals: Mapping[str, Source]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveValue:
+    """A data identifier that reads a live value: raw = round(value / scale), big endian."""
+
+    name: str
+    source: Source
+    scale: float = 1.0
+    length: int = 2
+    signed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanAddress:
+    """A pair of identifiers: tester -> ECU and ECU -> tester."""
+
+    request_id: int
+    response_id: int
+    extended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuType:
+    name: str
+    hardware_identifier: str
+    wire: str
+    #: Physical CAN addresses, the vehicle description's first; none for an ECU on DoIP.
+    can_addresses: tuple[CanAddress, ...] = ()
+    logical_address: int
+    #: A module of `ecu_sim.boot`.
+    boot_profile: str
+    single_slot: bool
+    #: Start of the logical application area that testers and HEX files address.
+    application_base: int
+    #: One application slot.
+    slot: FlashGeometry
+    #: Bytes per second that the ECU's core hashes when it checks an image.
+    hash_bytes_per_s: float
+    max_block_length: int
+    security_level: int = 1
+    p2_s: float = 0.05
+    p2_star_s: float = 5.0
+    s3_s: float = 5.0
+    #: Power-on or reset to the first answer, in seconds.
+    boot_s: float
+    #: DTC number -> text, in the order of the application's monitor indices.
+    dtcs: Mapping[int, str]
+    live_values: Mapping[int, LiveValue] = field(default_factory=dict)
+    inputs: Mapping[int, Source]
+    outputs: Mapping[int, Output]
+    cyclic: tuple[CyclicMessage, ...] = ()
+
+    @property
+    def slots(self) -> int:
+        return 1 if self.single_slot else 2
+
+    @property
+    def data_identifiers(self) -> dict[int, str]:
+        """Every DID that can be read, with its name."""
+        return IDENTIFICATION | {did: live.name for did, live in self.live_values.items()}
+
+
+#: Identification that every ECU type answers.
+IDENTIFICATION: Final = {
+    0xF188: "ECU software number",
+    0xF189: "ECU software version",
+    0xF18C: "ECU serial number",
+    0xF190: "VIN",
+    0xF191: "ECU hardware number",
+    0xF195: "Supplier software version",
+    0xF15A: "Programming fingerprint",
+    0xF186: "Active diagnostic session",
+}
+
+
+@cache
+def ecu_type(name: str) -> EcuType:
+    """The type of that name; `LookupError` names those there are."""
+    if name not in ecu_names():
+        raise LookupError(f"no ECU type {name!r}; there are: {', '.join(ecu_names())}")
+    found = importlib.import_module(f"{__name__}.{name}").ECU
+    if not isinstance(found, EcuType):
+        raise TypeError(f"{__name__}.{name}.ECU is not an EcuType")
+    return found
+
+
+@cache
+def ecu_names() -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))

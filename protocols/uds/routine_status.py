@@ -3,7 +3,8 @@
 | RID | option record | status record (after 71 01 rid) |
 |---|---|---|
 | FF00 erase | 44, address u32, size u32 | status |
-| 0202 check memory | two-slot: empty; single-slot: 44, address u32, size u32, CRC32 u32 | `CheckStatus` |
+| 0202 check, two slots | empty | `CheckStatus` |
+| 0202 check, single slot | 44, address u32, size u32, CRC32 u32 | `CheckStatus` |
 | FF01 dependencies | empty | `CheckStatus` |
 | 0203 preconditions | empty | status, number of failed, one `Precondition` byte each |
 | 0210 activate, 0211 confirm, 0212 revert | empty | status |
@@ -26,24 +27,22 @@ class CheckStatus(IntEnum):
 
     CORRECT = 0x00
     NOT_AN_IMAGE = 0x01
-    WRONG_LENGTH = 0x02
-    WRONG_DIGEST = 0x03
-    WRONG_SIGNATURE = 0x04
-    WRONG_HARDWARE = 0x05
-    SECURITY_COUNTER_TOO_LOW = 0x06
-    WRONG_CHECKSUM = 0x07
+    DAMAGED = 0x02
+    WRONG_SIGNATURE = 0x03
+    WRONG_HARDWARE = 0x04
+    SECURITY_COUNTER_TOO_LOW = 0x05
+    WRONG_CHECKSUM = 0x06
 
 
 #: What each status says to a reader.
 CHECK_TEXTS: Final = {
     CheckStatus.CORRECT: "correct",
-    CheckStatus.NOT_AN_IMAGE: "no image of this ECU's format",
-    CheckStatus.WRONG_LENGTH: "image incomplete or followed by other bytes",
-    CheckStatus.WRONG_DIGEST: "digest does not match the image",
+    CheckStatus.NOT_AN_IMAGE: "not a signed image: no container of this ECU's format",
+    CheckStatus.DAMAGED: "incomplete or altered: its own lengths or digest do not fit",
     CheckStatus.WRONG_SIGNATURE: "not signed by a key that the ECU trusts",
     CheckStatus.WRONG_HARDWARE: "made for another hardware id",
     CheckStatus.SECURITY_COUNTER_TOO_LOW: "security counter below the ECU's",
-    CheckStatus.WRONG_CHECKSUM: "CRC32 does not match",
+    CheckStatus.WRONG_CHECKSUM: "CRC32 does not match what was sent",
 }
 
 

@@ -1,0 +1,55 @@
+"""Blower module on the comfort CAN: one application slot, no secure boot."""
+
+from ecu_sim.ecus import (
+    CanAddress,
+    CyclicMessage,
+    EcuType,
+    LiveValue,
+    Output,
+    Plant,
+    Signal,
+    Silence,
+)
+from ecu_sim.memory import FlashGeometry
+
+ECU = EcuType(
+    name="blower",
+    hardware_identifier="BLW-1",
+    wire="comfort",
+    can_addresses=(CanAddress(request_id=0x7A1, response_id=0x7A9),),
+    logical_address=0x1011,
+    boot_profile="conventional",
+    single_slot=True,
+    application_base=0x0001_0000,
+    slot=FlashGeometry(
+        size=0x2_0000, sector_size=0x1000, page_size=0x80, erase_s=0.05, program_s=0.0015
+    ),
+    hash_bytes_per_s=500_000,
+    max_block_length=258,
+    boot_s=0.2,
+    dtcs={
+        0x9A1016: "Blower supply voltage below threshold",
+        0x9A1177: "Blower speed not reached",
+        0xD14587: "No communication with climate control unit",
+    },
+    live_values={
+        0x0111: LiveValue(name="Blower speed", source=Plant("blower_rpm"), signed=False),
+    },
+    inputs={
+        0: Signal("hvac_comfort", "CCU_Control", "BlowerRequest", 0.0),
+        1: Signal("vehicle", "VEH_Power", "BatteryVoltage", 13.5),
+        2: Silence("hvac_comfort", "CCU_Control"),
+        3: Plant("blower_rpm"),
+    },
+    outputs={0: Output(name="Blower drive", actuator="blower_drive")},
+    cyclic=(
+        CyclicMessage(
+            database="hvac_comfort",
+            message="Blower_Status",
+            signals={
+                "BlowerLevel": Plant("blower_level_percent"),
+                "BlowerRpm": Plant("blower_rpm"),
+            },
+        ),
+    ),
+)

@@ -1,0 +1,34 @@
+"""Rear climate zone on 100BASE-T1, reached over DoIP."""
+
+from ecu_sim.ecus import Constant, EcuType, LiveValue, Output, Plant
+from ecu_sim.memory import FlashGeometry
+
+ECU = EcuType(
+    name="rear",
+    hardware_identifier="RCZ-1",
+    wire="rear",
+    logical_address=0x1031,
+    boot_profile="mcuboot_ab",
+    single_slot=False,
+    application_base=0x0080_0000,
+    slot=FlashGeometry(
+        size=0x80_0000, sector_size=0x1_0000, page_size=0x400, erase_s=0.06, program_s=0.0004
+    ),
+    hash_bytes_per_s=20_000_000,
+    max_block_length=65535,
+    boot_s=0.8,
+    dtcs={0x9A3000: "Rear zone temperature control deviation"},
+    live_values={
+        0x0131: LiveValue(name="Rear zone temperature", source=Plant("rear_c"), scale=0.1),
+    },
+    inputs={
+        0: Plant("rear_c"),
+        # No CAN reaches this ECU: its set temperature in degC is its own.
+        1: Constant(22.0),
+        2: Plant("cabin_temperature_c"),
+    },
+    outputs={
+        0: Output(name="Rear blower", actuator="rear_blower"),
+        1: Output(name="Rear blend", actuator="rear_blend"),
+    },
+)
