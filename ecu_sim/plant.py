@@ -1,0 +1,201 @@
+"""The cabin: what the actuators do to temperatures on a hot summer day.
+
+A lumped model of an electric car's air conditioning. Air is drawn from outside or from the cabin,
+cooled at the evaporator, warmed again by the share that goes over the heater core, and blown into
+the cabin and the rear zone; sun and shell bring heat in, trim and seats store it. Figures are of
+the right order for a compact car, not those of any model. Explicit Euler, in steps short enough to
+be stable; no clock, no randomness.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+#: Longest integration step, seconds; the fastest mode (evaporator, full air) decays in about 3 s.
+MAX_STEP_S: Final = 0.1
+#: Longest single call, seconds: what is longer is a mistake of the caller.
+MAX_CALL_S: Final = 3600.0
+
+_AIR_J_PER_KG_K: Final = 1005.0
+MAX_BLOWER_RPM: Final = 4200.0
+MAX_COMPRESSOR_RPM: Final = 8000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """The day: what the car does not control."""
+
+    ambient_c: float = 33.0
+    #: Heat through the windows, W.
+    sun_w: float = 520.0
+    #: 12 V supply with the DC/DC converter running.
+    supply_v: float = 13.8
+    #: Where cabin and trim start: parked in the sun.
+    cabin_c: float = 35.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Body:
+    """Heat capacities (J/K), conductances (W/K) and limits of the car."""
+
+    cabin_j_per_k: float = 26_000.0
+    trim_j_per_k: float = 120_000.0
+    rear_j_per_k: float = 14_000.0
+    evaporator_j_per_k: float = 3_500.0
+    trim_w_per_k: float = 22.0
+    shell_w_per_k: float = 26.0
+    rear_shell_w_per_k: float = 10.0
+    #: Air that mixes between cabin and rear zone.
+    rear_exchange_w_per_k: float = 22.0
+    #: Air at full blower, kg/s.
+    front_air_kg_s: float = 0.15
+    rear_air_kg_s: float = 0.04
+    #: Share of heat that air leaves at the evaporator or takes from the heater core.
+    evaporator_effectiveness: float = 0.85
+    heater_effectiveness: float = 0.75
+    heater_core_c: float = 58.0
+    #: Cabin air in what is drawn in, recirculation flap closed and open.
+    fresh_share_of_cabin_air: float = 0.1
+    recirculated_share_of_cabin_air: float = 0.85
+    #: Cooling power at full compressor speed and warm evaporator, W; none at the freezing limit.
+    cooling_w: float = 6_800.0
+    freezing_c: float = -4.0
+    full_cooling_c: float = 12.0
+    rear_sun_share: float = 0.2
+    blower_lag_s: float = 0.8
+    compressor_lag_s: float = 2.0
+    #: Supply voltage at which a full drive gives full speed.
+    nominal_supply_v: float = 13.5
+
+
+class Cabin:
+    """The thermal state of one car; actuators are set as attributes, sensors read as properties.
+
+    Actuators are limited to their range, and a NaN counts as the lower end (a driver stage that
+    gets no valid value switches off).
+    """
+
+    def __init__(self, surroundings: Surroundings | None = None) -> None:
+        self.surroundings = surroundings if surroundings is not None else Surroundings()
+        self._body = _Body()
+        #: 0 (off) to 1 (full), as a duty cycle at the motor.
+        self.blower_drive = 0.0
+        #: 0 (all air past the heater) to 1 (all air over it).
+        self.blend = 0.0
+        #: 0 (fresh air) or 1 (cabin air).
+        self.recirculation = 0.0
+        #: Requested speed, 0 to 8000 rpm.
+        self.compressor_rpm = 0.0
+        self.rear_blower = 0.0
+        self.rear_blend = 0.0
+        self._cabin = self._trim = self._rear = self.surroundings.cabin_c
+        self._evaporator = self.surroundings.ambient_c
+        self._blower_speed = 0.0
+        self._compressor_speed = 0.0
+
+    @property
+    def cabin_temperature_c(self) -> float:
+        return self._cabin
+
+    @property
+    def rear_c(self) -> float:
+        return self._rear
+
+    @property
+    def evaporator_c(self) -> float:
+        return self._evaporator
+
+    @property
+    def ambient_c(self) -> float:
+        return self.surroundings.ambient_c
+
+    @property
+    def sun_w(self) -> float:
+        return self.surroundings.sun_w
+
+    @property
+    def supply_v(self) -> float:
+        """12 V supply at the blower: the wiring loses up to 0.6 V at full load."""
+        return self.surroundings.supply_v - 0.6 * self._blower_speed / MAX_BLOWER_RPM
+
+    @property
+    def blower_rpm(self) -> float:
+        return self._blower_speed
+
+    @property
+    def compressor_speed_rpm(self) -> float:
+        """Actual speed; `compressor_rpm` is the requested one."""
+        return self._compressor_speed
+
+    def step(self, dt_s: float) -> None:
+        """Let `dt_s` seconds pass with the actuators as they are; 0 to `MAX_CALL_S`."""
+        if not 0.0 <= dt_s <= MAX_CALL_S:
+            raise ValueError(f"a step of {dt_s} s is not within 0 to {MAX_CALL_S} s")
+        count = math.ceil(dt_s / MAX_STEP_S)
+        for _ in range(count):
+            self._euler(dt_s / count)
+
+    def _euler(self, dt_s: float) -> None:
+        body, day = self._body, self.surroundings
+        self._turn(dt_s)
+        front = body.front_air_kg_s * self._blower_speed / MAX_BLOWER_RPM * _AIR_J_PER_KG_K
+        rear = body.rear_air_kg_s * _limited(self.rear_blower, 1.0) * _AIR_J_PER_KG_K
+        intake = self._intake_c()
+        cold = intake - body.evaporator_effectiveness * (intake - self._evaporator)
+        sun_rear = day.sun_w * body.rear_sun_share
+        exchange = body.rear_exchange_w_per_k * (self._rear - self._cabin)
+        to_trim = body.trim_w_per_k * (self._cabin - self._trim)
+
+        evaporator_w = (front + rear) * (intake - cold) - self._cooling_w()
+        cabin_w = (
+            front * (self._heated(cold, self.blend) - self._cabin)
+            + body.shell_w_per_k * (day.ambient_c - self._cabin)
+            + (day.sun_w - sun_rear)
+            + exchange
+            - to_trim
+        )
+        rear_w = (
+            rear * (self._heated(cold, self.rear_blend) - self._rear)
+            + body.rear_shell_w_per_k * (day.ambient_c - self._rear)
+            + sun_rear
+            - exchange
+        )
+        self._evaporator += evaporator_w / body.evaporator_j_per_k * dt_s
+        self._cabin += cabin_w / body.cabin_j_per_k * dt_s
+        self._rear += rear_w / body.rear_j_per_k * dt_s
+        self._trim += to_trim / body.trim_j_per_k * dt_s
+
+    def _turn(self, dt_s: float) -> None:
+        """Blower and compressor follow their drives with a first-order lag."""
+        body = self._body
+        voltage = _limited(self.supply_v / body.nominal_supply_v, 1.1)
+        blower = min(_limited(self.blower_drive, 1.0) * voltage, 1.0) * MAX_BLOWER_RPM
+        self._blower_speed += (blower - self._blower_speed) * dt_s / body.blower_lag_s
+        compressor = _limited(self.compressor_rpm, MAX_COMPRESSOR_RPM)
+        self._compressor_speed += (
+            (compressor - self._compressor_speed) * dt_s / body.compressor_lag_s
+        )
+
+    def _intake_c(self) -> float:
+        body = self._body
+        closed = _limited(self.recirculation, 1.0)
+        fresh, recirculated = body.fresh_share_of_cabin_air, body.recirculated_share_of_cabin_air
+        of_cabin = fresh + (recirculated - fresh) * closed
+        return of_cabin * self._cabin + (1.0 - of_cabin) * self.surroundings.ambient_c
+
+    def _cooling_w(self) -> float:
+        """What the refrigerant takes from the evaporator; it fades out towards freezing."""
+        body = self._body
+        span = body.full_cooling_c - body.freezing_c
+        fill = _limited((self._evaporator - body.freezing_c) / span, 1.0)
+        return body.cooling_w * self._compressor_speed / MAX_COMPRESSOR_RPM * fill
+
+    def _heated(self, cold_c: float, blend: float) -> float:
+        body = self._body
+        share = _limited(blend, 1.0) * body.heater_effectiveness
+        return cold_c + share * max(body.heater_core_c - cold_c, 0.0)
+
+
+def _limited(value: float, upper: float) -> float:
+    """`value` within 0 to `upper`; NaN becomes 0."""
+    return min(value, upper) if value > 0.0 else 0.0
