@@ -1,0 +1,113 @@
+"""One end of an ISO-TP connection: frames in, events out, no I/O and no clock."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from protocols.isotp.codec import (
+    ConsecutiveFrame,
+    FirstFrame,
+    FlowControl,
+    SingleFrame,
+    decode,
+)
+from protocols.isotp.errors import FrameFormatError
+from protocols.isotp.events import Event, Transmit
+from protocols.isotp.parameters import IsoTpParameters
+from protocols.isotp.receiver import Receiver
+from protocols.isotp.sender import Sender
+
+#: Marks a Transmit of the receiving half among those that wait for `transmitted`.
+_FLOW_CONTROL = 0
+
+
+class Endpoint:
+    """Sends and receives messages, each direction one at a time (ISO 15765-2, full duplex).
+
+    Times are loop seconds, handed in. Every `Transmit` is answered by one call of `transmitted`,
+    in order, when the last bit of its last frame is on the wire: there the standard's timers
+    start. What the peer does wrong comes back as `SendFailed` or `ReceptionFailed`; bytes that
+    are no N_PDU, or come where none is due, are ignored, as the standard says.
+    """
+
+    def __init__(self, parameters: IsoTpParameters) -> None:
+        self.parameters = parameters
+        self._sender = Sender(parameters)
+        self._receiver = Receiver(parameters)
+        self._skip = 0 if parameters.rx_address_extension is None else 1
+        #: Transmits on their way, oldest first: number of the sender's, or `_FLOW_CONTROL`.
+        self._outstanding: deque[int] = deque()
+        self._sender_transmit = 0
+
+    def send(self, message: bytes, *, now: float) -> list[Event]:
+        """Begin to send; raises `SendInProgressError` or `MessageTooLongError`, nothing changed."""
+        return self._noted([self._sender.send(message, now=now)], sender=True)
+
+    def receive(self, data: bytes, *, now: float) -> list[Event]:
+        """The data bytes of one frame from the peer, at its last bit."""
+        if self._skip:
+            if not data or data[0] != self.parameters.rx_address_extension:
+                return []
+            data_length, data = len(data), data[1:]
+        else:
+            data_length = len(data)
+        try:
+            frame = decode(data, data_length=data_length)
+        except FrameFormatError:
+            return []  # 9.6.1: an N_PDU of unknown type or wrong length is ignored
+        match frame:
+            case ConsecutiveFrame():
+                return self._noted(self._receiver.consecutive(frame, now=now))
+            case SingleFrame():
+                return self._receiver.single(frame)
+            case FirstFrame():
+                step = len(data) - 1
+                return self._noted(self._receiver.first(frame, step=step, now=now))
+            case FlowControl():
+                return self._noted(self._sender.receive(frame, now=now), sender=True)
+
+    def receive_run(self, frames: Sequence[bytes], *, now: float) -> list[Event]:
+        """Frames that arrived one after the other, the last one now; equal to `receive` of each."""
+        events: list[Event] = []
+        taken = 0
+        while taken < len(frames):
+            run = frames if not taken else frames[taken:]
+            count = self._receiver.consecutive_run(run, now=now)
+            if count:
+                taken += count
+            else:
+                events += self.receive(frames[taken], now=now)
+                taken += 1
+        return events
+
+    def transmitted(self, *, now: float) -> list[Event]:
+        """The oldest `Transmit` that is on its way is on the wire, to the last bit."""
+        if not self._outstanding:
+            return []
+        number = self._outstanding.popleft()
+        if number == _FLOW_CONTROL:
+            self._receiver.flow_control_sent(now=now)
+            return []
+        if number != self._sender_transmit:
+            return []  # overtaken: flow control came first, or the message has failed
+        return self._noted(self._sender.transmitted(now=now), sender=True)
+
+    def next_deadline(self) -> float | None:
+        ours, theirs = self._sender.deadline, self._receiver.deadline
+        if ours is None or theirs is None:
+            return ours if theirs is None else theirs
+        return min(ours, theirs)
+
+    def handle_timeout(self, *, now: float) -> list[Event]:
+        """That moment has come; called early, it answers `[]`."""
+        return [
+            *self._receiver.handle_timeout(now=now),
+            *self._noted(self._sender.handle_timeout(now=now), sender=True),
+        ]
+
+    def _noted(self, events: list[Event], *, sender: bool = False) -> list[Event]:
+        for event in events:
+            if isinstance(event, Transmit):
+                if sender:
+                    self._sender_transmit += 1
+                self._outstanding.append(self._sender_transmit if sender else _FLOW_CONTROL)
+        return events

@@ -1,0 +1,54 @@
+"""What the two ends of an ISO-TP connection agree on, and what each end allows."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from protocols.isotp.errors import ParameterError
+
+#: CAN_DL values that a frame can have (ISO 11898-1).
+FRAME_LENGTHS: Final = (*range(9), 12, 16, 20, 24, 32, 48, 64)
+#: TX_DL values (ISO 15765-2, 9.5 "Transmit data length").
+TX_DATA_LENGTHS: Final = (8, 12, 16, 20, 24, 32, 48, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsoTpParameters:
+    """Parameters of one endpoint; the defaults are the fastest that a classic CAN wire carries."""
+
+    #: TX_DL: data bytes of the frames that we send at most (8, or up to 64 on CAN FD).
+    tx_data_length: int = 8
+    #: Byte that fills a frame up; None: frames are as short as their content allows.
+    padding: int | None = 0xCC
+    #: BS that we ask of the sender: consecutive frames until the next flow control; 0: no more.
+    block_size: int = 0
+    #: STmin that we ask of the sender, as coded on the wire (0x00-0x7F ms, 0xF1-0xF9 x 100 us).
+    st_min: int = 0
+    #: Longest message that we take, in bytes; a first frame of a longer one is answered OVFLW.
+    max_message_length: int = 1 << 20
+    #: N_As: from a frame's request to its last bit, in seconds, for each frame of a run.
+    n_as_s: float = 1.0
+    #: N_Bs: from the last bit of our frame to the flow control, in seconds.
+    n_bs_s: float = 1.0
+    #: N_Cr: from the last bit of a frame to the next consecutive frame, in seconds.
+    n_cr_s: float = 1.0
+    #: N_WFTmax: flow control WAIT frames in a row that we put up with as sender.
+    max_wait_frames: int = 16
+    #: N_AE or N_TA of extended and mixed addressing: first byte of every frame that we send ...
+    tx_address_extension: int | None = None
+    #: ... and of every frame that is meant for us; others are not seen.
+    rx_address_extension: int | None = None
+    #: Functional addressing: single frames only, in both directions.
+    functional: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no wire carries."""
+        if self.tx_data_length not in TX_DATA_LENGTHS:
+            raise ParameterError(f"tx_data_length {self.tx_data_length} is not in 8..64 of CAN FD")
+        for name in ("padding", "block_size", "st_min"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 0xFF:
+                raise ParameterError(f"{name} {value} is not a byte")
+        if not 1 <= self.max_message_length <= 0xFFFF_FFFF:
+            raise ParameterError(f"max_message_length {self.max_message_length} is not in 32 bits")
+        if (self.tx_address_extension is None) != (self.rx_address_extension is None):
+            raise ParameterError("an address extension needs both directions")

@@ -1,0 +1,157 @@
+"""The receiving half of an endpoint (ISO 15765-2, 9.6 and 9.8, receiver side)."""
+
+from collections.abc import Sequence
+
+from protocols.isotp.codec import (
+    ConsecutiveFrame,
+    FirstFrame,
+    FlowStatus,
+    SingleFrame,
+    flow_control,
+    pad,
+)
+from protocols.isotp.errors import (
+    ConsecutiveFrameTimeoutError,
+    IsoTpError,
+    MessageTooLongError,
+    SequenceNumberError,
+    UnexpectedFrameError,
+)
+from protocols.isotp.events import (
+    Event,
+    MessageReceived,
+    ReceptionFailed,
+    ReceptionStarted,
+    Transmit,
+)
+from protocols.isotp.parameters import IsoTpParameters
+
+_CF_CYCLE = bytes(range(0x20, 0x30))
+
+
+class Receiver:
+    """Memory is bounded by `max_message_length` and the frames that are really here."""
+
+    def __init__(self, parameters: IsoTpParameters) -> None:
+        self._parameters = parameters
+        address = parameters.tx_address_extension
+        self._extension = b"" if address is None else bytes((address,))
+        self.deadline: float | None = None
+        self._buffer = bytearray()
+        #: Message bytes still to come; 0: no reception.
+        self._missing = 0
+        self._length = 0
+        #: Message bytes of a full consecutive frame: RX_DL, fixed by the first frame, less PCI.
+        self._step = 0
+        self._number = 0
+        self._block_left = 0
+
+    def single(self, frame: SingleFrame) -> list[Event]:
+        events = self._interrupted("SingleFrame")
+        if len(frame.message) > self._parameters.max_message_length:
+            return [*events, ReceptionFailed(self._too_long(len(frame.message)))]
+        return [*events, MessageReceived(frame.message)]
+
+    def first(self, frame: FirstFrame, *, step: int, now: float) -> list[Event]:
+        if self._parameters.functional:
+            return []  # functional addressing carries single frames only
+        events = self._interrupted("FirstFrame")
+        if frame.length > self._parameters.max_message_length:
+            overflow = self._flow_control(FlowStatus.OVERFLOW)
+            return [*events, overflow, ReceptionFailed(self._too_long(frame.length))]
+        self._buffer = bytearray(frame.data)
+        self._length = frame.length
+        self._missing = frame.length - len(frame.data)
+        self._step = step
+        self._number = 1
+        self._block_left = self._parameters.block_size
+        self.deadline = now + self._parameters.n_cr_s
+        return [
+            *events,
+            ReceptionStarted(frame.length),
+            self._flow_control(FlowStatus.CONTINUE_TO_SEND),
+        ]
+
+    def flow_control_sent(self, *, now: float) -> None:
+        """Our flow control is on the wire: N_Cr begins."""
+        if self._missing:
+            self.deadline = now + self._parameters.n_cr_s
+
+    def consecutive(self, frame: ConsecutiveFrame, *, now: float) -> list[Event]:
+        """One frame; ignored when idle or shorter than its place in the message asks (9.8.3)."""
+        wanted = min(self._missing, self._step)
+        if not wanted or not wanted <= len(frame.data) <= self._step:
+            return []
+        if frame.sequence_number != self._number:
+            message = f"ConsecutiveFrame {frame.sequence_number} where {self._number} was due"
+            return self._fail(SequenceNumberError(message))
+        self._number = (self._number + 1) % 16
+        self._buffer += frame.data[:wanted]
+        self._missing -= wanted
+        if not self._missing:
+            received = MessageReceived(bytes(self._buffer))
+            self._reset()
+            return [received]
+        self.deadline = now + self._parameters.n_cr_s
+        if self._block_left:
+            self._block_left -= 1
+            if not self._block_left:
+                self._block_left = self._parameters.block_size
+                return [self._flow_control(FlowStatus.CONTINUE_TO_SEND)]
+        return []
+
+    def consecutive_run(self, frames: Sequence[bytes], *, now: float) -> int:
+        """Take full consecutive frames from the head of a run at once; returns how many.
+
+        Takes none where one frame could ask for more than storing it: a wrong number or length,
+        the end of a block. The caller goes on frame by frame there, and with the last frame.
+        """
+        size = self._step + 1
+        count = min(len(frames), (self._missing - 1) // self._step) if self._missing else 0
+        if count < 2 or self._block_left or self._extension:
+            return 0
+        if set(map(len, frames[:count])) != {size}:
+            return 0
+        data = bytearray().join(frames[:count])
+        cycles = _CF_CYCLE * (count // 16 + 2)
+        if data[::size] != cycles[self._number : self._number + count]:
+            return 0
+        del data[::size]
+        self._buffer += data
+        self._missing -= len(data)
+        self._number = (self._number + count) % 16
+        self.deadline = now + self._parameters.n_cr_s
+        return count
+
+    def handle_timeout(self, *, now: float) -> list[Event]:
+        if self.deadline is None or now < self.deadline:
+            return []
+        limit = self._parameters.n_cr_s
+        return self._fail(
+            ConsecutiveFrameTimeoutError(f"no ConsecutiveFrame within N_Cr = {limit} s")
+        )
+
+    def _interrupted(self, by: str) -> list[Event]:
+        if not self._missing:
+            return []
+        got = self._length - self._missing
+        return self._fail(UnexpectedFrameError(f"{by} after {got} of {self._length} bytes"))
+
+    def _too_long(self, length: int) -> MessageTooLongError:
+        limit = self._parameters.max_message_length
+        return MessageTooLongError(f"a message of {length} bytes, at most {limit} are taken")
+
+    def _flow_control(self, status: FlowStatus) -> Transmit:
+        parameters = self._parameters
+        frame = flow_control(status, block_size=parameters.block_size, st_min=parameters.st_min)
+        return Transmit((pad(self._extension + frame, parameters.padding),))
+
+    def _fail(self, error: IsoTpError) -> list[Event]:
+        self._reset()
+        return [ReceptionFailed(error)]
+
+    def _reset(self) -> None:
+        self._missing = 0
+        self._block_left = 0
+        self._buffer = bytearray()
+        self.deadline = None
