@@ -1,0 +1,378 @@
+"""What an update does next, decided from its journal alone.
+
+Pure: `advance` folds one entry into the state, `decide` says what is to be done in it. Both read
+tables. A restarted gateway folds the same entries and so comes to the same decision.
+
+The update has one of three directions. It goes `FORWARD` until the first failure turns it `BACK`
+or the `commit` entry makes it `KEEP`; there is no way from `BACK` or `KEEP` to anywhere else.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+from vehicle_gateway.update.journal import Entry, Kind
+
+#: Failures after which an ECU is given up, while going back and after the commit.
+MAX_FAILURES: Final = 4
+
+
+class CoordinatorError(Exception):
+    """An entry that cannot follow the ones before it."""
+
+
+class Direction(Enum):
+    FORWARD = "forward"
+    BACK = "back"
+    KEEP = "keep"
+
+
+class EcuState(Enum):
+    """How far one ECU is."""
+
+    #: Runs the release already: nothing is done to it.
+    UNCHANGED = "unchanged"
+    IDLE = "idle"
+    STAGING = "staging"
+    STAGED = "staged"
+    ACTIVATING = "activating"
+    ACTIVATED = "activated"
+    PROVED = "proved"
+    CONFIRMING = "confirming"
+    CONFIRMED = "confirmed"
+    REVERTING = "reverting"
+    REVERTED = "reverted"
+    LOST = "lost"
+
+
+class Verb(Enum):
+    """What the flow is to do."""
+
+    SNAPSHOT_BEFORE = "snapshot_before"
+    DOWNLOAD = "download"
+    STAGE = "stage"
+    ACTIVATE = "activate"
+    READ_BACK = "read_back"
+    COMMIT = "commit"
+    CONFIRM = "confirm"
+    REVERT = "revert"
+    GIVE_UP = "give_up"
+    CLEAR_DTCS = "clear_dtcs"
+    #: Let the monitors run, then read everything again.
+    SNAPSHOT_AFTER = "snapshot_after"
+    INSPECT = "inspect"
+    FINISH = "finish"
+    NOTHING = "nothing"
+
+
+class Outcome(Enum):
+    UPDATED = "updated"
+    ROLLED_BACK = "rolled_back"
+    REFUSED = "refused"
+    FAILED_SAFE = "failed_safe"
+
+
+class Who(Enum):
+    ALL = "all"
+    TWO_SLOT = "two_slot"
+    SINGLE_SLOT = "single_slot"
+
+
+#: (state of an ECU, entry about it) -> its state afterwards. A missing row is an error.
+ECU_TRANSITIONS: Final[Mapping[tuple[EcuState, Kind], EcuState]] = {
+    (EcuState.IDLE, Kind.STAGING): EcuState.STAGING,
+    (EcuState.STAGING, Kind.STAGING): EcuState.STAGING,  # from the start again
+    (EcuState.STAGING, Kind.VERIFIED): EcuState.STAGING,
+    (EcuState.STAGING, Kind.STAGED): EcuState.STAGED,
+    (EcuState.STAGED, Kind.ACTIVATING): EcuState.ACTIVATING,
+    (EcuState.ACTIVATING, Kind.ACTIVATING): EcuState.ACTIVATING,  # from the start again
+    (EcuState.ACTIVATING, Kind.VERIFIED): EcuState.ACTIVATING,
+    (EcuState.ACTIVATING, Kind.ACTIVATED): EcuState.ACTIVATED,
+    (EcuState.ACTIVATED, Kind.PROVED): EcuState.PROVED,
+    (EcuState.PROVED, Kind.CONFIRMING): EcuState.CONFIRMING,
+    (EcuState.CONFIRMING, Kind.CONFIRMED): EcuState.CONFIRMED,
+    (EcuState.ACTIVATED, Kind.WENT_BACK): EcuState.IDLE,
+    (EcuState.CONFIRMING, Kind.WENT_BACK): EcuState.IDLE,
+    (EcuState.CONFIRMED, Kind.WENT_BACK): EcuState.IDLE,
+    (EcuState.UNCHANGED, Kind.WENT_BACK): EcuState.IDLE,
+    (EcuState.ACTIVATING, Kind.REVERTING): EcuState.REVERTING,
+    (EcuState.ACTIVATED, Kind.REVERTING): EcuState.REVERTING,
+    (EcuState.PROVED, Kind.REVERTING): EcuState.REVERTING,
+    (EcuState.REVERTING, Kind.REVERTED): EcuState.REVERTED,
+    # A failure leaves the ECU where it is: what it means depends on the direction.
+    **{(state, Kind.FAILED): state for state in EcuState if state is not EcuState.LOST},
+    **{(state, Kind.LOST): EcuState.LOST for state in EcuState if state is not EcuState.LOST},
+}
+
+#: (direction, entry) -> direction afterwards. A missing row is an error.
+DIRECTIONS: Final[Mapping[tuple[Direction, Kind], Direction]] = {
+    **{
+        (Direction.FORWARD, kind): Direction.FORWARD
+        for kind in (
+            Kind.SNAPSHOT_BEFORE,
+            Kind.DOWNLOADED,
+            Kind.STAGING,
+            Kind.VERIFIED,
+            Kind.STAGED,
+            Kind.ACTIVATING,
+            Kind.ACTIVATED,
+            Kind.PROVED,
+        )
+    },
+    (Direction.FORWARD, Kind.FAILED): Direction.BACK,
+    (Direction.FORWARD, Kind.COMMIT): Direction.KEEP,
+    **{
+        (Direction.BACK, kind): Direction.BACK
+        for kind in (
+            # These end what another ECU had begun before the failure.
+            Kind.VERIFIED,
+            Kind.STAGED,
+            Kind.ACTIVATED,
+            Kind.PROVED,
+            Kind.FAILED,
+            Kind.REVERTING,
+            Kind.REVERTED,
+            Kind.LOST,
+            Kind.SNAPSHOT_AFTER,
+            Kind.INSPECTED,
+            Kind.FINISHED,
+        )
+    },
+    **{
+        (Direction.KEEP, kind): Direction.KEEP
+        for kind in (
+            Kind.STAGING,
+            Kind.VERIFIED,
+            Kind.STAGED,
+            Kind.ACTIVATING,
+            Kind.ACTIVATED,
+            Kind.PROVED,
+            Kind.FAILED,
+            Kind.CONFIRMING,
+            Kind.CONFIRMED,
+            Kind.WENT_BACK,
+            Kind.LOST,
+            Kind.DTCS_CLEARED,
+            Kind.SNAPSHOT_AFTER,
+            Kind.INSPECTED,
+            Kind.FINISHED,
+        )
+    },
+}
+
+_ONWARD: Final[Mapping[EcuState, Verb | None]] = {
+    EcuState.UNCHANGED: None,
+    EcuState.IDLE: Verb.STAGE,
+    EcuState.STAGING: Verb.STAGE,
+    EcuState.STAGED: Verb.ACTIVATE,
+    EcuState.ACTIVATING: Verb.ACTIVATE,
+    EcuState.ACTIVATED: Verb.READ_BACK,
+    EcuState.PROVED: None,
+    EcuState.LOST: None,
+}
+
+#: (direction, state of an ECU) -> what is still to be done to it.
+NEXT: Final[Mapping[tuple[Direction, EcuState], Verb | None]] = {
+    **{(Direction.FORWARD, state): verb for state, verb in _ONWARD.items()},
+    **{(Direction.KEEP, state): verb for state, verb in _ONWARD.items()},
+    (Direction.KEEP, EcuState.PROVED): Verb.CONFIRM,
+    (Direction.KEEP, EcuState.CONFIRMING): Verb.CONFIRM,
+    (Direction.KEEP, EcuState.CONFIRMED): None,
+    # What runs was never touched, or runs no longer.
+    (Direction.BACK, EcuState.UNCHANGED): None,
+    (Direction.BACK, EcuState.IDLE): None,
+    (Direction.BACK, EcuState.STAGING): None,
+    (Direction.BACK, EcuState.STAGED): None,
+    (Direction.BACK, EcuState.ACTIVATING): Verb.REVERT,
+    (Direction.BACK, EcuState.ACTIVATED): Verb.REVERT,
+    (Direction.BACK, EcuState.PROVED): Verb.REVERT,
+    (Direction.BACK, EcuState.REVERTING): Verb.REVERT,
+    (Direction.BACK, EcuState.REVERTED): None,
+    (Direction.BACK, EcuState.LOST): None,
+}
+
+_ACTIVATE_ALL: Final = (
+    (Verb.STAGE, Who.ALL),
+    (Verb.ACTIVATE, Who.TWO_SLOT),
+    (Verb.READ_BACK, Who.TWO_SLOT),
+    (Verb.ACTIVATE, Who.SINGLE_SLOT),
+    (Verb.READ_BACK, Who.SINGLE_SLOT),
+)
+
+#: What comes first: the first row that any ECU needs is done, to all ECUs that need it, at once.
+ORDER: Final[Mapping[Direction, tuple[tuple[Verb, Who], ...]]] = {
+    Direction.FORWARD: _ACTIVATE_ALL,
+    Direction.BACK: ((Verb.REVERT, Who.TWO_SLOT), (Verb.REVERT, Who.SINGLE_SLOT)),
+    Direction.KEEP: ((Verb.CONFIRM, Who.ALL), *_ACTIVATE_ALL),
+}
+
+#: Before anything else: (entry that shows it done, what to do).
+PREPARATION: Final = (
+    (Kind.SNAPSHOT_BEFORE, Verb.SNAPSHOT_BEFORE),
+    (Kind.DOWNLOADED, Verb.DOWNLOAD),
+)
+
+#: When no ECU needs anything more.
+CLOSING: Final[Mapping[Direction, tuple[tuple[Kind, Verb], ...]]] = {
+    Direction.FORWARD: ((Kind.COMMIT, Verb.COMMIT),),
+    Direction.BACK: (
+        (Kind.SNAPSHOT_AFTER, Verb.SNAPSHOT_AFTER),
+        (Kind.INSPECTED, Verb.INSPECT),
+        (Kind.FINISHED, Verb.FINISH),
+    ),
+    Direction.KEEP: (
+        (Kind.DTCS_CLEARED, Verb.CLEAR_DTCS),
+        (Kind.SNAPSHOT_AFTER, Verb.SNAPSHOT_AFTER),
+        (Kind.INSPECTED, Verb.INSPECT),
+        (Kind.FINISHED, Verb.FINISH),
+    ),
+}
+
+_FACTS: Final = frozenset(kind for rows in (PREPARATION, *CLOSING.values()) for kind, _ in rows)
+_REOPENED: Final = frozenset({Kind.DTCS_CLEARED, Kind.SNAPSHOT_AFTER, Kind.INSPECTED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuPart:
+    """One ECU's part in the update."""
+
+    ecu: str
+    single_slot: bool
+    state: EcuState = EcuState.IDLE
+    #: Bytes that need not be sent again.
+    verified: int = 0
+    #: Failures in the present direction.
+    failures: int = 0
+    #: The newest failure, for people.
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The whole update; hashable."""
+
+    parts: tuple[EcuPart, ...]
+    direction: Direction = Direction.FORWARD
+    #: What has happened to the vehicle as a whole.
+    facts: frozenset[Kind] = frozenset()
+    #: Why it turned back; empty if it did not.
+    reason: str = ""
+
+    def part(self, ecu: str) -> EcuPart:
+        for part in self.parts:
+            if part.ecu == ecu:
+                return part
+        raise CoordinatorError(f"{ecu}: not a part of this update")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    verb: Verb
+    #: The ECUs to do it to, at once; empty for the whole vehicle.
+    ecus: tuple[str, ...] = ()
+
+
+def advance(state: State, entry: Entry) -> State:
+    """The state after one more entry; `CoordinatorError` if it cannot come now."""
+    if Kind.FINISHED in state.facts:
+        raise CoordinatorError(f"{entry.kind.value}: the update is finished")
+    direction = DIRECTIONS.get((state.direction, entry.kind))
+    if direction is None:
+        raise CoordinatorError(f"{entry.kind.value}: not while going {state.direction.value}")
+    turned = direction is not state.direction
+    parts = tuple(replace(part, failures=0) for part in state.parts) if turned else state.parts
+    after = replace(state, direction=direction, parts=parts)
+    if turned and direction is Direction.BACK:
+        after = replace(after, reason=_cause(entry))
+    if entry.kind in _FACTS:
+        after = replace(after, facts=after.facts | {entry.kind})
+    if entry.kind is Kind.WENT_BACK:
+        after = replace(after, facts=after.facts - _REOPENED)
+    if entry.ecu:
+        part = _advance_ecu(after.part(entry.ecu), entry, counted=not turned)
+        after = replace(
+            after, parts=tuple(part if old.ecu == part.ecu else old for old in after.parts)
+        )
+    return after
+
+
+def _advance_ecu(part: EcuPart, entry: Entry, *, counted: bool) -> EcuPart:
+    state = ECU_TRANSITIONS.get((part.state, entry.kind))
+    if state is None:
+        raise CoordinatorError(f"{part.ecu}: {entry.kind.value}: not while {part.state.value}")
+    match entry.kind:
+        case Kind.VERIFIED:
+            return replace(part, verified=max(part.verified, int(entry.fields["verified"])))
+        case Kind.FAILED | Kind.WENT_BACK | Kind.LOST:
+            # Whatever was in the ECU's memory is not relied upon after a failure.
+            failures = part.failures + (1 if counted and entry.kind is not Kind.LOST else 0)
+            return replace(part, state=state, verified=0, failures=failures, cause=_cause(entry))
+        case _:
+            return replace(part, state=state, verified=0)
+
+
+def _cause(entry: Entry) -> str:
+    words = (entry.ecu, str(entry.fields.get("step", "")), str(entry.fields.get("cause", "")))
+    return ": ".join(word for word in words if word)
+
+
+def fold(parts: tuple[EcuPart, ...], entries: Iterable[Entry]) -> State:
+    """The state after all entries that follow `OFFERED`."""
+    state = State(parts=parts)
+    for entry in entries:
+        state = advance(state, entry)
+    return state
+
+
+def decide(state: State) -> Decision:
+    """What is to be done now."""
+    if Kind.FINISHED in state.facts:
+        return Decision(verb=Verb.NOTHING)
+    if state.direction is Direction.FORWARD:
+        for kind, verb in PREPARATION:
+            if kind not in state.facts:
+                return Decision(verb=verb)
+    elif given_up := tuple(part.ecu for part in state.parts if _is_given_up(state, part)):
+        return Decision(verb=Verb.GIVE_UP, ecus=given_up)
+    for verb, who in ORDER[state.direction]:
+        ecus = tuple(
+            part.ecu
+            for part in state.parts
+            if NEXT[state.direction, part.state] is verb and _belongs(part, who)
+        )
+        if ecus:
+            return Decision(verb=verb, ecus=ecus)
+    for kind, verb in CLOSING[state.direction]:
+        if kind not in state.facts:
+            return Decision(verb=verb)
+    raise CoordinatorError(f"no row for {state}")  # CLOSING ends with FINISHED or COMMIT.
+
+
+def _belongs(part: EcuPart, who: Who) -> bool:
+    return who is Who.ALL or part.single_slot is (who is Who.SINGLE_SLOT)
+
+
+def _is_given_up(state: State, part: EcuPart) -> bool:
+    if part.state is EcuState.LOST or part.failures < MAX_FAILURES:
+        return False
+    # Going back, only an ECU that still has to be reverted can be lost.
+    return state.direction is Direction.KEEP or part.state is EcuState.REVERTING
+
+
+def outcome(state: State) -> tuple[Outcome, str]:
+    """How the update ends, and why; meaningful once it goes back or keeps."""
+    lost = "; ".join(part.cause for part in state.parts if part.state is EcuState.LOST)
+    if lost:
+        return Outcome.FAILED_SAFE, f"{state.reason}; {lost}" if state.reason else lost
+    if state.direction is Direction.KEEP:
+        return Outcome.UPDATED, ""
+    touched = any(_is_touched(part) for part in state.parts)
+    return (Outcome.ROLLED_BACK if touched else Outcome.REFUSED), state.reason
+
+
+def _is_touched(part: EcuPart) -> bool:
+    """Whether the ECU's memory was written to; staging a single slot writes nothing."""
+    if part.single_slot:
+        return part.state is EcuState.REVERTED
+    return part.state in {EcuState.STAGING, EcuState.STAGED, EcuState.REVERTED}
