@@ -1,0 +1,540 @@
+"""The update of the whole vehicle: does what the coordinator decides, entry before effect."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from enum import Enum
+from typing import Any, Final, Protocol
+
+from dbc.vehicle import VehicleDescription
+from vehicle_gateway.update import (
+    EcuUpdater,
+    Inventory,
+    Progress,
+    ProgressSink,
+    TransferFigures,
+    UpdateError,
+    UpdateJob,
+)
+from vehicle_gateway.update.account import Opening, UpdateReport, opening_of, report
+from vehicle_gateway.update.coordinator import (
+    Direction,
+    EcuPart,
+    EcuState,
+    State,
+    Verb,
+    advance,
+    decide,
+    fold,
+)
+from vehicle_gateway.update.images import Images, NotNowError, check_offer, make_job
+from vehicle_gateway.update.journal import Entry, Journal, JournalError, Kind
+from vehicle_gateway.update.offer import Offer, OfferedImage, PublishedImage
+
+_LOG = logging.getLogger(__name__)
+
+#: Seconds before an ECU that did not answer is asked again (a reset takes up to a second).
+_ASK_AGAIN_S: Final = (1.0, 3.0)
+#: Seconds to wait after a failure: this, doubled with each failure of the same ECU.
+_RETRY_S: Final = 2.0
+
+
+class VehicleDiagnostics(Protocol):
+    """What the flow needs of the vehicle's diagnostics."""
+
+    async def record(self, occasion: str, *, campaign: str, snapshot: str) -> None:
+        """Read every ECU and keep what it said under the id `snapshot`, for the cloud to get.
+
+        `occasion` is `before_update` or `after_update`. An ECU that cannot be read is a part of
+        the snapshot. Raises `UpdateError` if nothing could be kept.
+        """
+
+    async def clear_dtcs(self) -> None:
+        """Clear all ECUs' DTCs; `UpdateError` names those that did not."""
+
+
+class Phase(Enum):
+    """What the vehicle is at, for whoever watches."""
+
+    DOWNLOADING = "downloading"
+    STAGING = "staging"
+    ACTIVATING = "activating"
+    CONFIRMING = "confirming"
+    REVERTING = "reverting"
+    DONE = "done"
+
+
+#: What a watcher sees while the flow does this; verbs without a row change nothing.
+PHASES: Final[Mapping[Verb, Phase]] = {
+    Verb.SNAPSHOT_BEFORE: Phase.DOWNLOADING,
+    Verb.DOWNLOAD: Phase.DOWNLOADING,
+    Verb.STAGE: Phase.STAGING,
+    Verb.ACTIVATE: Phase.ACTIVATING,
+    Verb.READ_BACK: Phase.ACTIVATING,
+    Verb.COMMIT: Phase.CONFIRMING,
+    Verb.CONFIRM: Phase.CONFIRMING,
+    Verb.REVERT: Phase.REVERTING,
+}
+
+
+class VehicleUpdate:
+    """One update, from its first entry or from wherever its journal ends."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        vehicle: VehicleDescription,
+        updaters: Mapping[str, EcuUpdater],
+        images: Images,
+        diagnostics: VehicleDiagnostics,
+        now_us: Callable[[], int],
+        observe_s: float,
+        on_phase: Callable[[Phase], None],
+        on_progress: ProgressSink,
+    ) -> None:
+        """Take up what the journal holds; it must have its first entry (see `begin`).
+
+        `observe_s` seconds pass between the clearing of the DTCs and the last reading, so that
+        monitors can complete. Raises `JournalError` if the journal is not an update's.
+        """
+        if not journal.entries:
+            raise JournalError(f"{journal.path}: no update in it")
+        self._opening = opening_of(journal.entries[0])
+        self._state = fold(self._opening.parts, journal.entries[1:])
+        self._journal = journal
+        self._vehicle = vehicle
+        self._updaters = updaters
+        self._images = images
+        self._diagnostics = diagnostics
+        self._now_us = now_us
+        self._observe_s = observe_s
+        self._on_phase = on_phase
+        self._on_progress = on_progress
+        self._jobs: dict[str, UpdateJob] = {}
+        self._offered = {offered.ecu: offered for offered in self._opening.offer.images}
+        self._before = {inventory.ecu: inventory for inventory in self._opening.before}
+
+    @property
+    def opening(self) -> Opening:
+        return self._opening
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    async def run(self) -> UpdateReport:
+        """Go on to the end; the report is made when nothing but the `FINISHED` entry is missing.
+
+        Raises `NotNowError` before anything is touched, `JournalError` at any time: the same
+        again later goes on where this ended.
+        """
+        if Kind.DOWNLOADED in self._state.facts:
+            await self._load_again()
+        while (decision := decide(self._state)).verb not in {Verb.FINISH, Verb.NOTHING}:
+            _LOG.debug("update_decides verb=%s ecus=%s", decision.verb.value, decision.ecus)
+            if phase := PHASES.get(decision.verb):
+                self._on_phase(phase)
+            await self._do(decision.verb, decision.ecus)
+        return report(self._journal.entries, self._vehicle, finish_us=self._now_us())
+
+    def finish(self, result: UpdateReport) -> None:
+        """Close the journal; the report is kept elsewhere by now."""
+        self._note(Kind.FINISHED, outcome=result.outcome.value, cause=result.reason)
+        self._on_phase(Phase.DONE)
+
+    async def _do(self, verb: Verb, ecus: tuple[str, ...]) -> None:
+        match verb:
+            case Verb.SNAPSHOT_BEFORE:
+                await self._snapshot(Kind.SNAPSHOT_BEFORE, "before_update")
+            case Verb.DOWNLOAD:
+                await self._download()
+            case Verb.STAGE:
+                # Going forward, the first failure ends it for all: the others need not go on.
+                together = self._state.direction is Direction.FORWARD
+                await self._at_once(self._stage, ecus, stop_at_failure=together)
+            case Verb.ACTIVATE:
+                await self._at_once(self._activate, ecus)
+            case Verb.READ_BACK:
+                await self._at_once(self._prove, ecus)
+            case Verb.COMMIT:
+                self._note(Kind.COMMIT)
+            case Verb.CONFIRM:
+                await self._at_once(self._confirm, ecus)
+            case Verb.REVERT:
+                await self._at_once(self._revert, ecus)
+            case Verb.GIVE_UP:
+                for ecu in ecus:
+                    self._note(Kind.LOST, ecu, step="given up", cause=self._state.part(ecu).cause)
+            case Verb.CLEAR_DTCS:
+                await self._clear_dtcs()
+            case Verb.SNAPSHOT_AFTER:
+                if self._state.direction is Direction.KEEP:
+                    await asyncio.sleep(self._observe_s)
+                await self._snapshot(Kind.SNAPSHOT_AFTER, "after_update")
+            case Verb.INSPECT:
+                await self._inspect()
+            case Verb.FINISH | Verb.NOTHING:
+                pass
+
+    # The vehicle as a whole
+
+    async def _snapshot(self, kind: Kind, occasion: str) -> None:
+        started_us = self._now_us()
+        taken = sum(entry.kind is kind for entry in self._journal.entries)
+        campaign = self._opening.offer.campaign
+        name = f"{campaign.rpartition('/')[2]}-{occasion.replace('_', '-')}"
+        if taken:
+            name = f"{name}-{taken + 1}"
+        try:
+            await self._diagnostics.record(occasion, campaign=campaign, snapshot=name)
+        except UpdateError as error:
+            _LOG.warning("snapshot_missing occasion=%s cause=%s", occasion, error)
+            self._note(kind, started_us=started_us, cause=str(error))
+        else:
+            self._note(kind, started_us=started_us, snapshot=name)
+
+    async def _clear_dtcs(self) -> None:
+        started_us = self._now_us()
+        try:
+            await self._diagnostics.clear_dtcs()
+        except UpdateError as error:
+            _LOG.warning("dtcs_not_cleared cause=%s", error)
+            self._note(Kind.DTCS_CLEARED, started_us=started_us, cause=str(error))
+        else:
+            self._note(Kind.DTCS_CLEARED, started_us=started_us)
+
+    async def _download(self) -> None:
+        started_us = self._now_us()
+        try:
+            for offered in self._opening.offer.images:
+                ecu = self._vehicle.ecus.get(offered.ecu)
+                check_offer(offered, ecu, self._before.get(offered.ecu))
+            for part in self._state.parts:
+                if part.state is not EcuState.UNCHANGED:
+                    self._jobs[part.ecu] = await self._job(self._offered[part.ecu])
+            self._journal.reserve()
+        except UpdateError as error:
+            self._fail(error, started_us=started_us)
+        except JournalError as error:
+            self._note(Kind.FAILED, started_us=started_us, step="downloading", cause=str(error))
+        else:
+            self._note(Kind.DOWNLOADED, started_us=started_us)
+
+    async def _load_again(self) -> None:
+        """After a restart: the files are at hand, unless someone removed them."""
+        for part in self._state.parts:
+            if part.state in {EcuState.UNCHANGED, EcuState.LOST}:
+                continue
+            try:
+                self._jobs[part.ecu] = await self._job(self._offered[part.ecu])
+            except UpdateError as error:
+                # Two-slot ECUs go back without it; the others fail when they need it.
+                _LOG.warning("image_missing ecu=%s cause=%s", part.ecu, error)
+
+    async def _job(self, offered: OfferedImage) -> UpdateJob:
+        ecu = check_offer(
+            offered, self._vehicle.ecus.get(offered.ecu), self._before.get(offered.ecu)
+        )
+        wanted: list[PublishedImage] = [offered.image]
+        if ecu.single_slot and offered.present is not None:
+            wanted.append(offered.present)
+        total = sum(image.file_size for image in wanted)
+        files: dict[bytes, bytes] = {}
+        done = 0
+        for image in wanted:
+
+            def note(at_hand: int, before: int = done) -> None:
+                self._on_progress(
+                    Progress(
+                        ecu=ecu.name,
+                        step="downloading",
+                        bytes_done=before + at_hand,
+                        bytes_total=total,
+                    )
+                )
+
+            try:
+                files[image.file_sha256] = await self._images.fetch(image, note)
+            except UpdateError as error:
+                raise UpdateError(ecu=ecu.name, step=error.step, cause=error.cause) from error
+            done += image.file_size
+        return make_job(self._opening.offer, offered, ecu, self._before[ecu.name], files)
+
+    async def _inspect(self) -> None:
+        """The last look: after a commit, an ECU that does not run the release is not done."""
+        started_us = self._now_us()
+        found = await inventories(
+            [self._updaters[ecu] for ecu in self._offered if ecu in self._updaters],
+            self._opening.offer.nonce,
+        )
+        if self._state.direction is Direction.KEEP and self._reopened(found, started_us):
+            return
+        self._note(Kind.INSPECTED, started_us=started_us, ecus=found)
+
+    def _reopened(self, found: Iterable[Inventory], started_us: int) -> bool:
+        reopened = False
+        for inventory in found:
+            if self._state.part(inventory.ecu).state is EcuState.LOST:
+                continue
+            wrong = self._not_new(inventory)
+            if wrong is None:
+                continue
+            kind = Kind.FAILED if inventory.error else Kind.WENT_BACK
+            self._note(kind, inventory.ecu, started_us=started_us, step="inspecting", cause=wrong)
+            reopened = True
+        return reopened
+
+    # One ECU
+
+    async def _stage(self, ecu: str, started_us: int) -> None:
+        part = self._state.part(ecu)
+        resume_from = part.verified if part.state is EcuState.STAGING else 0
+        if not resume_from:
+            self._note(Kind.STAGING, ecu)
+        job, updater = self._job_of(ecu, "staging"), self._updater(ecu)
+        sink = self._sink(ecu)
+        try:
+            figures = await updater.stage(job, resume_from=resume_from, progress=sink)
+        except UpdateError as error:
+            if not resume_from or self._state.direction is Direction.BACK:
+                raise
+            # The ECU may have lost what the journal says it has.
+            _LOG.warning("staging_anew ecu=%s cause=%s", ecu, error)
+            self._note(Kind.STAGING, ecu)
+            figures = await updater.stage(job, resume_from=0, progress=sink)
+        self._note(Kind.STAGED, ecu, started_us=started_us, figures=figures)
+
+    async def _activate(self, ecu: str, started_us: int) -> None:
+        part = self._state.part(ecu)
+        job, updater = self._job_of(ecu, "activating"), self._updater(ecu)
+        figures = TransferFigures()
+        interrupted = part.state is EcuState.ACTIVATING
+        if not interrupted:
+            self._note(Kind.ACTIVATING, ecu)
+        if not interrupted or not await self._runs_new(ecu):
+            self._on_progress(Progress(ecu=ecu, step="activating"))
+            figures = await updater.activate(
+                job, resume_from=part.verified if interrupted else 0, progress=self._sink(ecu)
+            )
+        self._note(Kind.ACTIVATED, ecu, started_us=started_us, figures=figures)
+
+    async def _prove(self, ecu: str, started_us: int) -> None:
+        inventory = await self._ask(ecu)
+        wrong = self._not_new(inventory)
+        if wrong is None:
+            self._note(Kind.PROVED, ecu, started_us=started_us)
+            self._on_progress(Progress(ecu=ecu, step="trial"))
+        elif self._state.direction is Direction.KEEP and not inventory.error:
+            self._note(Kind.WENT_BACK, ecu, started_us=started_us, step="reading back", cause=wrong)
+        else:
+            raise UpdateError(ecu=ecu, step="reading back", cause=wrong)
+
+    async def _confirm(self, ecu: str, started_us: int) -> None:
+        if self._state.part(ecu).state is EcuState.PROVED:
+            self._note(Kind.CONFIRMING, ecu)
+        for last in (False, True):
+            # Before: a trial may have ended by itself. After: the ECU says what it keeps.
+            inventory = await self._ask(ecu)
+            wrong = self._not_new(inventory)
+            if wrong is not None and inventory.error:
+                raise UpdateError(ecu=ecu, step="confirming", cause=wrong)
+            if wrong is not None:
+                self._note(
+                    Kind.WENT_BACK, ecu, started_us=started_us, step="confirming", cause=wrong
+                )
+                return
+            if not last:
+                await self._updater(ecu).confirm(self._job_of(ecu, "confirming"))
+        self._note(Kind.CONFIRMED, ecu, started_us=started_us)
+        self._on_progress(Progress(ecu=ecu, step="confirmed"))
+
+    async def _revert(self, ecu: str, started_us: int) -> None:
+        part = self._state.part(ecu)
+        if part.state is not EcuState.REVERTING:
+            self._note(Kind.REVERTING, ecu)
+        self._on_progress(Progress(ecu=ecu, step="reverting"))
+        job = self._job_of(ecu, "reverting", without_image=not part.single_slot)
+        figures = await self._updater(ecu).revert(job, progress=self._sink(ecu))
+        inventory = await self._ask(ecu)
+        read_back = inventory.read_back
+        if read_back is None or read_back.image_sha256 != job.before_sha256:
+            cause = inventory.error or "does not run its old image"
+            raise UpdateError(ecu=ecu, step="reverting", cause=cause)
+        self._note(Kind.REVERTED, ecu, started_us=started_us, figures=figures)
+        self._on_progress(Progress(ecu=ecu, step="reverted"))
+
+    # What they stand on
+
+    async def _at_once(
+        self,
+        act: Callable[[str, int], Coroutine[Any, Any, None]],
+        ecus: Iterable[str],
+        *,
+        stop_at_failure: bool = False,
+    ) -> None:
+        """Do it to all of them; a failure is in the journal when this returns."""
+        direction = self._state.direction
+
+        async def one(ecu: str) -> None:
+            if self._state.direction is not direction:
+                return  # Another ECU's failure has turned the update before this one began.
+            started_us = self._now_us()
+            failures = self._state.part(ecu).failures
+            if failures:
+                await asyncio.sleep(_RETRY_S * 2 ** (failures - 1))
+            try:
+                await act(ecu, started_us)
+            except UpdateError as error:
+                self._fail(error, ecu=ecu, started_us=started_us)
+                self._on_progress(Progress(ecu=ecu, step="failed"))
+                if stop_at_failure:
+                    raise
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for ecu in ecus:
+                    group.create_task(one(ecu), name=f"update {ecu}")
+        except BaseExceptionGroup as failures:
+            # A `UpdateError` is in the journal; anything else is told as itself.
+            _, others = failures.split(UpdateError)
+            if others is not None:
+                raise _first(others) from failures
+
+    async def _runs_new(self, ecu: str) -> bool:
+        return self._not_new(await self._ask(ecu)) is None
+
+    async def _ask(self, ecu: str) -> Inventory:
+        """An ECU's inventory; it may be on its way up from a reset."""
+        found = await _inventory(self._updater(ecu), self._opening.offer.nonce)
+        for pause_s in _ASK_AGAIN_S:
+            if not found.error:
+                return found
+            await asyncio.sleep(pause_s)
+            found = await _inventory(self._updater(ecu), self._opening.offer.nonce)
+        return found
+
+    def _not_new(self, inventory: Inventory) -> str | None:
+        """Why this is not the new release, None if it is."""
+        image = self._offered[inventory.ecu].image
+        if inventory.error:
+            return inventory.error
+        if inventory.read_back is None:
+            return "no image runs, it stays in its boot loader"
+        if inventory.read_back.nonce != self._opening.offer.nonce:
+            return "its digest is over another nonce"
+        if inventory.read_back.image_sha256 != image.image_sha256:
+            return f"runs {inventory.software_version or 'another image'}, not the new image"
+        if image.software_version and inventory.software_version != image.software_version:
+            return f"says version {inventory.software_version}, not {image.software_version}"
+        return None
+
+    def _updater(self, ecu: str) -> EcuUpdater:
+        updater = self._updaters.get(ecu)
+        if updater is None:
+            raise UpdateError(ecu=ecu, step="update", cause="no such ECU in this vehicle")
+        return updater
+
+    def _job_of(self, ecu: str, step: str, *, without_image: bool = False) -> UpdateJob:
+        job = self._jobs.get(ecu)
+        if job is not None:
+            return job
+        read_back = self._before[ecu].read_back if ecu in self._before else None
+        if not without_image or read_back is None:
+            raise UpdateError(ecu=ecu, step=step, cause="its image is no longer at hand")
+        image = self._offered[ecu].image
+        return UpdateJob(
+            ecu=ecu,
+            image=b"",
+            address=image.address,
+            image_sha256=image.image_sha256,
+            version=self._opening.offer.version,
+            nonce=self._opening.offer.nonce,
+            before_sha256=read_back.image_sha256,
+        )
+
+    def _sink(self, ecu: str) -> ProgressSink:
+        def take(progress: Progress) -> None:
+            part = self._state.part(ecu)
+            running = part.state in {EcuState.STAGING, EcuState.ACTIVATING}
+            if running and progress.verified > part.verified:
+                try:
+                    self._note(Kind.VERIFIED, ecu, sync=False, verified=progress.verified)
+                except JournalError as error:  # Only a hint is lost; the next entry tells.
+                    _LOG.warning("mark_lost ecu=%s cause=%s", ecu, error)
+            self._on_progress(progress)
+
+        return take
+
+    def _fail(self, error: UpdateError, *, started_us: int, ecu: str = "") -> None:
+        _LOG.warning("update_failure ecu=%s step=%s cause=%s", error.ecu, error.step, error.cause)
+        known = {part.ecu for part in self._state.parts}
+        name = ecu or (error.ecu if error.ecu in known else "")
+        self._note(Kind.FAILED, name, started_us=started_us, step=error.step, cause=error.cause)
+
+    def _note(self, kind: Kind, ecu: str = "", *, sync: bool = True, **fields: object) -> None:
+        entry = Entry(kind=kind, ecu=ecu, time_us=self._now_us(), fields=fields)
+        after = advance(self._state, entry)
+        self._journal.append(entry, sync=sync)
+        self._state = after
+
+
+def begin(
+    journal: Journal,
+    *,
+    vin: str,
+    offer: Offer,
+    before: Iterable[Inventory],
+    vehicle: VehicleDescription,
+    now_us: int,
+) -> None:
+    """Write the first entry of an update; `before` was read over the offer's nonce."""
+    found = {inventory.ecu: inventory for inventory in before}
+    parts = []
+    for offered in offer.images:
+        read_back = found[offered.ecu].read_back if offered.ecu in found else None
+        runs = read_back is not None and read_back.image_sha256 == offered.image.image_sha256
+        ecu = vehicle.ecus.get(offered.ecu)
+        parts.append(
+            EcuPart(
+                ecu=offered.ecu,
+                single_slot=ecu is not None and ecu.single_slot,
+                state=EcuState.UNCHANGED if runs else EcuState.IDLE,
+            )
+        )
+    opening = Opening(vin=vin, offer=offer, before=tuple(found.values()), parts=tuple(parts))
+    journal.append(Entry(kind=Kind.OFFERED, time_us=now_us, fields=opening.fields()))
+
+
+async def inventories(updaters: Iterable[EcuUpdater], nonce: bytes) -> tuple[Inventory, ...]:
+    """What all these ECUs say of themselves, asked at once; one that fails says why."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(_inventory(updater, nonce), name=f"inventory {updater.ecu}")
+            for updater in updaters
+        ]
+    return tuple(task.result() for task in tasks)
+
+
+async def _inventory(updater: EcuUpdater, nonce: bytes) -> Inventory:
+    try:
+        return await updater.inventory(nonce)
+    except UpdateError as error:
+        return Inventory(ecu=updater.ecu, error=f"{error.step}: {error.cause}")
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    found: BaseException = failures
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+__all__ = [
+    "NotNowError",
+    "Phase",
+    "VehicleDiagnostics",
+    "VehicleUpdate",
+    "begin",
+    "inventories",
+]
