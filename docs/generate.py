@@ -1,0 +1,281 @@
+"""Writes the pages of `docs/reference/` from the tables that the programs run on.
+
+`python -m docs.generate` writes them; with `--check` it exits 1 if one is not up to date.
+"""
+
+import argparse
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+
+import click
+from typer.main import get_command
+
+from canota.cli.app import app
+from cloud.fleet.campaigns import ADVANCES, Phase
+from dbc import describe_vehicle
+from dbc.vehicle import EcuDescription, VehicleDescription
+from ecu_sim.boot import conventional, mcuboot_ab
+from protocols.uds.dtc import display
+from vehicle_gateway.update import coordinator
+
+ROOT = Path(__file__).parents[1]
+_NOTE = "<!-- Written by `python -m docs.generate`; do not edit. -->\n"
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    check = parser.parse_args(arguments).check
+    stale = [
+        path for name, text in _pages() if _differs(path := ROOT / "docs/reference" / name, text)
+    ]
+    for name, text in _pages():
+        if not check:
+            (ROOT / "docs/reference" / name).write_text(text, encoding="utf-8")
+    if check and stale:
+        names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+        sys.stderr.write(f"not up to date: {names}; run python -m docs.generate\n")
+        return 1
+    return 0
+
+
+def _differs(path: Path, text: str) -> bool:
+    return not path.exists() or path.read_text(encoding="utf-8") != text
+
+
+def _pages() -> Iterator[tuple[str, str]]:
+    yield "states.md", states()
+    yield "vehicle.md", vehicle(describe_vehicle())
+    yield "command-line.md", command_line()
+    yield "fleet-api.md", fleet_api()
+
+
+# State diagrams
+
+
+def states() -> str:
+    """Every state machine, drawn from its table."""
+    parts = [
+        _NOTE,
+        "# State diagrams\n",
+        "Drawn from the tables that the programs run on. A pair that is not drawn is refused.\n",
+        "## Boot profile `mcuboot-ab`\n",
+        "Two slots; the confirmed slot and this state stand in a two-copy record in the flash.\n",
+        diagram(_labelled(mcuboot_ab.TRANSITIONS), start=mcuboot_ab.State.CONFIRMED.name),
+        "## Boot profile `conventional`\n",
+        "One slot, programmed by the boot loader; nothing runs unless its CRC is right.\n",
+        diagram(_labelled(conventional.TRANSITIONS), start=conventional.State.EMPTY.name),
+        "## One ECU in the gateway's journal\n",
+        "A failure leaves an ECU where it is; the direction says what it means.\n",
+        diagram(
+            (
+                (one.value, two.value, kind.value)
+                for (one, kind), two in coordinator.ECU_TRANSITIONS.items()
+                if kind not in {coordinator.Kind.FAILED, coordinator.Kind.LOST}
+            ),
+            start=coordinator.EcuState.IDLE.value,
+        ),
+        "## The direction of an update\n",
+        "`commit` is the only point of no return.\n",
+        diagram(
+            (
+                (one.value, two.value, kind.value)
+                for (one, kind), two in coordinator.DIRECTIONS.items()
+                if one is not two
+            ),
+            start=coordinator.Direction.FORWARD.value,
+        ),
+        "## A vehicle in a campaign\n",
+        "As progress reports move it; the final report ends it in `DONE` from any phase.\n",
+        diagram(
+            ((one.name, two.name, "") for one, twos in ADVANCES.items() for two in sorted(twos)),
+            start=Phase.OFFERED.name,
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def _labelled(
+    table: Mapping[tuple[Enum, Enum], Enum | None],
+) -> Iterator[tuple[str, str, str]]:
+    for (one, trigger), two in table.items():
+        if two is not None:
+            yield one.name, two.name, str(trigger.value)
+
+
+def diagram(rows: Iterable[tuple[str, str, str]], *, start: str) -> str:
+    """A Mermaid state diagram of (from, to, label); rows of one pair share an arrow."""
+    arrows: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one, two, label in rows:
+        arrows[one, two].append(label)
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {start}"]
+    for (one, two), labels in arrows.items():
+        text = ", ".join(label for label in labels if label)
+        lines.append(f"    {one} --> {two}" + (f": {text}" if text else ""))
+    return "\n".join([*lines, "```", ""])
+
+
+# The vehicle
+
+
+def vehicle(description: VehicleDescription) -> str:
+    """Addresses, layouts, identifiers and trouble codes of every ECU."""
+    parts = [
+        _NOTE,
+        "# The vehicle\n",
+        "As `dbc/vehicle.toml` describes it to the gateway, generated from `ecu_sim/ecus`.\n",
+        "## Wires\n",
+        _table(
+            ("wire", "kind", "bit rate", "data phase", "functional", "signals"),
+            (
+                (
+                    f"`{wire.name}`",
+                    wire.kind,
+                    f"{wire.bit_rate:,}",
+                    f"{wire.data_bit_rate:,}" if wire.data_bit_rate else "-",
+                    f"{wire.functional_id:03X}",
+                    ", ".join(f"`{name}.dbc`" for name in wire.databases) or "-",
+                )
+                for wire in description.wires.values()
+            ),
+        ),
+        "## Routines\n",
+        _table(
+            ("31 01 ...", "routine"),
+            (
+                (f"`{getattr(description.routines, name):04X}`", name.replace("_", " "))
+                for name in description.routines.__slots__
+            ),
+        ),
+    ]
+    return "\n".join((*parts, *map(_ecu, description.ecus.values())))
+
+
+def _ecu(ecu: EcuDescription) -> str:
+    kib = 1024
+    rows = (
+        ("hardware identifier", ecu.hardware_id),
+        ("wire", f"`{ecu.wire}`"),
+        (
+            "tester to ECU, ECU to tester",
+            f"{ecu.request_id:03X}, {ecu.response_id:03X}" if ecu.request_id else "-",
+        ),
+        ("logical address", f"{ecu.logical_address:04X}"),
+        (
+            "programmed",
+            "through its boot loader, while the car waits"
+            if ecu.single_slot
+            else "by its application, into the inactive slot",
+        ),
+        ("application area", f"{ecu.application_base:08X}, {ecu.slot_size // kib} KiB"),
+        ("sector", f"{ecu.sector_size} bytes, erased in {ecu.erase_s * 1000:g} ms"),
+        ("page", f"{ecu.page_size} bytes, programmed in {ecu.program_s * 1000:g} ms"),
+        ("maxNumberOfBlockLength", str(ecu.max_block_length)),
+        ("security level", f"27 {ecu.security_level:02X} / 27 {ecu.security_level + 1:02X}"),
+        ("P2, P2*, S3", f"{ecu.p2_s * 1000:g} ms, {ecu.p2_star_s:g} s, {ecu.s3_s:g} s"),
+        ("reset to first answer", f"{ecu.boot_s:g} s"),
+    )
+    return "\n".join(
+        (
+            f"## `{ecu.name}`\n",
+            _table(("property", "value"), rows),
+            _table(
+                ("DID", "data"),
+                ((f"`{did:04X}`", text) for did, text in ecu.data_identifiers.items()),
+            ),
+            _table(
+                ("DTC", "number", "text"),
+                ((f"`{display(code)}`", f"{code:06X}", text) for code, text in ecu.dtcs.items()),
+            ),
+        )
+    )
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+# The command line
+
+
+def command_line() -> str:
+    """Every command with its help, arguments and options."""
+    root = get_command(app)
+    return "\n".join((_NOTE, "# Command line\n", *_command("canota", root)))
+
+
+def _command(path: str, command: click.Command) -> Iterator[str]:
+    yield f"{'#' * min(4, path.count(' ') + 2)} `{path}`\n"
+    yield _paragraphs(command.help or "")
+    rows = [
+        (f"`{_usage(parameter)}`", _one_line(getattr(parameter, "help", None) or ""))
+        for parameter in command.params
+        if not getattr(parameter, "hidden", False)
+    ]
+    if rows:
+        yield _table(("parameter", "meaning"), rows)
+    for name, child in getattr(command, "commands", {}).items():
+        if not child.hidden:
+            yield from _command(f"{path} {name}", child)
+
+
+def _usage(parameter: click.Parameter) -> str:
+    if isinstance(parameter, click.Argument):
+        return parameter.make_metavar(click.Context(click.Command("canota")))
+    return ", ".join(parameter.opts)
+
+
+def _paragraphs(text: str) -> str:
+    return re.sub(r"\[/?[a-z ]+\]", "", text).replace("\b", "").strip() + "\n"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(_paragraphs(text).split()).replace("|", "\\|")
+
+
+# fleet.v1
+
+_RPC = re.compile(r"^rpc (\w+)\((stream )?(\w+)\) returns \((stream )?(\w+)\)")
+_FIELD = re.compile(r"^(repeated )?([\w.]+) (\w+) = \d+")
+_VALUE = re.compile(r"^([A-Z0-9_]+) = (\d+);")
+
+
+def fleet_api() -> str:
+    """Services and messages of fleet.v1 with the comments of their sources."""
+    parts = [_NOTE, "# fleet.v1\n", "From `protocols/fleet/v1/*.proto`, which is the reference.\n"]
+    for source in sorted((ROOT / "protocols/fleet/v1").glob("*.proto")):
+        parts.append(f"## `{source.name}`\n")
+        parts.extend(_blocks(source.read_text(encoding="utf-8").splitlines()))
+    return "\n".join(parts) + "\n"
+
+
+def _blocks(lines: list[str]) -> Iterator[str]:
+    comment: list[str] = []
+    for line in map(str.strip, lines):
+        if line.startswith("//"):
+            comment.append(line.removeprefix("//").strip())
+            continue
+        words = " ".join(comment)
+        if found := re.match(r"^(service|message|enum) (\w+)", line):
+            yield f"### {found[1]} `{found[2]}`\n\n{words}\n"
+        elif found := _RPC.match(line):
+            request, answer = f"{found[2] or ''}{found[3]}", f"{found[4] or ''}{found[5]}"
+            yield f"- `{found[1]}({request}) -> {answer}` {words}".rstrip()
+        elif line.startswith("oneof"):
+            pass
+        elif found := _FIELD.match(line):
+            yield f"- `{found[3]}` ({found[1] or ''}{found[2]}) {words}".rstrip()
+        elif found := _VALUE.match(line):
+            yield f"- `{found[1]}` {words}".rstrip()
+        elif line == "}":
+            yield ""
+        comment = []
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
