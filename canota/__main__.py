@@ -1,0 +1,5 @@
+"""`python -m canota` is the `canota` command."""
+
+from canota.cli import main
+
+main()

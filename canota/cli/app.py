@@ -1,0 +1,102 @@
+"""The `canota` command: its groups by name; a group's module is imported when it is used."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from canota.cli.exits import CommandError, explained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One group of commands, or one command: the module that offers it as `app`."""
+
+    module: str
+    help: str
+    panel: str
+
+
+_WALK, _FLEET, _PROGRAMS = "See it work", "Run a fleet", "Run the three programs"
+
+#: In the order of the help text.
+GROUPS: Final[dict[str, Group]] = {
+    "demo": Group(
+        module="canota.demo",
+        help="Update a simulated car from end to end and write a report of it.",
+        panel=_WALK,
+    ),
+    "vehicle": Group(
+        module="canota.cli.vehicle", help="Register vehicles and look at them.", panel=_FLEET
+    ),
+    "release": Group(
+        module="canota.cli.release", help="Publish firmware and inspect it.", panel=_FLEET
+    ),
+    "campaign": Group(
+        module="canota.cli.campaign", help="Bring a release into vehicles.", panel=_FLEET
+    ),
+    "diag": Group(
+        module="canota.cli.diag",
+        help="Read what vehicles sent: trouble codes, identification, signals.",
+        panel=_FLEET,
+    ),
+    "report": Group(module="canota.cli.report", help="Export a campaign's report.", panel=_FLEET),
+    "cloud": Group(module="canota.cli.cloud", help="Run the back end.", panel=_PROGRAMS),
+    "gateway": Group(
+        module="canota.cli.gateway", help="Run a vehicle's telematics gateway.", panel=_PROGRAMS
+    ),
+    "ecus": Group(
+        module="canota.cli.ecus", help="Run a vehicle's simulated ECUs.", panel=_PROGRAMS
+    ),
+    "version": Group(module="canota.cli.version", help="Show the installed version.", panel=_WALK),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports the module of a command only to run it, and shows errors in one line."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 click's types, vendored by some releases of typer
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in GROUPS:
+            module = importlib.import_module(GROUPS[name].module)
+            command = typer.main.get_command(module.app)
+            command.name = name
+        return name, command, rest
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 click's types, vendored by some releases of typer
+        try:
+            return super().invoke(ctx)
+        except CommandError as error:
+            Console(stderr=True).print(
+                f"[bold red]canota:[/] {escape(str(error))}", highlight=False, soft_wrap=True
+            )
+            raise typer.Exit(error.code) from error
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    epilog=explained(),
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def canota() -> None:
+    """
+    Over-the-air updates of a car, for real: cloud, telematics gateway and ECUs.
+
+    Start with `canota demo`. Operators' commands talk to a cloud (`canota cloud serve`); where it
+    is, `--cloud HOST:PORT` or the variable `CANOTA_CLOUD` says.
+    """
+
+
+for _name, _group in GROUPS.items():
+    app.add_typer(
+        typer.Typer(help=_group.help), name=_name, help=_group.help, rich_help_panel=_group.panel
+    )

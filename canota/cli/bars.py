@@ -1,0 +1,114 @@
+"""Live progress: one bar for each ECU on a terminal, one line for each step elsewhere."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuStep:
+    """How far one ECU of one vehicle is."""
+
+    ecu: str
+    step: str
+    bytes_done: int
+    bytes_total: int
+    #: Seconds to the end of the step by the computed bound; 0 when unknown.
+    remaining_s: float = 0.0
+
+
+class EcuBars:
+    """Progress of several ECUs at once; a context manager that owns the terminal's last lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tasks: dict[str, TaskID] = {}
+        self._steps: dict[str, str] = {}
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]\u2713"),
+            TextColumn("[bold]{task.description:<8}"),
+            TextColumn("{task.fields[step]:<14}"),
+            BarColumn(bar_width=32, complete_style="cyan", finished_style="green"),
+            DownloadColumn(binary_units=True),
+            TextColumn("{task.fields[remaining]}", style="dim"),
+            console=console,
+            refresh_per_second=20,
+        )
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, steps: Iterable[EcuStep], *, vehicle: str = "") -> None:
+        for step in steps:
+            name = f"{vehicle} {step.ecu}" if vehicle else step.ecu
+            if self._console.is_terminal:
+                self._show_bar(name, step)
+            elif self._steps.get(name) != step.step:
+                self._console.print(f"  {name:<8} {step.step}")
+            self._steps[name] = step.step
+
+    def _show_bar(self, name: str, step: EcuStep) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, step="", remaining="")
+        total = step.bytes_total or None
+        self._progress.update(
+            self._tasks[name],
+            total=total,
+            completed=step.bytes_done,
+            step=step.step,
+            remaining=f"{step.remaining_s:.0f} s left" if step.remaining_s >= 1 else "",
+        )
+
+
+class ByteBar:
+    """One bar for an upload or a download, on the error output if that is a terminal."""
+
+    def __init__(self, text: str, total: int | None) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=32),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(text, total=total)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int) -> None:
+        self._progress.update(self._task, completed=done)

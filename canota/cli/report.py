@@ -1,0 +1,57 @@
+"""`canota report`: a campaign's report as a file."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from canota.cli.bars import ByteBar
+from canota.cli.client import Operator
+from canota.cli.exits import CommandError, Exit, explained
+from canota.cli.output import DEFAULT_CLOUD, CloudOption, console, size
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=explained())
+
+
+class Format(StrEnum):
+    HTML = "html"
+    JSON = "json"
+    CSV = "csv"
+
+
+@app.callback()
+def report() -> None:
+    """Export a campaign's report."""
+
+
+@app.command()
+def export(
+    campaign_id: Annotated[str, typer.Argument(help="The campaign's id.")],
+    *,
+    format_: Annotated[Format, typer.Option("--format", help="What for.")] = Format.HTML,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The file; `-` is the standard output.", dir_okay=False
+        ),
+    ] = None,
+    cloud: CloudOption = DEFAULT_CLOUD,
+) -> None:
+    """
+    Export a report: html to read and print, json for programs, csv for spreadsheets.
+
+    `canota report export summer-fix --format html -o report.html`
+    """
+    path = output or Path(f"report.{format_}")
+    with Operator(cloud) as operator, ByteBar("downloading", None) as bar:
+        content = operator.report(campaign_id, format_, bar)
+    if str(path) == "-":
+        sys.stdout.write(content.decode())
+        return
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}", Exit.FAILED) from error
+    console().print(f"{path}: {size(len(content))}")

@@ -1,0 +1,161 @@
+"""`canota vehicle`: the vehicles that the cloud knows."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.text import Text
+
+from canota.cli.client import Operator
+from canota.cli.exits import CommandError, Exit, explained
+from canota.cli.output import (
+    DEFAULT_CLOUD,
+    CloudOption,
+    JsonOption,
+    console,
+    plain,
+    print_json,
+    print_messages,
+    size,
+    table,
+    time_text,
+)
+from protocols.fleet.v1 import vehicles_pb2
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=explained())
+
+T = TypeVar("T")
+
+
+@app.callback()
+def vehicle() -> None:
+    """
+    Register vehicles and look at them.
+
+    A vehicle's gateway can check in only after its vehicle is registered with the public keys of
+    its ECUs, for the cloud believes no read-back that these keys did not sign.
+    """
+
+
+@app.command()
+def register(
+    vin: Annotated[str, typer.Argument(help="17 characters, ISO 3779.")],
+    identities: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON as `canota ecus identities` prints it; `-` reads the standard input."
+        ),
+    ],
+    *,
+    model: Annotated[str, typer.Option(help="The vehicle's model, for people.")] = "",
+    cloud: CloudOption = DEFAULT_CLOUD,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Register a vehicle with its ECUs.
+
+    `canota ecus identities WCANOTA0000000001 | canota vehicle register WCANOTA0000000001 -`
+    """
+    made = vehicles_pb2.Vehicle(vin=vin, model=model, ecus=_read_ecus(identities))
+    with Operator(cloud) as operator:
+        created = operator.create_vehicle(made)
+    if as_json:
+        print_json(plain(created))
+        return
+    console().print(f"{created.name}: registered with {len(created.ecus)} ECUs")
+
+
+@app.command(name="list")
+def list_(*, cloud: CloudOption = DEFAULT_CLOUD, as_json: JsonOption = False) -> None:
+    """List vehicles by VIN."""
+    with Operator(cloud) as operator:
+        vehicles = list(operator.vehicles())
+    if as_json:
+        print_messages(vehicles)
+        return
+    shown = table("VIN", "model", "ECUs", "versions", "last seen", "campaign")
+    for one in vehicles:
+        versions = sorted({ecu.software_version for ecu in one.ecus if ecu.software_version})
+        shown.add_row(
+            one.vin,
+            one.model,
+            ", ".join(ecu.ecu for ecu in one.ecus),
+            ", ".join(versions) or "unknown",
+            time_text(one.last_seen_time) or "never",
+            one.campaign.removeprefix("campaigns/"),
+        )
+    console().print(shown)
+
+
+@app.command()
+def show(
+    vin: Annotated[str, typer.Argument(help="The vehicle's VIN.")],
+    *,
+    cloud: CloudOption = DEFAULT_CLOUD,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one vehicle and what its ECUs run, as last reported."""
+    with Operator(cloud) as operator:
+        found = operator.vehicle(vin)
+    if as_json:
+        print_json(plain(found))
+        return
+    seen = time_text(found.last_seen_time) or "never"
+    console().print(Text(found.vin, style="bold"), f"{found.model}, last seen {seen}")
+    columns = ("ECU", "hardware", "wire", "slots", "area", "version", "software", "image SHA-256")
+    shown = table(*columns)
+    for ecu in found.ecus:
+        shown.add_row(
+            ecu.ecu,
+            ecu.hardware_id,
+            ecu.wire,
+            "1" if ecu.single_slot else "2",
+            f"0x{ecu.application_base:08X} + {size(ecu.slot_size)}",
+            ecu.software_version or "unknown",
+            ecu.software_number,
+            ecu.image_sha256.hex()[:16],
+        )
+    console().print(shown)
+
+
+def _read_ecus(path: Path) -> list[vehicles_pb2.Ecu]:
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        listed = json.loads(text)
+    except FileNotFoundError as error:
+        raise CommandError(f"{name}: no such file", Exit.NOT_FOUND) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{name}: cannot be read: {error}", Exit.REFUSED) from error
+    except json.JSONDecodeError as error:
+        raise CommandError(f"{name}:{error.lineno}: not JSON: {error.msg}", Exit.REFUSED) from error
+    if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
+        raise CommandError(f"{name}: not a list of ECUs", Exit.REFUSED)
+    return [_read_ecu(row, f"{name}: [{number}]") for number, row in enumerate(listed)]
+
+
+def _read_ecu(row: dict[str, object], where: str) -> vehicles_pb2.Ecu:
+    made = vehicles_pb2.Ecu(
+        ecu=_typed(row, "ecu", str, where),
+        hardware_id=_typed(row, "hardware_id", str, where),
+        serial_number=_typed(row, "serial_number", str, where),
+        wire=_typed(row, "wire", str, where),
+        single_slot=_typed(row, "single_slot", bool, where),
+        application_base=_typed(row, "application_base", int, where),
+        slot_size=_typed(row, "slot_size", int, where),
+    )
+    key = _typed(row, "public_key", str, where)
+    try:
+        made.public_key = bytes.fromhex(key)
+    except ValueError as error:
+        raise CommandError(f"{where}.public_key: not hexadecimal", Exit.REFUSED) from error
+    return made
+
+
+def _typed(row: dict[str, object], key: str, kind: type[T], where: str) -> T:
+    value = row.get(key)
+    if not isinstance(value, kind):
+        raise CommandError(f"{where}.{key}: {kind.__name__} expected", Exit.REFUSED)
+    return value
