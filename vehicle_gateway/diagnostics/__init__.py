@@ -1,7 +1,7 @@
 """Wireless diagnostics: what the ECUs say of themselves, as values.
 
-`identification.py` and `trouble_codes.py` ask the ECUs over UDS, `signals.py` records the
-messages of the wires, `reader.py` reads a whole vehicle.
+`reader.py` asks the ECUs over UDS, `signals.py` records the messages of the wires.
+
 """
 
 from dataclasses import dataclass

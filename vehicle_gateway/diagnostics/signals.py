@@ -52,8 +52,9 @@ class SignalRecorder:
         #: Frames that carry a database's identifier and do not decode by it.
         self.undecodable = 0
         headers = {
-            FrameHeader(message.frame_id, extended=message.is_extended_frame, fd=fd,
-                        bit_rate_switch=switch)
+            FrameHeader(
+                message.frame_id, extended=message.is_extended_frame, fd=fd, bit_rate_switch=switch
+            )
             for message in messages
             for fd, switch in ((False, False), (True, False), (True, True))
         }
@@ -65,9 +66,7 @@ class SignalRecorder:
     def window(self, since_s: float, until_s: float) -> tuple[SignalSeries, ...]:
         """Every signal's values with loop times in `[since_s, until_s]`, by message and name."""
         series = [
-            one
-            for track in self._tracks.values()
-            for one in self._decode(track, since_s, until_s)
+            one for track in self._tracks.values() for one in self._decode(track, since_s, until_s)
         ]
         return tuple(sorted(series, key=lambda one: (one.message, one.signal)))
 
@@ -88,31 +87,29 @@ class SignalRecorder:
             track.frames.append((at_s, data))
 
     def _decode(self, track: _Track, since_s: float, until_s: float) -> list[SignalSeries]:
-        times: list[float] = []
-        columns: dict[str, list[float]] = {one.name: [] for one in track.message.signals}
+        columns: dict[str, list[tuple[float, float]]] = {}
         for at_s, data in track.frames:
             if not since_s <= at_s <= until_s:
                 continue
             try:
-                decoded = track.message.decode(data, decode_choices=False)
+                decoded = track.message.decode_simple(data, decode_choices=False)
             except DecodeError:
                 self.undecodable += 1
                 continue
-            times.append(at_s)
-            for name, column in columns.items():
-                column.append(float(decoded[name]))
-        if not times:
-            return []
+            for name, value in decoded.items():
+                if isinstance(value, int | float):
+                    columns.setdefault(name, []).append((at_s, float(value)))
         return [
             SignalSeries(
                 wire=self._wire,
                 message=track.message.name,
                 signal=one.name,
                 unit=one.unit or "",
-                times_s=tuple(times),
-                values=tuple(columns[one.name]),
+                times_s=tuple(at_s for at_s, _ in columns[one.name]),
+                values=tuple(value for _, value in columns[one.name]),
             )
             for one in track.message.signals
+            if one.name in columns
         ]
 
 

@@ -21,6 +21,10 @@ class LinkError(WireError):
     """A link that cannot be opened, or that broke; the message names its URI or ECU."""
 
 
+class NoAnswerError(WireError):
+    """The ECU did not take the request, did not answer in time, or its answer broke off."""
+
+
 class Links(Protocol):
     """Where the wires of one vehicle come from."""
 
@@ -61,7 +65,8 @@ class Channel(Protocol):
     async def send(self, request: bytes) -> float:
         """Send one request; returns at its last bit, with the loop time of it in seconds.
 
-        Raises `WireError` if the transport gives up. Safe to cancel.
+        Raises `NoAnswerError` if the ECU does not take it, `LinkError` if the link is gone. Safe
+        to cancel.
         """
         ...
 

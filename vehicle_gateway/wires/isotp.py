@@ -5,8 +5,8 @@ costs no trip through the loop each.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from clock import Timer
@@ -32,34 +32,14 @@ from vehicle_gateway.wires import (
     Channel,
     ChannelEvent,
     LinkError,
+    NoAnswerError,
 )
+from vehicle_gateway.wires.mailbox import Mailbox
 
 #: N_As of ISO 15765-2: a frame that is not on the wire after this many seconds is given up.
 _N_AS_S: Final = 1.0
 _CLASSIC_DATA_LENGTH: Final = 8
 _FD_DATA_LENGTH: Final = 64
-
-
-class Mailbox:
-    """What arrived for one receiver, in order; `get` is safe to cancel."""
-
-    def __init__(self) -> None:
-        self._events: deque[ChannelEvent] = deque()
-        self._waiting: asyncio.Future[None] | None = None
-
-    def put(self, event: ChannelEvent) -> None:
-        self._events.append(event)
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def get(self) -> ChannelEvent:
-        while not self._events:
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        return self._events.popleft()
-
-    def clear(self) -> None:
-        self._events.clear()
 
 
 class IsoTpChannel:
@@ -90,11 +70,12 @@ class IsoTpChannel:
             raise LinkError(f"{self._name}: a request is being sent already")
         self._sending = self._loop.create_future()
         try:
-            self._act(self._core.send(request, now=self._loop.time()))
+            now = self._loop.time()
+            self._act(self._core.send(request, now=now), now)
             return await self._sending
         except IsoTpError as error:
             self._start_afresh()
-            raise LinkError(f"{self._name}: {error}") from error
+            raise NoAnswerError(f"{self._name}: request not taken: {error}") from error
         except asyncio.CancelledError:
             self._start_afresh()
             raise
@@ -117,28 +98,26 @@ class IsoTpChannel:
         self._timer.cancel()
 
     def _hear(self, _header: FrameHeader, data: bytes, at_s: float) -> None:
-        self._act(self._core.receive(data, now=at_s))
+        self._act(self._core.receive(data, now=at_s), at_s)
 
     def _time_out(self) -> None:
-        self._act(self._core.handle_timeout(now=self._loop.time()))
+        now = self._loop.time()
+        self._act(self._core.handle_timeout(now=now), now)
 
-    def _act(self, events: Sequence[Event]) -> None:
+    def _act(self, events: Sequence[Event], now: float) -> None:
         for event in events:
             match event:
                 case Transmit(frames):
-                    core = self._core
-                    self._port.send(
-                        self._header, frames, lambda at_s, core=core: self._on_wire(core, at_s)
-                    )
+                    self._port.send(self._header, frames, partial(self._on_wire, self._core))
                 case MessageReceived(message):
-                    self._mailbox.put(AnswerReceived(message, self._loop.time()))
+                    self._mailbox.put(AnswerReceived(message, now))
                 case ReceptionStarted():
                     self._mailbox.put(AnswerStarted())
                 case ReceptionFailed(error):
                     self._mailbox.put(AnswerBroken(str(error)))
                 case MessageSent():
                     if self._sending is not None and not self._sending.done():
-                        self._sending.set_result(self._loop.time())
+                        self._sending.set_result(now)
                 case SendFailed(error):
                     if self._sending is not None and not self._sending.done():
                         self._sending.set_exception(error)
@@ -146,7 +125,7 @@ class IsoTpChannel:
 
     def _on_wire(self, core: Endpoint, at_s: float) -> None:
         if core is self._core:
-            self._act(core.transmitted(now=at_s))
+            self._act(core.transmitted(now=at_s), at_s)
 
 
 class IsoTpWire:
@@ -179,7 +158,7 @@ class IsoTpWire:
                 f"{self._description.name}: a functional request is one frame, not "
                 f"{len(request)} bytes"
             )
-        on_wire = asyncio.get_running_loop().create_future()
+        on_wire: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
         def sent(at_s: float) -> None:
             if not on_wire.done():

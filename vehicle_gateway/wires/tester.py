@@ -16,7 +16,7 @@ from vehicle_gateway.wires import (
     AnswerReceived,
     AnswerStarted,
     Channel,
-    LinkError,
+    NoAnswerError,
     Wire,
     WireError,
 )
@@ -53,10 +53,6 @@ _WITH_SUB_FUNCTION: Final = frozenset(
         ServiceId.CONTROL_DTC_SETTING,
     }
 )
-
-
-class NoAnswerError(WireError):
-    """The ECU did not answer in time, or its answer broke off."""
 
 
 class NegativeResponseError(WireError):
@@ -122,7 +118,6 @@ class UdsTester:
 
         Raises as `request` does.
         """
-        loop = asyncio.get_running_loop()
         deadline: float | None = sent_at_s + self.timing.p2_s + self.timing.p2_margin_s
         pending_until = sent_at_s + self.timing.pending_total_s
         pending = 0
@@ -149,7 +144,7 @@ class UdsTester:
                     code = _refusal(request, message)
                     if code == Nrc.RESPONSE_PENDING:
                         pending += 1
-                        now = loop.time()
+                        now = event.at_s
                         if pending > self.timing.pending_limit or now > pending_until:
                             raise NoAnswerError(
                                 f"{self.ecu}: {_service_name(request[0])} still pending after "
@@ -160,7 +155,7 @@ class UdsTester:
                         raise NegativeResponseError(self.ecu, request[0], code)
                     elif deadline is None:
                         # The long answer was an earlier request's: P2 of ours starts afresh.
-                        deadline = loop.time() + self.timing.p2_s + self.timing.p2_margin_s
+                        deadline = event.at_s + self.timing.p2_s + self.timing.p2_margin_s
 
     def discard(self) -> None:
         """Pass over whatever came before the next request."""
@@ -250,15 +245,3 @@ def _service_name(service: int) -> str:
         return f"{ServiceId(service).name} (0x{service:02X})"
     except ValueError:
         return f"service 0x{service:02X}"
-
-
-__all__ = [
-    "FunctionalTester",
-    "LinkError",
-    "NegativeResponseError",
-    "NoAnswerError",
-    "TesterTiming",
-    "UdsTester",
-    "nrc_name",
-    "refers_to",
-]

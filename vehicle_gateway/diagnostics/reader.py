@@ -1,0 +1,144 @@
+"""Reads one ECU over UDS: identification, trouble codes with what was stored beside them."""
+
+from collections.abc import Mapping
+
+from dbc import EcuDescription
+from protocols.uds import MalformedResponseError, Nrc, dtc, requests, responses
+from vehicle_gateway.diagnostics import DtcRecord, EcuDiagnostics, IdentificationRecord, TroubleCode
+from vehicle_gateway.wires import NoAnswerError, WireError
+from vehicle_gateway.wires.tester import NegativeResponseError, UdsTester
+from vehicle_gateway.wires.testers import Testers
+
+#: 59 04 and 59 06 repeat DTC and status before the records: 59, sub-function, three bytes, status.
+_RECORDS_AT = 6
+_TRIES = 3
+
+
+async def read_ecu(testers: Testers, name: str) -> EcuDiagnostics:
+    """All identification and trouble codes of one ECU; an ECU that fails says why in `error`."""
+    description = testers.vehicle.ecus[name]
+    identification: tuple[IdentificationRecord, ...] = ()
+    try:
+        tester = testers.tester(name)
+        identification = await read_identification(tester, description)
+        dtcs = await read_dtcs(tester, description, _lengths(identification))
+    except (WireError, MalformedResponseError) as error:
+        return EcuDiagnostics(ecu=name, error=str(error), data_identifiers=identification)
+    return EcuDiagnostics(ecu=name, data_identifiers=identification, dtcs=dtcs)
+
+
+async def read_identification(
+    tester: UdsTester, description: EcuDescription
+) -> tuple[IdentificationRecord, ...]:
+    """Every data identifier of the description that the ECU answers now.
+
+    Raises `WireError` if it does not answer at all.
+    """
+    found: list[IdentificationRecord] = []
+    for did, text in description.data_identifiers.items():
+        try:
+            answer = await _ask(tester, requests.read_data(did))
+        except NegativeResponseError:
+            continue  # a boot loader, or an application of another version, may not have it
+        record = responses.decode_data(answer, did)
+        found.append(
+            IdentificationRecord(
+                data_identifier=did, text=text, record=record, value=_readable(record)
+            )
+        )
+    return tuple(found)
+
+
+async def read_dtcs(
+    tester: UdsTester, description: EcuDescription, lengths: Mapping[int, int]
+) -> tuple[TroubleCode, ...]:
+    """19 02 FF, then 19 04 and 19 06 for each code; none from a boot loader.
+
+    `lengths` are those of the data records that a snapshot may hold, by DID.
+    """
+    try:
+        answer = await _ask(tester, requests.read_dtcs())
+    except NegativeResponseError as error:
+        if error.code == Nrc.SERVICE_NOT_SUPPORTED:
+            return ()
+        raise
+    return tuple(
+        [
+            TroubleCode(
+                code=one.code,
+                display=dtc.display(one.code),
+                text=description.dtcs.get(one.code, "unknown trouble code"),
+                status=one.status,
+                snapshots=await _snapshots(tester, one.code, lengths),
+                extended_data=await _extended_data(tester, one.code),
+            )
+            for one in responses.decode_dtcs(answer)
+        ]
+    )
+
+
+async def clear_dtcs(tester: UdsTester) -> None:
+    """14 FFFFFF: every trouble code of the ECU. Raises `WireError`."""
+    await _ask(tester, requests.clear_dtcs())
+
+
+async def _snapshots(
+    tester: UdsTester, code: int, lengths: Mapping[int, int]
+) -> tuple[DtcRecord, ...]:
+    try:
+        answer = await _ask(tester, requests.read_snapshots(code))
+    except NegativeResponseError:
+        return ()  # nothing stored for this code
+    if len(answer) <= _RECORDS_AT:
+        return ()
+    try:
+        records = responses.decode_snapshots(answer, lengths)
+    except MalformedResponseError:
+        # A DID of unknown length: what follows the first record number is kept as one.
+        return (DtcRecord(record_number=answer[_RECORDS_AT], record=answer[_RECORDS_AT + 1 :]),)
+    return tuple(
+        DtcRecord(
+            record_number=one.record_number,
+            record=bytes([len(one.data)])
+            + b"".join(did.to_bytes(2) + record for did, record in one.data.items()),
+        )
+        for one in records
+    )
+
+
+async def _extended_data(tester: UdsTester, code: int) -> tuple[DtcRecord, ...]:
+    try:
+        answer = await _ask(tester, requests.read_extended_data(code))
+    except NegativeResponseError:
+        return ()
+    if len(answer) <= _RECORDS_AT:
+        return ()
+    try:
+        decoded = responses.decode_extended_data(answer)
+    except MalformedResponseError:
+        return (DtcRecord(record_number=answer[_RECORDS_AT], record=answer[_RECORDS_AT + 1 :]),)
+    return tuple(
+        DtcRecord(record_number=number, record=record) for number, record in decoded.records.items()
+    )
+
+
+async def _ask(tester: UdsTester, request: bytes) -> bytes:
+    """Reading twice does no harm: a lost answer is asked for again."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await tester.request(request)
+        except NoAnswerError:
+            continue
+    return await tester.request(request)
+
+
+def _lengths(identification: tuple[IdentificationRecord, ...]) -> dict[int, int]:
+    return {one.data_identifier: len(one.record) for one in identification}
+
+
+def _readable(record: bytes) -> str:
+    """The text that a record holds, hexadecimal where it holds none."""
+    text = record.rstrip(b"\0 ")
+    if text and all(0x20 <= byte < 0x7F for byte in text):
+        return text.decode("ascii")
+    return record.hex(" ").upper()
