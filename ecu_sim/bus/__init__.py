@@ -1,0 +1,11 @@
+"""Simulated wires with bit timing, and the bridge that lends their ports to other processes.
+
+CAN and CAN FD with arbitration (`can`), 100BASE-T1 under TCP (`ethernet`).
+"""
+
+from ecu_sim.bus.bridge import BridgeServer, serve_bridge
+from ecu_sim.bus.can import CanWire
+from ecu_sim.bus.can_core import BusLoad, WireError
+from ecu_sim.bus.ethernet import EthernetWire
+
+__all__ = ["BridgeServer", "BusLoad", "CanWire", "EthernetWire", "WireError", "serve_bridge"]

@@ -1,6 +1,6 @@
 """CAN and CAN FD data link: frames, exact bit counts, and the port that programs hold."""
 
 from protocols.can.frame import FrameHeader
-from protocols.can.port import CanPort, Receive, Sent
+from protocols.can.port import CanPort, Receive, ReceiveRun, Sent
 
-__all__ = ["CanPort", "FrameHeader", "Receive", "Sent"]
+__all__ = ["CanPort", "FrameHeader", "Receive", "ReceiveRun", "Sent"]

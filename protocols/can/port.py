@@ -7,6 +7,9 @@ from protocols.can.frame import FrameHeader
 
 #: Called at the last bit of a received frame: header, data bytes, loop time in seconds.
 Receive = Callable[[FrameHeader, bytes, float], None]
+#: Called at the last bit of the last of several frames that followed each other under one
+#: header: header, data bytes of each, loop time in seconds of each frame's last bit.
+ReceiveRun = Callable[[FrameHeader, Sequence[bytes], Sequence[float]], None]
 #: Called at the last bit of the last frame of a burst: loop time in seconds.
 Sent = Callable[[float], None]
 
@@ -23,9 +26,13 @@ class CanPort(Protocol):
         with the same identifier keep their order.
         """
 
-    def listen(self, receive: Receive, *headers: FrameHeader) -> Callable[[], None]:
+    def listen(
+        self, receive: Receive, *headers: FrameHeader, receive_run: ReceiveRun | None = None
+    ) -> Callable[[], None]:
         """Hear frames of other nodes with these identifiers (none given: every frame).
 
-        Returns a function that ends it. A node does not hear itself.
+        With `receive_run` the listener also takes a run of frames in one call, at the end of the
+        run, and a simulated wire may spare itself an event per frame; frames that come alone
+        go to `receive`. Returns a function that ends it. A node does not hear itself.
         """
         ...

@@ -67,16 +67,10 @@ class Endpoint:
 
     def receive_run(self, frames: Sequence[bytes], *, now: float) -> list[Event]:
         """Frames that arrived one after the other, the last one now; equal to `receive` of each."""
+        taken = self._receiver.consecutive_run(frames, now=now)
         events: list[Event] = []
-        taken = 0
-        while taken < len(frames):
-            run = frames if not taken else frames[taken:]
-            count = self._receiver.consecutive_run(run, now=now)
-            if count:
-                taken += count
-            else:
-                events += self.receive(frames[taken], now=now)
-                taken += 1
+        for frame in frames[taken:]:
+            events += self.receive(frame, now=now)
         return events
 
     def transmitted(self, *, now: float) -> list[Event]:

@@ -6,7 +6,7 @@ from typing import Final
 from protocols.isotp.errors import ParameterError
 
 #: CAN_DL values that a frame can have (ISO 11898-1).
-FRAME_LENGTHS: Final = (*range(9), 12, 16, 20, 24, 32, 48, 64)
+FRAME_LENGTHS: Final[tuple[int, ...]] = (*range(9), 12, 16, 20, 24, 32, 48, 64)
 #: TX_DL values (ISO 15765-2, 9.5 "Transmit data length").
 TX_DATA_LENGTHS: Final = (8, 12, 16, 20, 24, 32, 48, 64)
 

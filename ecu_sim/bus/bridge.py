@@ -1,0 +1,141 @@
+"""The server end of the bridge: ports of a simulated CAN wire for other processes, over TCP."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ecu_sim.bus.can import CanWire
+from ecu_sim.bus.can_core import WireError
+from protocols.can import CanPort, FrameHeader
+from protocols.can.bridge import (
+    VERSION,
+    BridgeDecoder,
+    BridgeError,
+    Frames,
+    Listen,
+    Open,
+    Opened,
+    Record,
+    Refused,
+    Send,
+    Sent,
+    encode,
+    split,
+)
+
+#: Bytes written and not taken by the client before it is dropped as too slow.
+_BACKLOG: Final = 4 * 1024 * 1024
+
+
+class BridgeServer:
+    """Serves one wire until closed."""
+
+    def __init__(self, wire: CanWire) -> None:
+        self._wire = wire
+        self._server: asyncio.Server | None = None
+        self._connections: set[_Connection] = set()
+        self.host = ""
+        self.port = 0
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; port 0 takes a free one. `OSError` if the address is not to be had."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Connection(self._wire, self._connections), host, port
+        )
+        self.host, self.port = self._server.sockets[0].getsockname()[:2]
+
+    async def close(self) -> None:
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self._connections):
+            connection.drop("the wire is closed")
+        await self._server.wait_closed()
+        self._server = None
+
+
+async def serve_bridge(wire: CanWire, host: str, port: int) -> BridgeServer:
+    """Start to serve `wire`; the server's `port` is the real one."""
+    server = BridgeServer(wire)
+    await server.start(host, port)
+    return server
+
+
+class _Connection(asyncio.Protocol):
+    """One client: its port on the wire, or none yet."""
+
+    def __init__(self, wire: CanWire, connections: "set[_Connection]") -> None:
+        self._wire = wire
+        self._connections = connections
+        self._decoder = BridgeDecoder()
+        self._transport: asyncio.Transport | None = None
+        self._port: CanPort | None = None
+        self._stop: Callable[[], None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc  # the peer is gone, for whatever reason
+        self._transport = None
+        self._connections.discard(self)
+        if self._stop is not None:
+            self._stop()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for record in self._decoder.receive(data):
+                self._handle(record)
+        except (BridgeError, WireError) as error:
+            self.drop(str(error))
+
+    def drop(self, reason: str) -> None:
+        """Tell the client why, and close."""
+        self._write(Refused(reason))
+        if self._transport is not None:
+            self._transport.close()
+
+    def _handle(self, record: Record) -> None:
+        match record, self._port:
+            case Open(), None:
+                self._open(record)
+            case Listen(headers), port if port is not None:
+                self._listen(port, headers)
+            case Send(token, header, payloads), port if port is not None:
+                port.send(header, payloads, lambda _: self._write(Sent(token)))
+            case _:
+                raise BridgeError(f"{type(record).__name__} is not due here")
+
+    def _open(self, record: Open) -> None:
+        if record.version != VERSION:
+            raise BridgeError(f"bridge version {record.version}, {VERSION} is spoken here")
+        if record.wire != self._wire.name:
+            raise BridgeError(f"no wire {record.wire!r} here, but {self._wire.name!r}")
+        self._port = self._wire.port(record.node)
+        self._write(Opened(bit_rate=self._wire.bit_rate, data_bit_rate=self._wire.data_bit_rate))
+
+    def _listen(self, port: CanPort, headers: tuple[FrameHeader, ...] | None) -> None:
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+        if headers != ():
+            self._stop = port.listen(self._heard, *headers or (), receive_run=self._heard_run)
+
+    def _heard(self, header: FrameHeader, data: bytes, _: float) -> None:
+        self._write(Frames(header, (data,)))
+
+    def _heard_run(
+        self, header: FrameHeader, payloads: Sequence[bytes], _: Sequence[float]
+    ) -> None:
+        for part in split(payloads):
+            self._write(Frames(header, part))
+
+    def _write(self, record: Record) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(encode(record))
+        if self._transport.get_write_buffer_size() > _BACKLOG:
+            self._transport.abort()
