@@ -4,7 +4,7 @@
 |---|---|---|
 | FF00 erase | 44, address u32, size u32 | status |
 | 0202 check, two slots | empty | `CheckStatus` |
-| 0202 check, single slot | 44, address u32, size u32, CRC32 u32 | `CheckStatus` |
+| 0202 check, single slot | CRC32 u32 of the whole image | `CheckStatus` |
 | FF01 dependencies | empty | `CheckStatus` |
 | 0203 preconditions | empty | status, number of failed, one `Precondition` byte each |
 | 0210 activate, 0211 confirm, 0212 revert | empty | status |

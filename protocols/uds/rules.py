@@ -83,7 +83,7 @@ class ServerRules:
     default_restarts: bool = False
 
 
-def check(  # noqa: PLR0911 one way out per rule, in the standard's order
+def check(
     rules: ServerRules, request: bytes, *, session: Session, unlocked: bool, functional: bool
 ) -> Nrc | None:
     """The first general objection to a request, `None` if there is none.
@@ -136,7 +136,7 @@ def suppresses_positive(rules: ServerRules, request: bytes) -> bool:
 
 
 def _session_control(programming: SubFunctionRule | None) -> ServiceRule:
-    sub_functions = {
+    sub_functions: dict[int, SubFunctionRule] = {
         Session.DEFAULT: SubFunctionRule(),
         Session.EXTENDED: SubFunctionRule(),
     }

@@ -1,0 +1,119 @@
+"""One download: blocks in order, taken while the one before is still being programmed."""
+
+from ecu_sim.diagnostics import Device, Job, Nrc, Refusal
+from ecu_sim.diagnostics.work import Run
+from protocols.uds.requests import next_block
+
+#: Blocks that may wait while one is programmed.
+WAITING_BLOCKS = 1
+
+
+class Download:
+    """Between 34 and 37. A block is acknowledged when it is taken, programmed afterwards.
+
+    A block that could not be programmed is told with the next 36 or 37 (NRC 72).
+    """
+
+    def __init__(self, device: Device, *, size: int, max_block_length: int) -> None:
+        self._device = device
+        self._size = size
+        self.max_block_length = max_block_length
+        self._received = 0
+        self._expected = 0x01
+        self._last: int | None = None
+        self._waiting: list[bytes] = []
+        self._run: Run | None = None
+        self._failure: Refusal | None = None
+
+    @property
+    def full(self) -> bool:
+        """No room for another block until the one under way is programmed."""
+        return self._run is not None and len(self._waiting) >= WAITING_BLOCKS
+
+    @property
+    def busy(self) -> bool:
+        return self._run is not None
+
+    @property
+    def failure(self) -> Refusal | None:
+        return self._failure
+
+    def is_repeated(self, counter: int) -> bool:
+        """The last block again (its answer was lost): answered, not written a second time."""
+        return counter == self._last
+
+    def check(self, request: bytes) -> None:
+        """Raise the `Refusal` that a 36 deserves, before its data is looked at."""
+        if self._failure is not None:
+            raise self._failure
+        if len(request) > self.max_block_length:
+            raise Refusal(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT, "block too long")
+        if self.is_repeated(request[1]):
+            return
+        if request[1] != self._expected:
+            raise Refusal(Nrc.WRONG_BLOCK_SEQUENCE_COUNTER)
+        if self._received + len(request) - 2 > self._size:
+            raise Refusal(Nrc.TRANSFER_DATA_SUSPENDED, "more data than announced")
+
+    def take(self, request: bytes, *, now: float) -> None:
+        """Take a block that `check` has passed, into the buffer or straight to the memory."""
+        self._last = request[1]
+        self._expected = next_block(request[1])
+        self._received += len(request) - 2
+        if self._run is not None:
+            self._waiting.append(request[2:])
+            return
+        self._program(request[2:], now=now)
+
+    def _program(self, data: bytes, *, now: float) -> None:
+        try:
+            run = Run(self._device.transfer(data), now=now)
+        except Refusal as refusal:
+            self._fail(refusal)
+            return
+        self._run = None if run.finished else run
+
+    def next_deadline(self) -> float | None:
+        return self._run.due if self._run is not None else None
+
+    def advance(self, *, now: float) -> None:
+        run = self._run
+        if run is None:
+            return
+        try:
+            run.advance(now=now)
+        except Refusal as refusal:
+            self._fail(refusal)
+            return
+        if not run.finished:
+            return
+        self._run = None
+        while self._waiting and not self.busy:
+            # It waited only for this one: it begins where this one ended, not where we noticed.
+            self._program(self._waiting.pop(0), now=now)
+
+    def _fail(self, refusal: Refusal) -> None:
+        self._run = None
+        self._waiting.clear()
+        self._failure = refusal
+
+    def check_exit(self) -> None:
+        """Raise the `Refusal` that a 37 deserves: everything announced must have come."""
+        if self._failure is not None:
+            raise self._failure
+        if self._received != self._size:
+            raise Refusal(
+                Nrc.REQUEST_SEQUENCE_ERROR, f"{self._received} of {self._size} bytes so far"
+            )
+
+    def exit(self) -> Job:
+        """End the transfer, once everything that was taken has been programmed."""
+        self.check_exit()
+        return self._device.transfer_exit()
+
+    def abort(self) -> None:
+        if self._run is not None:
+            self._run.close()
+        self._run = None
+        self._waiting.clear()
+        self._device.transfer_abort()

@@ -1,0 +1,253 @@
+"""The UDS server of one ECU program (ISO 14229-1, -2), without I/O.
+
+The general rules come from tables (`protocols.uds.rules`); the services are in `services.py`; here
+is what holds them together: sessions and their owner, S3, P2 and P2*, and one request at a time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ecu_sim.diagnostics import (
+    Device,
+    EnterBootloader,
+    Nrc,
+    Refusal,
+    Respond,
+    Restart,
+    ServerEvent,
+)
+from ecu_sim.diagnostics.security import AttemptLimits
+from ecu_sim.diagnostics.services import Request, Services
+from ecu_sim.diagnostics.state import ServerState, ServerTiming
+from ecu_sim.diagnostics.work import Answer, Run, Work
+from protocols.uds import ResetType, ServiceId, Session
+from protocols.uds.enums import NEGATIVE_RESPONSE
+from protocols.uds.rules import (
+    SILENT_IF_FUNCTIONAL,
+    ServerRules,
+    check,
+    suppresses_positive,
+)
+
+#: 78 goes out after this share of P2 or P2*, early enough for the wire.
+_PENDING_MARGIN = 0.8
+#: Suppressed, so it never interrupts the tester that waits for its answer.
+_KEEP_ALIVE = bytes([ServiceId.TESTER_PRESENT, 0x80])
+
+
+@dataclass(slots=True, kw_only=True)
+class _Pending:
+    """The request that is being answered."""
+
+    service_id: int
+    source: int
+    functional: bool
+    suppress: bool
+    work: Work
+    run: Run | None = None
+    #: When the next 78 is due.
+    pending_due: float
+    pending_sent: bool = False
+
+
+class UdsServer:
+    """Answers testers; `source` is a tester's address: one value per tester and connection.
+
+    On CAN the functional and the physical requests of a wire come from one tester. After `Restart`
+    or `EnterBootloader` the server is deaf: the ECU is being reset.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        rules: ServerRules,
+        *,
+        timing: ServerTiming,
+        now: float,
+        attempts: AttemptLimits | None = None,
+        max_response: int = 4095,
+    ) -> None:
+        self._rules = rules
+        self._timing = timing
+        self._state = ServerState(
+            device=device,
+            rules=rules,
+            timing=timing,
+            attempts=attempts or AttemptLimits(),
+            now=now,
+        )
+        self._services = Services(self._state, max_response=max_response)
+        self._pending: _Pending | None = None
+        self._s3_deadline: float | None = None
+        self._ended = False
+
+    @property
+    def session(self) -> Session:
+        return self._state.session
+
+    def resume_programming(self, *, source: int, now: float) -> list[ServerEvent]:
+        """Go on where the application's 10 02 left: a boot loader's first answer is 50 02."""
+        answer = self._state.enter(Session.PROGRAMMING, source=source)
+        self._restart_s3(now)
+        return [Respond(answer, source)]
+
+    def receive(
+        self, request: bytes, *, source: int, functional: bool, now: float
+    ) -> list[ServerEvent]:
+        """One whole request. Answers that take time come from `handle_timeout`."""
+        events = self.handle_timeout(now=now)
+        if self._ended or not request:
+            return events
+        if self._pending is not None:
+            return events + self._while_busy(request, source)
+        foreign = self._state.owner not in {None, source}
+        if foreign and self._is_exclusive(request[0]):
+            return events + _negative(request[0], Nrc.BUSY_REPEAT_REQUEST, source)
+        objection = check(
+            self._rules,
+            request,
+            session=self._state.session,
+            unlocked=self._state.unlocked_for(source),
+            functional=functional,
+        )
+        if objection is not None:
+            events += self._refuse(request[0], objection, source, functional=functional)
+        else:
+            events += self._serve(request, source, functional=functional, now=now)
+        if not foreign and self._pending is None:
+            self._restart_s3(now)
+        return events
+
+    def next_deadline(self) -> float | None:
+        return min((due for due, _ in self._deadlines()), default=None)
+
+    def handle_timeout(self, *, now: float) -> list[ServerEvent]:
+        """Everything due by now, each at its own time and in that order."""
+        events: list[ServerEvent] = []
+        while deadlines := [due for due in self._deadlines() if due[0] <= now]:
+            at, act = min(deadlines, key=lambda due: due[0])
+            events += act(at)
+        return events
+
+    def _deadlines(self) -> list[tuple[float, Callable[[float], list[ServerEvent]]]]:
+        """What is to happen when; of two at one time the earlier in this list comes first."""
+        if self._ended:
+            return []
+        deadlines: list[tuple[float, Callable[[float], list[ServerEvent]]]] = []
+        download, pending = self._state.download, self._pending
+        if download is not None and (due := download.next_deadline()) is not None:
+            deadlines.append((due, self._advance_download))
+        if pending is not None:
+            if pending.run is not None:
+                deadlines.append((pending.run.due, self._advance_pending))
+            deadlines.append((pending.pending_due, self._respond_pending))
+        if self._s3_deadline is not None:
+            deadlines.append((self._s3_deadline, self._expire_session))
+        return deadlines
+
+    # One request at a time
+
+    def _is_exclusive(self, service_id: int) -> bool:
+        rule = self._rules.services.get(service_id)
+        return rule is not None and not rule.shared
+
+    def _while_busy(self, request: bytes, source: int) -> list[ServerEvent]:
+        """A request while another is being answered: only keep-alives pass, unanswered."""
+        if request == _KEEP_ALIVE:
+            return []
+        return _negative(request[0], Nrc.BUSY_REPEAT_REQUEST, source)
+
+    def _serve(
+        self, request: bytes, source: int, *, functional: bool, now: float
+    ) -> list[ServerEvent]:
+        try:
+            outcome = self._services.serve(Request(request, source, functional, now))
+        except Refusal as refusal:
+            return self._refuse(request[0], refusal.nrc, source, functional=functional)
+        suppress = suppresses_positive(self._rules, request)
+        if isinstance(outcome, Answer):
+            return self._answer(outcome, source, suppress=suppress)
+        self._s3_deadline = None
+        self._pending = _Pending(
+            service_id=request[0],
+            source=source,
+            functional=functional,
+            suppress=suppress,
+            work=outcome,
+            pending_due=now + self._timing.p2_s * _PENDING_MARGIN,
+        )
+        return self._advance_pending(now)
+
+    def _advance_download(self, now: float) -> list[ServerEvent]:
+        download = self._state.download
+        if download is not None:
+            download.advance(now=now)
+        return self._advance_pending(now)
+
+    def _advance_pending(self, now: float) -> list[ServerEvent]:
+        pending = self._pending
+        if pending is None or (pending.run is None and pending.work.waits()):
+            return []
+        try:
+            if pending.run is None:
+                pending.run = Run(pending.work.start(now), now=now)
+            else:
+                pending.run.advance(now=now)
+            if pending.run.result is None:
+                return []
+            answer = pending.work.finish(pending.run.result)
+        except Refusal as refusal:
+            events = self._refuse(
+                pending.service_id,
+                refusal.nrc,
+                pending.source,
+                functional=pending.functional and not pending.pending_sent,
+            )
+        else:
+            suppress = pending.suppress and not pending.pending_sent
+            events = self._answer(answer, pending.source, suppress=suppress)
+        self._pending = None
+        self._restart_s3(now)
+        return events
+
+    def _respond_pending(self, now: float) -> list[ServerEvent]:
+        pending = self._pending
+        if pending is None:
+            return []
+        pending.pending_sent = True
+        pending.pending_due = now + self._timing.p2_star_s * _PENDING_MARGIN
+        return _negative(pending.service_id, Nrc.RESPONSE_PENDING, pending.source)
+
+    def _answer(self, answer: Answer, source: int, *, suppress: bool) -> list[ServerEvent]:
+        if any(isinstance(event, Restart | EnterBootloader) for event in answer.then):
+            self._ended = True
+        if suppress or answer.payload is None:
+            return list(answer.then)
+        return [Respond(answer.payload, source), *answer.then]
+
+    def _refuse(
+        self, service_id: int, nrc: Nrc, source: int, *, functional: bool
+    ) -> list[ServerEvent]:
+        if functional and nrc in SILENT_IF_FUNCTIONAL:
+            return []
+        return _negative(service_id, nrc, source)
+
+    # Sessions in time
+
+    def _restart_s3(self, now: float) -> None:
+        in_default = self._state.session == Session.DEFAULT
+        self._s3_deadline = None if in_default else now + self._timing.s3_s
+
+    def _expire_session(self, now: float) -> list[ServerEvent]:  # noqa: ARG002 a deadline's act takes its time
+        """S3: the tester went away."""
+        self._s3_deadline = None
+        left = self._state.session
+        self._state.leave()
+        if not (self._rules.default_restarts and left == Session.PROGRAMMING):
+            return []
+        self._ended = True
+        return [Restart(ResetType.HARD)]
+
+
+def _negative(service_id: int, nrc: Nrc, source: int) -> list[ServerEvent]:
+    return [Respond(bytes([NEGATIVE_RESPONSE, service_id, nrc]), source)]

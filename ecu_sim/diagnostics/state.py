@@ -1,0 +1,77 @@
+"""What a diagnostic server remembers between two requests."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ecu_sim.diagnostics import Device
+from ecu_sim.diagnostics.security import AttemptLimits, SecurityAccess
+from protocols.uds import CommunicationControl, CommunicationType, Session
+from protocols.uds.enums import POSITIVE_RESPONSE, ServiceId
+from protocols.uds.rules import ServerRules
+
+if TYPE_CHECKING:
+    from ecu_sim.diagnostics.download import Download
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTiming:
+    """P2server, P2*server and S3server in seconds."""
+
+    p2_s: float = 0.05
+    p2_star_s: float = 5.0
+    s3_s: float = 5.0
+
+
+class ServerState:
+    """Session, its owner, the lock and the download; all but the count of wrong keys volatile."""
+
+    def __init__(
+        self,
+        *,
+        device: Device,
+        rules: ServerRules,
+        timing: ServerTiming,
+        attempts: AttemptLimits,
+        now: float,
+    ) -> None:
+        self.device = device
+        self.rules = rules
+        self.timing = timing
+        self.security = SecurityAccess(device, attempts, now=now)
+        self.session = Session.DEFAULT
+        #: The tester that holds the session; `None` in the default session.
+        self.owner: int | None = None
+        self.download: Download | None = None
+
+    def unlocked_for(self, source: int) -> bool:
+        return self.security.unlocked_for(source)
+
+    def enter(self, session: Session, *, source: int) -> bytes:
+        """Change the session and answer 50; any change locks and gives up a download."""
+        if session == Session.DEFAULT:
+            self.leave()
+        else:
+            self._close()
+            self.session = session
+            self.owner = source
+        p2_ms = round(self.timing.p2_s * 1000)
+        p2_star_10ms = round(self.timing.p2_star_s * 100)
+        head = bytes([ServiceId.DIAGNOSTIC_SESSION_CONTROL + POSITIVE_RESPONSE, session])
+        return head + p2_ms.to_bytes(2) + p2_star_10ms.to_bytes(2)
+
+    def leave(self) -> None:
+        """Back to the default session, and to everything that it implies."""
+        self._close()
+        if self.session == Session.DEFAULT:
+            return
+        self.session = Session.DEFAULT
+        self.owner = None
+        everything = CommunicationType.NORMAL | CommunicationType.NETWORK_MANAGEMENT
+        self.device.communication_control(CommunicationControl.ENABLE_RX_AND_TX, everything)
+        self.device.set_dtc_logging(on=True)
+
+    def _close(self) -> None:
+        self.security.lock()
+        if self.download is not None:
+            self.download.abort()
+        self.download = None
