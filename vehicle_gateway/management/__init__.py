@@ -1,0 +1,70 @@
+"""How offers arrive and reports leave: a member per management protocol.
+
+A member is a package or module here; it satisfies `Management`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from vehicle_gateway.diagnostics import EcuDiagnostics, SignalSeries
+from vehicle_gateway.outbox import Parcel
+from vehicle_gateway.update import Inventory
+from vehicle_gateway.update.account import UpdateReport
+from vehicle_gateway.update.offer import Offer
+
+
+class ManagementError(Exception):
+    """The cloud did not do what was asked; the message says what, and its words."""
+
+
+class UnreachableError(ManagementError):
+    """The cloud cannot be reached now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckIn:
+    """The cloud's answer to a check-in."""
+
+    #: None: nothing to do.
+    offer: Offer | None
+    #: Seconds until it wants to hear again; 0 leaves it to the gateway.
+    next_check_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What the vehicle's ECUs said at one time."""
+
+    #: Unique for the vehicle; the same id again is the same snapshot.
+    id: str
+    #: `before_update`, `after_update` or `on_request`.
+    occasion: str
+    campaign: str
+    #: Unix time in microseconds, and the loop's time at the same moment.
+    time_us: int
+    loop_time_s: float
+    ecus: tuple[EcuDiagnostics, ...]
+    signals: tuple[SignalSeries, ...]
+
+
+class Management(Protocol):
+    """The gateway's end of a management protocol."""
+
+    async def check_in(
+        self, inventory: Iterable[Inventory], *, unfinished_campaign: str
+    ) -> CheckIn:
+        """Say what the vehicle holds and ask for work; raises `ManagementError`."""
+        ...
+
+    def keep_snapshot(self, snapshot: Snapshot) -> None:
+        """Have it on disk for `deliver`; raises `OutboxError`."""
+        ...
+
+    def keep_report(self, report: UpdateReport) -> None:
+        """Have it on disk for `deliver`; raises `OutboxError`."""
+        ...
+
+    async def deliver(self) -> tuple[Parcel, ...]:
+        """Send what is kept, oldest first; answers with what is still waiting."""
+        ...

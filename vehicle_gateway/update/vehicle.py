@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, Protocol
@@ -37,6 +38,8 @@ _LOG = logging.getLogger(__name__)
 _ASK_AGAIN_S: Final = (1.0, 3.0)
 #: Seconds to wait after a failure: this, doubled with each failure of the same ECU.
 _RETRY_S: Final = 2.0
+#: So many characters of a campaign's id stand in a snapshot's.
+_CAMPAIGN_CHARACTERS: Final = 32
 
 
 class VehicleDiagnostics(Protocol):
@@ -183,9 +186,7 @@ class VehicleUpdate:
         started_us = self._now_us()
         taken = sum(entry.kind is kind for entry in self._journal.entries)
         campaign = self._opening.offer.campaign
-        name = f"{campaign.rpartition('/')[2]}-{occasion.replace('_', '-')}"
-        if taken:
-            name = f"{name}-{taken + 1}"
+        name = _snapshot_id(campaign, occasion, taken)
         try:
             await self._diagnostics.record(occasion, campaign=campaign, snapshot=name)
         except UpdateError as error:
@@ -521,6 +522,15 @@ async def _inventory(updater: EcuUpdater, nonce: bytes) -> Inventory:
         return await updater.inventory(nonce)
     except UpdateError as error:
         return Inventory(ecu=updater.ecu, error=f"{error.step}: {error.cause}")
+
+
+def _snapshot_id(campaign: str, occasion: str, taken: int) -> str:
+    """Unique for a vehicle, the same after a restart, and 63 characters at most."""
+    short = campaign.rpartition("/")[2]
+    if len(short) > _CAMPAIGN_CHARACTERS:
+        short = f"{short[:_CAMPAIGN_CHARACTERS]}-{zlib.crc32(short.encode()):08x}"
+    again = f"-{taken + 1}" if taken else ""
+    return f"{short}-{occasion.removesuffix('_update')}{again}"
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
