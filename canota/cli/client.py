@@ -267,7 +267,8 @@ def _upload(
 def _as_command_error(error: grpc.Call, target: str) -> CommandError:
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE:
-        message = f"cloud {target} cannot be reached: {error.details()}"
+        because = (error.details() or "no reason given").rpartition(": ")[2]
+        message = f"cloud {target} cannot be reached: {because}"
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"cloud {target} did not answer in time"
     else:

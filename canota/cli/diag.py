@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from canota.cli.client import Operator
-from canota.cli.exits import explained
 from canota.cli.output import (
     DEFAULT_CLOUD,
     CloudOption,
     Json,
     JsonOption,
     console,
+    group,
     plain,
     print_json,
     table,
@@ -21,7 +21,7 @@ from canota.cli.output import (
 from cloud.reports.dtcs import words
 from protocols.fleet.v1 import diagnostics_pb2
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=explained())
+app = group()
 
 VinArgument = Annotated[str, typer.Argument(help="The vehicle's VIN.")]
 SnapshotOption = Annotated[

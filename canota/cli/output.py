@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from canota.cli.exits import explained
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 CloudOption = Annotated[
@@ -35,6 +37,17 @@ STYLES: Final[dict[str, str]] = {
     "failed_safe": "bold red",
     "up_to_date": "dim",
 }
+
+
+def group() -> typer.Typer:
+    """A group of commands in the house's look."""
+    return typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        epilog=explained(),
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
 
 
 def console() -> Console:

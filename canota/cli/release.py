@@ -9,7 +9,6 @@ from rich.text import Text
 
 from canota.cli.bars import ByteBar
 from canota.cli.client import Operator
-from canota.cli.exits import explained
 from canota.cli.firmware_files import Inspection, collect
 from canota.cli.firmware_files import inspect as inspect_file
 from canota.cli.output import (
@@ -17,6 +16,7 @@ from canota.cli.output import (
     CloudOption,
     JsonOption,
     console,
+    group,
     plain,
     print_json,
     print_messages,
@@ -28,7 +28,7 @@ from canota.cli.output import (
 from protocols.firmware.formats import formats
 from protocols.fleet.v1 import releases_pb2
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=explained())
+app = group()
 
 
 @app.callback()

@@ -9,10 +9,10 @@ import typer
 
 from canota.cli.bars import ByteBar
 from canota.cli.client import Operator
-from canota.cli.exits import CommandError, Exit, explained
-from canota.cli.output import DEFAULT_CLOUD, CloudOption, console, size
+from canota.cli.exits import CommandError, Exit
+from canota.cli.output import DEFAULT_CLOUD, CloudOption, console, group, size
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=explained())
+app = group()
 
 
 class Format(StrEnum):

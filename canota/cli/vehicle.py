@@ -9,12 +9,13 @@ import typer
 from rich.text import Text
 
 from canota.cli.client import Operator
-from canota.cli.exits import CommandError, Exit, explained
+from canota.cli.exits import CommandError, Exit
 from canota.cli.output import (
     DEFAULT_CLOUD,
     CloudOption,
     JsonOption,
     console,
+    group,
     plain,
     print_json,
     print_messages,
@@ -24,7 +25,7 @@ from canota.cli.output import (
 )
 from protocols.fleet.v1 import vehicles_pb2
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=explained())
+app = group()
 
 T = TypeVar("T")
 

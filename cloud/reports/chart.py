@@ -23,6 +23,8 @@ class Line:
     #: CSS class that gives the colour.
     style: str
     unit: str
+    #: Where its name stands: at its first point, or at its last.
+    label_first: bool = False
     points: tuple[tuple[float, float], ...]
 
 
@@ -104,7 +106,15 @@ def _line(line: Line, x: Scale, y: Scale) -> Iterator[Markup]:
     )
     yield element("path", d=path, class_=f"line {line.style}")
     at, value = line.points[-1]
-    yield element("circle", cx=x(at), cy=y(value), r=3.5, class_=f"dot {line.style}")
+    yield element("circle", cx=x(at), cy=y(value), r=4, class_=f"dot {line.style}")
+    labelled, side = (line.points[0], "mark") if line.label_first else (line.points[-1], "mark end")
+    yield element(
+        "text",
+        f"{line.label} {labelled[1]:.1f} {line.unit}",
+        x=x(labelled[0]) + (6 if line.label_first else -2),
+        y=y(labelled[1]) - 9,
+        class_=side,
+    )
     for at, value in thinned(line.points, _HOVERED):
         said = f"{line.label}: {value:.1f} {line.unit} at {at:.0f} s"
         yield element("circle", element("title", said), cx=x(at), cy=y(value), r=7, class_="hover")

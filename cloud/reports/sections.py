@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from cloud.reports.chart import Bar, Line, lanes, line_chart, seconds_label
+from cloud.reports.chart import Bar, Line, lanes, line_chart
 from cloud.reports.dtcs import Change, DtcChange, compare, words
 from cloud.reports.markup import Markup, element, join
 from cloud.reports.model import EcuUpdate, Outcome, SignalSeries, Snapshot, Step, VehicleReport
-from cloud.reports.words import CHANGES, plural, rate, seconds, size
+from cloud.reports.words import CHANGES, plural, rate, seconds, size, unit
 
 _ARROW: Final = Markup('<span class="arrow">&#8594;</span>')
 _NONE: Final = Markup("&#8211;")
@@ -169,7 +169,8 @@ def _as_line(series: SignalSeries, label: str, style: str, start: float) -> Line
     return Line(
         label=label,
         style=style,
-        unit=series.unit,
+        unit=unit(series.unit),
+        label_first=style == "set",
         points=tuple((at - start, value) for at, value in points if at >= start),
     )
 
@@ -235,7 +236,7 @@ def _codes_said(vehicle: VehicleReport, changes: Sequence[DtcChange]) -> str:
 
 
 def _codes(changes: Sequence[DtcChange]) -> Markup:
-    head = [("Verdict", "tight"), ("ECU", ""), ("Code", "tight"), ("What it means", "")]
+    head = [("Verdict", "tight"), ("ECU", "tight"), ("Code", "tight"), ("What it means", "")]
     head += [("Before", ""), ("After", "")]
     ordered = sorted(changes, key=lambda one: (_DTC_ORDER.index(one.change), one.ecu, one.code))
     rows = [
@@ -322,7 +323,7 @@ def steps(vehicle: VehicleReport) -> Markup | None:
     length = max(bar.start_s + bar.seconds for bar in bars) or 1.0
     names = list(dict.fromkeys(["vehicle", *(ecu.name for ecu in vehicle.ecus)]))
     names += [bar.lane for bar in bars if bar.lane not in names]
-    head = [("At", "right"), ("Took", "right"), ("ECU", ""), ("Step", ""), ("Detail", "")]
+    head = [("At", "right"), ("Took", "right"), ("ECU", "tight"), ("Step", "tight"), ("Detail", "")]
     rows = [_step_row(step, bar) for step, bar in zip(ordered, bars, strict=True)]
     return section(
         "Every step",
@@ -358,7 +359,7 @@ def _step_bar(step: Step, start_s: float) -> Bar:
 def _step_row(step: Step, bar: Bar) -> tuple[Markup, ...]:
     failed = element("span", "failed", class_="tag bad") if step.failed else Markup()
     return (
-        join(seconds_label(round(bar.start_s, 1))),
+        join(f"{bar.start_s:.1f} s"),
         join(seconds(step.seconds)),
         join(step.ecu or "vehicle"),
         join(step.step, " " if step.failed else "", failed),
@@ -413,11 +414,11 @@ def signals(vehicle: VehicleReport) -> Markup | None:
         (
             join(wire),
             join(element("b", signal), element("small", message)),
-            join(unit),
-            *before.get((wire, message, signal, unit), (_NONE, _NONE)),
-            *after.get((wire, message, signal, unit), (_NONE, _NONE)),
+            join(unit(symbol)),
+            *before.get((wire, message, signal, symbol), (_NONE, _NONE)),
+            *after.get((wire, message, signal, symbol), (_NONE, _NONE)),
         )
-        for wire, message, signal, unit in sorted(before.keys() | after.keys())
+        for wire, message, signal, symbol in sorted(before.keys() | after.keys())
     ]
     return section(
         "Bus signals",

@@ -69,6 +69,11 @@ def _codes(changes: tuple[DtcChange, ...]) -> list[str]:
     return said
 
 
+def unit(name: str) -> str:
+    """Say a signal's unit as people write it; databases keep to ASCII."""
+    return {"degC": "\u00b0C", "Cel": "\u00b0C"}.get(name, name)
+
+
 def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
