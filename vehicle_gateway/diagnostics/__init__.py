@@ -1,7 +1,6 @@
 """Wireless diagnostics: what the ECUs say of themselves, as values.
 
 `reader.py` asks the ECUs over UDS, `signals.py` records the messages of the wires.
-
 """
 
 from dataclasses import dataclass

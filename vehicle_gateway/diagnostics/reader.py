@@ -12,6 +12,8 @@ from vehicle_gateway.wires.testers import Testers
 #: 59 04 and 59 06 repeat DTC and status before the records: 59, sub-function, three bytes, status.
 _RECORDS_AT = 6
 _TRIES = 3
+#: Data identifiers of ISO 14229-1 Annex C.1 that name software, hardware and vehicle in text.
+_IDENTIFICATION = range(0xF180, 0xF1A0)
 
 
 async def read_ecu(testers: Testers, name: str) -> EcuDiagnostics:
@@ -43,7 +45,7 @@ async def read_identification(
         record = responses.decode_data(answer, did)
         found.append(
             IdentificationRecord(
-                data_identifier=did, text=text, record=record, value=_readable(record)
+                data_identifier=did, text=text, record=record, value=_readable(did, record)
             )
         )
     return tuple(found)
@@ -136,9 +138,9 @@ def _lengths(identification: tuple[IdentificationRecord, ...]) -> dict[int, int]
     return {one.data_identifier: len(one.record) for one in identification}
 
 
-def _readable(record: bytes) -> str:
-    """The text that a record holds, hexadecimal where it holds none."""
+def _readable(did: int, record: bytes) -> str:
+    """The text that an identification record holds; hexadecimal for everything else."""
     text = record.rstrip(b"\0 ")
-    if text and all(0x20 <= byte < 0x7F for byte in text):
+    if did in _IDENTIFICATION and text and all(0x20 <= byte < 0x7F for byte in text):
         return text.decode("ascii")
     return record.hex(" ").upper()

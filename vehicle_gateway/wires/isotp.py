@@ -63,7 +63,9 @@ class IsoTpChannel:
         self._timer = Timer(self._loop, self._time_out)
         self._mailbox = Mailbox()
         self._sending: asyncio.Future[float] | None = None
-        self._stop_listening: Callable[[], None] = port.listen(self._hear, response)
+        self._stop_listening: Callable[[], None] = port.listen(
+            self._hear, response, receive_run=self._hear_run
+        )
 
     async def send(self, request: bytes) -> float:
         if self._sending is not None:
@@ -99,6 +101,11 @@ class IsoTpChannel:
 
     def _hear(self, _header: FrameHeader, data: bytes, at_s: float) -> None:
         self._act(self._core.receive(data, now=at_s), at_s)
+
+    def _hear_run(
+        self, _header: FrameHeader, frames: Sequence[bytes], times_s: Sequence[float]
+    ) -> None:
+        self._act(self._core.receive_run(frames, now=times_s[-1]), times_s[-1])
 
     def _time_out(self) -> None:
         now = self._loop.time()

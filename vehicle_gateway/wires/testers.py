@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from dbc import VehicleDescription
-from vehicle_gateway.wires import LinkError, Links, Wire
+from vehicle_gateway.wires import Channel, LinkError, Links, Wire
 from vehicle_gateway.wires.doip import DoipWire
 from vehicle_gateway.wires.isotp import IsoTpWire
 from vehicle_gateway.wires.tester import FunctionalTester, TesterTiming, UdsTester
@@ -34,10 +34,14 @@ class Testers:
         """The tester of this ECU, one and the same at each call; `LinkError` without a link."""
         if ecu not in self._testers:
             description = self.vehicle.ecus[ecu]
-            channel = self._wire(description.wire).channel(description)
             timing = TesterTiming(p2_s=description.p2_s, p2_star_s=description.p2_star_s)
-            self._testers[ecu] = UdsTester(ecu, channel, timing)
+            self._testers[ecu] = UdsTester(ecu, self.channel(ecu), timing)
         return self._testers[ecu]
+
+    def channel(self, ecu: str) -> Channel:
+        """The bare way to this ECU, for a tester of one's own; `LinkError` without a link."""
+        description = self.vehicle.ecus[ecu]
+        return self._wire(description.wire).channel(description)
 
     def functional(self, wire: str) -> FunctionalTester:
         """All ECUs of this wire at once; `LinkError` without a link."""

@@ -1,0 +1,81 @@
+"""udsoncan's own `Client`, unchanged, over our wires.
+
+The client is synchronous: each of its calls runs our event loop, virtual or real, until the answer
+is there, in the calling thread. Between two calls the loop stands still, and a virtual clock with
+it; use the client where nothing else needs the loop meanwhile.
+"""
+
+import asyncio
+
+from udsoncan.connections import BaseConnection
+from udsoncan.exceptions import TimeoutException
+
+from vehicle_gateway.wires import (
+    AnswerBroken,
+    AnswerReceived,
+    AnswerStarted,
+    Channel,
+    WireError,
+)
+
+
+class UdsoncanConnection(BaseConnection):
+    """One ECU for one udsoncan `Client`; `loop` must not be running when the client is used."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel, *, name: str) -> None:
+        super().__init__(name)
+        self._loop = loop
+        self._channel = channel
+        self._opened = False
+
+    def open(self) -> "UdsoncanConnection":
+        self._opened = True
+        return self
+
+    def close(self) -> None:
+        self._opened = False
+
+    def is_open(self) -> bool:
+        return self._opened
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def specific_send(
+        self,
+        payload: bytes,
+        timeout: float | None = None,  # noqa: ARG002 the transport has timers of its own
+    ) -> None:
+        """Returns at the last bit, so that the client's P2 starts there."""
+        try:
+            self._loop.run_until_complete(self._channel.send(payload))
+        except WireError as error:
+            raise _timeout(str(error)) from error
+
+    def specific_wait_frame(self, timeout: float | None = None) -> bytes:
+        """The next message; `TimeoutException` if none has begun within `timeout` seconds."""
+        return self._loop.run_until_complete(self._next(timeout))
+
+    def empty_rxqueue(self) -> None:
+        self._channel.discard()
+
+    async def _next(self, timeout_s: float | None) -> bytes:
+        deadline = None if timeout_s is None else self._loop.time() + timeout_s
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    event = await self._channel.receive()
+            except TimeoutError:
+                raise _timeout(f"{self.name}: no answer within {timeout_s} s") from None
+            match event:
+                case AnswerReceived(message):
+                    return message
+                case AnswerStarted():
+                    # P2 is kept: how long the rest may take is the transport's affair.
+                    deadline = None
+                case AnswerBroken(reason):
+                    raise _timeout(f"{self.name}: the answer broke off: {reason}")
+
+
+def _timeout(text: str) -> TimeoutException:
+    return TimeoutException(text)  # type: ignore[no-untyped-call]  # the library leaves it untyped

@@ -1,0 +1,111 @@
+"""Links by URI: `can://bridge/HOST:PORT/WIRE` and `doip://HOST:PORT`."""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from protocols.can import CanPort
+from protocols.stream import ByteStream
+from vehicle_gateway.wires import LinkError, tcp
+from vehicle_gateway.wires.bridge import BridgePort
+
+#: What the gateway calls itself on a wire of another process.
+NODE: Final = "gateway"
+DOIP_PORT: Final = 13400
+_KNOWN: Final = "known: can://bridge/HOST:PORT/WIRE, doip://HOST[:PORT]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeTarget:
+    """A wire of a bridge that another process serves."""
+
+    host: str
+    port: int
+    wire: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoipTarget:
+    host: str
+    port: int
+
+
+def parse(uri: str) -> BridgeTarget | DoipTarget:
+    """What a URI points to; `LinkError` names the URI and what is wrong with it."""
+    try:
+        parts = urlsplit(uri)
+        match parts.scheme, parts.netloc:
+            case "can", "bridge":
+                address, _, wire = parts.path.removeprefix("/").partition("/")
+                host, port = _address(uri, address)
+                if not wire or "/" in wire:
+                    raise LinkError(f"{uri}: names no wire; {_KNOWN}")
+                return BridgeTarget(host=host, port=port, wire=wire)
+            case "can", interface:
+                raise LinkError(f"{uri}: no CAN interface {interface!r}; {_KNOWN}")
+            case "doip", address:
+                if parts.path.strip("/") or parts.query:
+                    raise LinkError(f"{uri}: nothing follows host and port; {_KNOWN}")
+                host, port = _address(uri, address, default_port=DOIP_PORT)
+                return DoipTarget(host=host, port=port)
+            case scheme, _:
+                raise LinkError(f"{uri}: no scheme {scheme!r}; {_KNOWN}")
+    except ValueError as error:
+        raise LinkError(f"{uri}: {error}; {_KNOWN}") from error
+
+
+def _address(uri: str, text: str, *, default_port: int | None = None) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    port = parts.port or default_port
+    if not parts.hostname or port is None:
+        raise LinkError(f"{uri}: {text!r} is not HOST:PORT; {_KNOWN}")
+    return parts.hostname, port
+
+
+class UriLinks:
+    """`Links` of the wires named in a table of URIs; CAN ports are opened by `open`."""
+
+    def __init__(self, uris: Mapping[str, str]) -> None:
+        self._targets = {wire: (uri, parse(uri)) for wire, uri in uris.items()}
+        self._ports: dict[str, BridgePort] = {}
+        self._closing = AsyncExitStack()
+
+    async def open(self) -> Self:
+        """Open every CAN port; `LinkError` names the first that cannot be had."""
+        try:
+            for wire, (uri, target) in self._targets.items():
+                if isinstance(target, BridgeTarget):
+                    port = BridgePort(
+                        uri, host=target.host, port=target.port, wire=target.wire, node=NODE
+                    )
+                    await port.open()
+                    self._closing.push_async_callback(port.close)
+                    self._ports[wire] = port
+        except LinkError:
+            await self.close()
+            raise
+        return self
+
+    async def close(self) -> None:
+        self._ports.clear()
+        await self._closing.aclose()
+
+    def can(self, wire: str) -> CanPort:
+        if wire not in self._ports:
+            raise self._missing(wire, "CAN")
+        return self._ports[wire]
+
+    async def stream(self, wire: str) -> ByteStream:
+        match self._targets.get(wire):
+            case uri, DoipTarget(host=host, port=port):
+                return await tcp.connect(uri, host, port)
+            case _:
+                raise self._missing(wire, "DoIP")
+
+    def _missing(self, wire: str, kind: str) -> LinkError:
+        if wire in self._targets:
+            return LinkError(f"{wire}: {self._targets[wire][0]} is not a {kind} link")
+        given = ", ".join(sorted(self._targets)) or "none"
+        return LinkError(f"{wire}: no link given for this wire (links given: {given})")
