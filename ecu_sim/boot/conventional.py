@@ -24,7 +24,7 @@ from ecu_sim.boot import (
     Trust,
 )
 from protocols.firmware.containers import ContainerError, crc32
-from protocols.uds.routine_status import ALFID, CheckStatus
+from protocols.uds.routine_status import CheckStatus
 
 
 class State(IntEnum):
@@ -57,7 +57,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Trigger], State | None]] = MappingProxyT
 
 #: State, image length.
 _RECORD: Final = struct.Struct("<BxxxI")
-_RANGE_AND_CRC: Final = struct.Struct(">BIII")
+_CRC: Final = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +134,17 @@ class Conventional:
         return self.record.length
 
     def check(self, option: bytes) -> CheckStatus:
-        if len(option) != _RANGE_AND_CRC.size or option[0] != ALFID:
-            raise OptionError("the option record is 44, address u32, size u32, CRC32 u32")
-        _, address, size, expected = _RANGE_AND_CRC.unpack(option)
-        offset = self._memory.locate(address, size, boundary=1)
-        written = zlib.crc32(self._memory.flash.read(offset, size))
+        if len(option) != _CRC.size:
+            raise OptionError("the option record is the CRC32 of the whole image")
+        (expected,) = _CRC.unpack(option)
+        written = zlib.crc32(self.active_image())
         return CheckStatus.CORRECT if written == expected else CheckStatus.WRONG_CHECKSUM
+
+    def check_dependencies(self) -> CheckStatus:
+        """This profile knows none: only the next boot tells whether an image runs."""
+        if self.record.state is not State.WRITTEN:
+            raise NotNowError("no finished download to check")
+        return CheckStatus.CORRECT
 
     def activate(self) -> Operations:
         raise NotNowError("one slot: there is nothing to activate")

@@ -210,6 +210,9 @@ class McubootAb:
             raise OptionError(f"no option record expected, got {len(option)} bytes")
         return self._verdict(self._checked_slot())
 
+    def check_dependencies(self) -> CheckStatus:
+        return self._verdict(self._checked_slot())
+
     def activate(self) -> Operations:
         record = self.record
         state = self._next(record.state, Trigger.ACTIVATE)

@@ -5,6 +5,7 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Final
 
 from ecu_sim.memory import FlashGeometry
@@ -37,9 +38,10 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class OutputOf:
-    """What the application last wrote to one of its output channels."""
+    """What the application last wrote to one of its output channels, times `gain`."""
 
     channel: int
+    gain: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Output:
     name: str
     #: Attribute of the cabin model that it drives; empty where only a message carries it.
     actuator: str = ""
+    #: A flap stays where it is when its ECU stops; a motor is switched off.
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +135,39 @@ class EcuType:
         """Every DID that can be read, with its name."""
         return IDENTIFICATION | {did: live.name for did, live in self.live_values.items()}
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireType:
+    #: "can", "canfd" or "doip".
+    kind: str
+    #: bit/s, arbitration (CAN) or line rate.
+    bit_rate: int
+    #: bit/s of the data phase, 0 where there is none.
+    data_bit_rate: int = 0
+    #: Identifier or logical address that addresses every ECU.
+    functional_id: int
+    databases: tuple[str, ...] = ()
+
+
+#: The wires of the vehicle.
+WIRES: Final = MappingProxyType(
+    {
+        "comfort": WireType(
+            kind="can",
+            bit_rate=500_000,
+            functional_id=0x7DF,
+            databases=("hvac_comfort", "vehicle"),
+        ),
+        "thermal": WireType(
+            kind="canfd",
+            bit_rate=500_000,
+            data_bit_rate=2_000_000,
+            functional_id=0x7DF,
+            databases=("hvac_thermal", "vehicle"),
+        ),
+        "rear": WireType(kind="doip", bit_rate=100_000_000, functional_id=0xE400),
+    }
+)
 
 #: Identification that every ECU type answers.
 IDENTIFICATION: Final = {

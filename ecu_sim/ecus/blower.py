@@ -6,6 +6,7 @@ from ecu_sim.ecus import (
     EcuType,
     LiveValue,
     Output,
+    OutputOf,
     Plant,
     Signal,
     Silence,
@@ -47,7 +48,7 @@ ECU = EcuType(
             database="hvac_comfort",
             message="Blower_Status",
             signals={
-                "BlowerLevel": Plant("blower_level_percent"),
+                "BlowerLevel": OutputOf(0, gain=100.0),
                 "BlowerRpm": Plant("blower_rpm"),
             },
         ),

@@ -53,8 +53,8 @@ ECU = EcuType(
     },
     outputs={
         0: Output(name="Blower request"),
-        1: Output(name="Temperature blend", actuator="blend"),
-        2: Output(name="Recirculation", actuator="recirculation"),
+        1: Output(name="Temperature blend", actuator="blend", holds=True),
+        2: Output(name="Recirculation", actuator="recirculation", holds=True),
     },
     cyclic=(
         CyclicMessage(
@@ -63,13 +63,14 @@ ECU = EcuType(
             signals={
                 "CabinTemperature": Plant("cabin_temperature_c"),
                 "Setpoint": Signal("vehicle", "VEH_Climate", "Setpoint", 22.0),
-                "BlendPosition": OutputOf(1),
+                "BlendPosition": OutputOf(1, gain=100.0),
+                "AmbientTemperature": Plant("ambient_c"),
             },
         ),
         CyclicMessage(
             database="hvac_comfort",
             message="CCU_Control",
-            signals={"BlowerRequest": OutputOf(0)},
+            signals={"BlowerRequest": OutputOf(0), "Recirculation": OutputOf(2)},
         ),
     ),
 )

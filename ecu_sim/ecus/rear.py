@@ -29,6 +29,6 @@ ECU = EcuType(
     },
     outputs={
         0: Output(name="Rear blower", actuator="rear_blower"),
-        1: Output(name="Rear blend", actuator="rear_blend"),
+        1: Output(name="Rear blend", actuator="rear_blend", holds=True),
     },
 )

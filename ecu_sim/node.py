@@ -1,0 +1,231 @@
+"""One ECU: powered or not, booting, in its application or in its boot loader.
+
+The node is the hardware. Every reset throws the program away and makes a new one from flash and
+NVM alone; in RAM that outlives a reset (and not the power) only the watchdog's count and the
+tester that waits for the boot loader are kept.
+"""
+
+import asyncio
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from ecu_sim.boot import Application, ResetReason, StayInBootloader, boot_profile
+from ecu_sim.ecus import CanAddress
+from ecu_sim.memory import Nvm, PowerLossError, TwoCopyRecord
+from ecu_sim.memory.flash import finish
+from ecu_sim.program import Hardware, Hooks, Program
+from ecu_sim.runtime import InvalidModule, WatchdogReset
+from ecu_sim.transport import Addresses, IsoTpBinding
+from protocols.can import CanPort, FrameHeader
+from protocols.isotp import IsoTpParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Watchdog resets in a row after which a boot loader stops trying.
+MAX_WATCHDOG_RESETS: Final = 3
+
+
+class Mode(Enum):
+    OFF = "off"
+    BOOTING = "booting"
+    APPLICATION = "application"
+    BOOTLOADER = "boot loader"
+
+
+class EcuNode:
+    """One ECU on its wire."""
+
+    def __init__(self, hardware: Hardware, *, nvm_address: int, nvm_size: int) -> None:
+        self.hardware = hardware
+        self.ecu = hardware.ecu
+        self.mode = Mode.OFF
+        #: Why the boot loader did not start an application; "" while one runs.
+        self.reason = ""
+        #: Boots since the node was made, and those that a watchdog reset caused.
+        self.boots = 0
+        self.watchdog_resets = 0
+        #: The program that runs; None while off or booting.
+        self.program: Program | None = None
+        #: Called at each change of `mode`.
+        self.on_mode: list[Callable[[Mode], None]] = []
+        self._nvm_place = (nvm_address, nvm_size)
+        self._loop = asyncio.get_running_loop()
+        self._boot_timer: asyncio.TimerHandle | None = None
+        self._watchdogs_in_a_row = 0
+        self._booted = asyncio.Event()
+
+    def power_on(self) -> None:
+        """Silent for the boot time, then application or boot loader."""
+        if self.mode is not Mode.OFF:
+            return
+        self._watchdogs_in_a_row = 0
+        self._begin_boot(ResetReason.POWER_ON, None)
+
+    def power_off(self) -> None:
+        """Key off: the ECU writes what it has to keep, and goes."""
+        if self.program is not None:
+            try:
+                self.program.keep_dtcs()
+            except PowerLossError as error:
+                self._power_lost(error)
+        self.kill()
+
+    def kill(self) -> None:
+        """The supply is gone at once: only flash and NVM remain, as they are."""
+        self._stop_program()
+        if self._boot_timer is not None:
+            self._boot_timer.cancel()
+            self._boot_timer = None
+        self._set_mode(Mode.OFF)
+
+    def reset(self, reason: ResetReason, tester: int | None = None) -> None:
+        """Begin anew, as after 11 01, a watchdog, or 10 02 (`tester` awaits the boot loader)."""
+        if self.mode is Mode.OFF:
+            return
+        if reason is ResetReason.WATCHDOG:
+            self.watchdog_resets += 1
+            self._watchdogs_in_a_row += 1
+        self._stop_program()
+        self._begin_boot(reason, tester)
+
+    async def booted(self) -> None:
+        """Wait until application or boot loader runs."""
+        await self._booted.wait()
+
+    def provision(self, image: bytes) -> None:
+        """Factory programming of slot 0 straight into the flash; the ECU must be off."""
+        if self.mode is not Mode.OFF:
+            raise RuntimeError(f"{self.ecu.name}: provisioning needs the ECU switched off")
+        memory = self.hardware.memory
+        if not 0 < len(image) <= memory.slot_size:
+            raise ValueError(
+                f"{self.ecu.name}: an image of {len(image)} bytes does not fit"
+                f" a slot of {memory.slot_size} bytes"
+            )
+        sector = memory.flash.geometry.sector_size
+        finish(memory.flash.erase(0, -(-len(image) // sector) * sector))
+        finish(memory.flash.program(0, image))
+        profile = boot_profile(self.ecu.boot_profile)
+        finish(memory.record.write(profile.factory_record(length=len(image))))
+
+    def _begin_boot(self, reason: ResetReason, tester: int | None) -> None:
+        self._set_mode(Mode.BOOTING)
+        self.boots += 1
+        self._boot_timer = self._loop.call_later(
+            self.ecu.boot_s, partial(self._boot, reason, tester)
+        )
+
+    def _boot(self, reason: ResetReason, tester: int | None) -> None:
+        self._boot_timer = None
+        hardware = self.hardware
+        boot = boot_profile(self.ecu.boot_profile).open(hardware.memory, hardware.trust)
+        try:
+            decision = boot.boot(reason)
+            if self._watchdogs_in_a_row >= MAX_WATCHDOG_RESETS:
+                boot = boot_profile(self.ecu.boot_profile).open(hardware.memory, hardware.trust)
+                boot.boot(ResetReason.PROGRAMMING)
+                decision = StayInBootloader(
+                    f"the watchdog has bitten {self._watchdogs_in_a_row} times in a row"
+                )
+            address, size = self._nvm_place
+            nvm = Nvm(TwoCopyRecord(hardware.data_flash, address=address, copy_size=size))
+            program = Program(
+                hardware,
+                boot,
+                nvm,
+                decision,
+                Hooks(reset=self.reset, power_lost=self._power_lost, settled=self._settled),
+            )
+            if reason is ResetReason.POWER_ON:
+                program.dtcs.start_operation_cycle()
+        except PowerLossError as error:
+            self._power_lost(error)
+            return
+        self._run(program, tester)
+
+    def _run(self, program: Program, tester: int | None) -> None:
+        self.program = program
+        try:
+            program.start()
+        except (InvalidModule, WatchdogReset) as error:
+            self.reason = f"the application does not start: {error}"
+            self.reset(ResetReason.WATCHDOG)
+            return
+        if self.hardware.port is not None:
+            self._bind(program, self.hardware.port)
+        runs = isinstance(program.decision, Application)
+        if isinstance(program.decision, StayInBootloader):
+            self.reason = program.decision.reason
+        else:
+            self.reason = ""
+        self._set_mode(Mode.APPLICATION if runs else Mode.BOOTLOADER)
+        if tester is not None:
+            program.resume_programming(tester)
+
+    def _bind(self, program: Program, port: CanPort) -> None:
+        """ISO-TP on each physical address; functional requests are answered on the first."""
+        for address in self.ecu.can_addresses:
+            program.attach(address.request_id, self._binding(program, port, address))
+        functional = self.hardware.functional
+        if functional is not None and self.ecu.can_addresses:
+            first = self.ecu.can_addresses[0]
+            program.attach_listener(
+                IsoTpBinding(
+                    port,
+                    Addresses(request=functional, response=self._response(first)),
+                    IsoTpParameters(functional=True),
+                    partial(program.request, source=first.request_id, functional=True),
+                )
+            )
+
+    def _binding(self, program: Program, port: CanPort, address: CanAddress) -> IsoTpBinding:
+        fd = self._fd
+        return IsoTpBinding(
+            port,
+            Addresses(
+                request=FrameHeader(
+                    address.request_id, extended=address.extended, fd=fd, bit_rate_switch=fd
+                ),
+                response=self._response(address),
+            ),
+            IsoTpParameters(
+                tx_data_length=64 if fd else 8, max_message_length=self.ecu.max_block_length
+            ),
+            partial(program.request, source=address.request_id, functional=False),
+        )
+
+    def _response(self, address: CanAddress) -> FrameHeader:
+        return FrameHeader(
+            address.response_id,
+            extended=address.extended,
+            fd=self._fd,
+            bit_rate_switch=self._fd,
+        )
+
+    @property
+    def _fd(self) -> bool:
+        functional = self.hardware.functional
+        return functional is not None and functional.fd
+
+    def _settled(self) -> None:
+        self._watchdogs_in_a_row = 0
+
+    def _power_lost(self, error: PowerLossError) -> None:
+        self.kill()
+        self.reason = str(error)
+
+    def _stop_program(self) -> None:
+        program, self.program = self.program, None
+        if program is not None:
+            program.stop()
+
+    def _set_mode(self, mode: Mode) -> None:
+        self.mode = mode
+        if mode in (Mode.APPLICATION, Mode.BOOTLOADER):
+            self._booted.set()
+        else:
+            self._booted.clear()
+        for callback in tuple(self.on_mode):
+            callback(mode)

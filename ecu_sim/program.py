@@ -1,0 +1,264 @@
+"""What runs on an ECU between two resets: application or boot loader, and its diagnostic server.
+
+Nothing here outlives a reset. What does is in flash and NVM, and read from there by the next one.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from clock import Timer
+from ecu_sim import runtime
+from ecu_sim.boot import Application, Boot, BootMemory, Decision, ResetReason, Trust
+from ecu_sim.device import DTC_KEY, EcuDevice, Identity, Surroundings
+from ecu_sim.diagnostics import EnterBootloader, Respond, Restart, ServerEvent
+from ecu_sim.diagnostics.dtc import DtcDefinition, DtcMemory
+from ecu_sim.diagnostics.server import UdsServer
+from ecu_sim.diagnostics.state import ServerTiming
+from ecu_sim.ecus import EcuType
+from ecu_sim.memory import Flash, Nvm, PowerLossError
+from ecu_sim.periodic import Periodic
+from ecu_sim.plant import Cabin
+from ecu_sim.signals import Encoder, header_of, period_s_of
+from ecu_sim.values import Values
+from protocols.can import CanPort, FrameHeader
+from protocols.uds.rules import (
+    ServerRules,
+    bootloader,
+    single_slot_application,
+    two_slot_application,
+)
+
+#: Control step of every application, seconds.
+STEP_S: Final = 0.1
+#: Status changes of DTCs reach the NVM at most this often, in steps.
+_STEPS_BETWEEN_WRITES: Final = 10
+#: Steps after which an application counts as running.
+_SETTLED_STEPS: Final = 50
+
+
+class Transport(Protocol):
+    """A way to one tester and back."""
+
+    def send(self, message: bytes) -> None: ...
+    def when_idle(self, callback: Callable[[], None]) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What of an ECU outlives its resets."""
+
+    ecu: EcuType
+    memory: BootMemory
+    #: Data flash, for the NVM.
+    data_flash: Flash
+    identity: Identity
+    trust: Trust
+    #: None for an ECU that is not on a CAN wire.
+    port: CanPort | None
+    functional: FrameHeader | None
+    cabin: Cabin
+    random_bytes: Callable[[int], bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What a program asks of its node."""
+
+    #: Reset now; with the tester's address when the boot loader must answer it.
+    reset: Callable[[ResetReason, int | None], None]
+    power_lost: Callable[[PowerLossError], None]
+    #: The application has run for a while without the watchdog biting.
+    settled: Callable[[], None]
+
+
+class Program:
+    """One run of one ECU program."""
+
+    def __init__(
+        self, hardware: Hardware, boot: Boot, nvm: Nvm, decision: Decision, hooks: Hooks
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        ecu = hardware.ecu
+        self._hooks = hooks
+        self._nvm = nvm
+        self._loop = loop
+        self._ecu = ecu
+        self._port = hardware.port
+        application = decision if isinstance(decision, Application) else None
+        self.application = application
+        self.decision = decision
+        self._values = Values(ecu, hardware.cabin, hardware.port, loop.time)
+        self.dtcs = self._open_dtcs() if application is not None else DtcMemory()
+        self.device = EcuDevice(
+            ecu,
+            identity=hardware.identity,
+            boot=boot,
+            application=application,
+            memory=hardware.memory,
+            nvm=nvm,
+            dtcs=self.dtcs,
+            surroundings=Surroundings(
+                value_of=self._values.of,
+                hindrances=self._values.hindrances,
+                random_bytes=hardware.random_bytes,
+            ),
+        )
+        self._values.reception_enabled = lambda: self.device.reception_enabled
+        self.server = UdsServer(
+            self.device,
+            _rules(ecu, application=application is not None),
+            timing=ServerTiming(p2_s=ecu.p2_s, p2_star_s=ecu.p2_star_s, s3_s=ecu.s3_s),
+            now=loop.time(),
+        )
+        self._timer = Timer(loop, self._timeout)
+        self._transports: dict[int, Transport] = {}
+        self._listeners: list[Transport] = []
+        self._codes = tuple(ecu.dtcs)
+        self._steps = 0
+        self._ticker = Periodic(loop, STEP_S, self._tick)
+        self._cyclic = [
+            (
+                round(period_s_of(message.database, message.message) / STEP_S),
+                header_of(message.database, message.message),
+                Encoder(message.database, message.message),
+                message.signals,
+            )
+            for message in ecu.cyclic
+        ]
+        self._runtime: runtime.Application | None = None
+
+    def start(self) -> None:
+        """Run the application's `init`; `InvalidModule` or `WatchdogReset` if it fails."""
+        if self.application is None:
+            return
+        self._runtime = runtime.Application(
+            self.application.module,
+            read=self._values.read,
+            write=self._values.write,
+            report_dtc=self._report_dtc,
+        )
+        self._ticker.start()
+
+    def stop(self) -> None:
+        """Volatile things end here; what was sent already still goes out."""
+        self._ticker.stop()
+        self._timer.cancel()
+        for transport in {*self._transports.values(), *self._listeners}:
+            transport.close()
+        self._values.close()
+        self._runtime = None
+
+    def attach(self, source: int, transport: Transport) -> None:
+        """Answers to the tester `source` go this way."""
+        self._transports[source] = transport
+
+    def detach(self, source: int) -> None:
+        self._transports.pop(source, None)
+
+    def attach_listener(self, transport: Transport) -> None:
+        """Something that only hears, and ends with this program."""
+        self._listeners.append(transport)
+
+    def request(self, message: bytes, *, source: int, functional: bool) -> None:
+        """A tester's request has arrived."""
+        self._guarded(
+            lambda: self.server.receive(
+                message, source=source, functional=functional, now=self._loop.time()
+            )
+        )
+
+    def resume_programming(self, source: int) -> None:
+        """Answer the 10 02 that the application before the reset was asked."""
+        self._guarded(lambda: self.server.resume_programming(source=source, now=self._loop.time()))
+
+    def keep_dtcs(self) -> None:
+        """Write the DTC memory to the NVM if it has changed."""
+        if self.application is not None and self.dtcs.changed:
+            self._nvm.write(DTC_KEY, self.dtcs.to_bytes())
+
+    def _open_dtcs(self) -> DtcMemory:
+        dtcs = DtcMemory(
+            (DtcDefinition(code=code) for code in self._ecu.dtcs), capture=self._snapshot
+        )
+        stored = self._nvm.read(DTC_KEY)
+        if stored is not None:
+            dtcs.restore(stored)
+        return dtcs
+
+    def _snapshot(self) -> dict[int, bytes]:
+        return {did: self.device.read_data(did) for did in self._ecu.live_values}
+
+    def _report_dtc(self, index: int, failed: bool) -> None:  # noqa: FBT001 the runtime's callback
+        if index < len(self._codes):
+            self.dtcs.report(self._codes[index], failed=failed)
+
+    def _timeout(self) -> None:
+        self._guarded(lambda: self.server.handle_timeout(now=self._loop.time()))
+
+    def _tick(self) -> None:
+        if self._runtime is None:
+            return
+        try:
+            self._runtime.step(STEP_S)
+            self._steps += 1
+            if self._steps % _STEPS_BETWEEN_WRITES == 0:
+                self.keep_dtcs()
+        except runtime.WatchdogReset:
+            self._hooks.reset(ResetReason.WATCHDOG, None)
+            return
+        except PowerLossError as error:
+            self._hooks.power_lost(error)
+            return
+        if self._steps == _SETTLED_STEPS:
+            self._hooks.settled()
+        self._send_cyclic()
+
+    def _send_cyclic(self) -> None:
+        if self._port is None or not self.device.transmission_enabled:
+            return
+        for every, header, encoder, signals in self._cyclic:
+            if self._steps % every == 0:
+                values = {name: self._values.of(source) for name, source in signals.items()}
+                self._port.send(header, (encoder.encode(values),))
+
+    def _guarded(self, serve: Callable[[], Iterable[ServerEvent]]) -> None:
+        try:
+            events = list(serve())
+        except PowerLossError as error:
+            self._hooks.power_lost(error)
+            return
+        self._timer.set(self.server.next_deadline())
+        for event in events:
+            match event:
+                case Respond(payload, source):
+                    transport = self._transports.get(source)
+                    if transport is not None:
+                        transport.send(payload)
+                case Restart():
+                    self._when_all_sent(lambda: self._hooks.reset(ResetReason.SOFTWARE, None))
+                case EnterBootloader(source):
+                    self._when_all_sent(
+                        lambda tester=source: self._hooks.reset(ResetReason.PROGRAMMING, tester)
+                    )
+
+    def _when_all_sent(self, then: Callable[[], None]) -> None:
+        waiting = list(set(self._transports.values()))
+
+        def next_one() -> None:
+            if waiting:
+                waiting.pop().when_idle(next_one)
+            else:
+                then()
+
+        next_one()
+
+
+def _rules(ecu: EcuType, *, application: bool) -> ServerRules:
+    if not application:
+        return bootloader(security_level=ecu.security_level)
+    if ecu.single_slot:
+        return single_slot_application(security_level=ecu.security_level)
+    return two_slot_application(security_level=ecu.security_level)

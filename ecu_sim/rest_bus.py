@@ -1,0 +1,57 @@
+"""The car around the climate control: cyclic messages that nothing silences.
+
+Values are physical; a scenario sets them with `set`.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+import dbc
+from ecu_sim.periodic import Periodic
+from ecu_sim.signals import Encoder, header_of, period_s_of, start_value
+from protocols.can import CanPort
+
+DATABASE: Final = "vehicle"
+
+
+class RestBus:
+    """Sends every message of `vehicle.dbc` on every wire, each with its own period."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ports: Mapping[str, CanPort]) -> None:
+        self._ports = tuple(ports.values())
+        messages = dbc.load(DATABASE).messages
+        self._encoders = {message.name: Encoder(DATABASE, message.name) for message in messages}
+        self._values = {
+            message.name: {signal.name: start_value(signal) for signal in message.signals}
+            for message in messages
+        }
+        self._message_of = {
+            signal.name: message.name for message in messages for signal in message.signals
+        }
+        self._headers = {m.name: header_of(DATABASE, m.name) for m in messages}
+        self._timers = [
+            Periodic(loop, period_s_of(DATABASE, name), partial(self.send, name))
+            for name in self._values
+        ]
+
+    def set(self, signal: str, value: float) -> None:
+        """From the next cycle on; `KeyError` names the signal if there is none."""
+        self._values[self._message_of[signal]][signal] = value
+
+    def value(self, signal: str) -> float:
+        return self._values[self._message_of[signal]][signal]
+
+    def start(self) -> None:
+        for timer in self._timers:
+            timer.start()
+
+    def stop(self) -> None:
+        for timer in self._timers:
+            timer.stop()
+
+    def send(self, message: str) -> None:
+        payload = self._encoders[message].encode(self._values[message])
+        for port in self._ports:
+            port.send(self._headers[message], (payload,))

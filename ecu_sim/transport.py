@@ -1,0 +1,114 @@
+"""ISO-TP on a CAN port, driven by callbacks: one binding per pair of identifiers."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from clock import Timer
+from protocols.can import CanPort, FrameHeader
+from protocols.isotp import (
+    Endpoint,
+    Event,
+    IsoTpParameters,
+    MessageReceived,
+    MessageSent,
+    ReceptionFailed,
+    ReceptionStarted,
+    SendFailed,
+    Transmit,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    request: FrameHeader
+    response: FrameHeader
+
+
+class IsoTpBinding:
+    """One ISO-TP connection of an ECU. Messages that it sends wait for each other."""
+
+    def __init__(
+        self,
+        port: CanPort,
+        addresses: Addresses,
+        parameters: IsoTpParameters,
+        received: Callable[[bytes], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._port = port
+        self._response = addresses.response
+        self._received = received
+        self._endpoint = Endpoint(parameters)
+        self._timer = Timer(self._loop, self._timeout)
+        self._waiting: deque[bytes] = deque()
+        self._sending = False
+        self._when_idle: list[Callable[[], None]] = []
+        self._open = True
+        self._unlisten = port.listen(
+            self._receive, addresses.request, receive_run=self._receive_run
+        )
+
+    def send(self, message: bytes) -> None:
+        """Queue a message; what the tester does not take is dropped, as on a real wire."""
+        self._waiting.append(message)
+        self._send_next()
+
+    def when_idle(self, callback: Callable[[], None]) -> None:
+        """Call back once everything queued is on the wire (at once if nothing is)."""
+        if self._sending:
+            self._when_idle.append(callback)
+        else:
+            callback()
+
+    def close(self) -> None:
+        """Silent from here on: frames already handed to the wire still go out."""
+        self._open = False
+        self._unlisten()
+        self._timer.cancel()
+        self._waiting.clear()
+        self._when_idle.clear()
+
+    def _send_next(self) -> None:
+        if self._sending or not self._waiting or not self._open:
+            return
+        self._sending = True
+        self._handle(self._endpoint.send(self._waiting.popleft(), now=self._loop.time()))
+
+    def _receive(self, _header: FrameHeader, data: bytes, now: float) -> None:
+        self._handle(self._endpoint.receive(data, now=now))
+
+    def _receive_run(
+        self, _header: FrameHeader, run: Sequence[bytes], times: Sequence[float]
+    ) -> None:
+        self._handle(self._endpoint.receive_run(run, now=times[-1]))
+
+    def _timeout(self) -> None:
+        self._handle(self._endpoint.handle_timeout(now=self._loop.time()))
+
+    def _transmitted(self, now: float) -> None:
+        if self._open:
+            self._handle(self._endpoint.transmitted(now=now))
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case Transmit(frames):
+                    self._port.send(self._response, frames, self._transmitted)
+                case MessageReceived(message):
+                    self._received(message)
+                case MessageSent() | SendFailed():
+                    self._sent()
+                case ReceptionStarted() | ReceptionFailed():
+                    pass  # a server waits for whole requests: the tester repeats a lost one
+        if self._open:
+            self._timer.set(self._endpoint.next_deadline())
+
+    def _sent(self) -> None:
+        self._sending = False
+        self._send_next()
+        if not self._sending:
+            callbacks, self._when_idle = self._when_idle, []
+            for callback in callbacks:
+                callback()

@@ -1,0 +1,113 @@
+"""Where an ECU's values come from and go to: cabin model, signals heard, application outputs."""
+
+from collections.abc import Callable
+
+from ecu_sim.ecus import Constant, EcuType, OutputOf, Plant, Signal, Silence, Source
+from ecu_sim.plant import Cabin
+from ecu_sim.signals import Heard, header_of
+from protocols.can import CanPort, FrameHeader
+from protocols.uds.routine_status import Precondition
+
+#: What 0203 and 10 02 look at besides the application's own inputs.
+SPEED = Signal("vehicle", "VEH_Motion", "Speed", 0.0)
+SUPPLY = Signal("vehicle", "VEH_Power", "BatteryVoltage", 13.5)
+#: km/h and V.
+STANDSTILL_BELOW = 3.0
+LOWEST_SUPPLY = 11.0
+
+
+class Values:
+    """The inputs and outputs of one ECU between two resets."""
+
+    def __init__(
+        self, ecu: EcuType, cabin: Cabin, port: CanPort | None, now: Callable[[], float]
+    ) -> None:
+        self._ecu = ecu
+        self._cabin = cabin
+        self._now = now
+        self._since = now()
+        self._outputs = dict.fromkeys(ecu.outputs, 0.0)
+        self._heard = {key: Heard(*key) for key in _messages(ecu)} if port is not None else {}
+        #: 28 can forbid reception.
+        self.reception_enabled: Callable[[], bool] = lambda: True
+        self._unlisten = (
+            []
+            if port is None
+            else [
+                port.listen(self._hearing(heard), header_of(*key))
+                for key, heard in self._heard.items()
+            ]
+        )
+
+    def close(self) -> None:
+        """The ECU stops: deaf, and its motors off."""
+        for unlisten in self._unlisten:
+            unlisten()
+        self._unlisten = []
+        for output in self._ecu.outputs.values():
+            if output.actuator and not output.holds:
+                setattr(self._cabin, output.actuator, 0.0)
+
+    def of(self, source: Source) -> float:
+        match source:
+            case Plant(sensor):
+                return float(getattr(self._cabin, sensor))
+            case Signal():
+                return self._signal(source)
+            case Silence(database, message):
+                heard = self._heard.get((database, message))
+                at = None if heard is None else heard.at
+                return self._now() - (self._since if at is None else at)
+            case OutputOf(channel, gain):
+                return self._outputs.get(channel, 0.0) * gain
+            case Constant(value):
+                return value
+
+    def read(self, channel: int) -> float:
+        """An input of the application; one that is not connected reads 0."""
+        source = self._ecu.inputs.get(channel)
+        return 0.0 if source is None else self.of(source)
+
+    def write(self, channel: int, value: float) -> None:
+        """An output of the application; one that is not connected drives nothing."""
+        output = self._ecu.outputs.get(channel)
+        if output is None:
+            return
+        self._outputs[channel] = value
+        if output.actuator:
+            setattr(self._cabin, output.actuator, value)
+
+    def hindrances(self) -> tuple[Precondition, ...]:
+        """What stands in the way of programming now."""
+        found = {
+            Precondition.VEHICLE_MOVING: self._signal(SPEED) >= STANDSTILL_BELOW,
+            Precondition.SUPPLY_VOLTAGE: self._signal(SUPPLY) < LOWEST_SUPPLY,
+        }
+        return tuple(condition for condition, hinders in found.items() if hinders)
+
+    def _signal(self, source: Signal) -> float:
+        heard = self._heard.get((source.database, source.message))
+        value = None if heard is None else heard.value(source.signal)
+        return source.default if value is None else value
+
+    def _hearing(self, heard: Heard) -> Callable[[FrameHeader, bytes, float], None]:
+        def receive(header: FrameHeader, payload: bytes, now: float) -> None:
+            if self.reception_enabled():
+                heard.receive(header, payload, now)
+
+        return receive
+
+
+def _messages(ecu: EcuType) -> set[tuple[str, str]]:
+    sources: list[Source] = [
+        SPEED,
+        SUPPLY,
+        *ecu.inputs.values(),
+        *(live.source for live in ecu.live_values.values()),
+        *(source for message in ecu.cyclic for source in message.signals.values()),
+    ]
+    return {
+        (source.database, source.message)
+        for source in sources
+        if isinstance(source, Signal | Silence)
+    }

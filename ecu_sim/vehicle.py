@@ -1,0 +1,285 @@
+"""The vehicle: wires, ECUs, cabin and rest bus, joined on one event loop.
+
+Flash lives in files of the state directory, mapped into memory: a process that is killed leaves
+what its ECUs had written.
+"""
+
+import asyncio
+import hashlib
+import mmap
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from ecu_sim.boot import BootMemory, Trust
+from ecu_sim.bus.can import CanWire
+from ecu_sim.bus.ethernet import EthernetWire
+from ecu_sim.device import Identity
+from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_type
+from ecu_sim.memory import Flash, FlashGeometry, TwoCopyRecord
+from ecu_sim.memory.flash import ERASED
+from ecu_sim.node import EcuNode
+from ecu_sim.periodic import Periodic
+from ecu_sim.plant import Cabin, Surroundings
+from ecu_sim.program import Hardware
+from ecu_sim.rest_bus import RestBus
+from protocols.can import CanPort, FrameHeader
+from protocols.firmware.containers import mcuboot
+from protocols.uds.slot_digest import derive_signing_key
+
+#: The cabin model's step, seconds.
+PLANT_STEP_S = 0.1
+#: Data flash of every ECU: two sectors of boot record, then the two copies of the NVM.
+DATA_FLASH = FlashGeometry(
+    size=0x9000, sector_size=0x800, page_size=0x10, erase_s=0.004, program_s=0.00005
+)
+NVM_ADDRESS = 0x1000
+NVM_COPY_SIZE = 0x4000
+
+
+class VehicleError(Exception):
+    """A vehicle that cannot be built or asked for; the message names ECU, wire or file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleOptions:
+    #: 17 characters, as F190 reads.
+    vin: str
+    #: One file per ECU and memory; made if they are not there.
+    state_directory: Path
+    ecus: tuple[str, ...] = ("ccu", "blower", "ecomp", "rear")
+    #: Repeats all random draws; None draws from the machine.
+    seed: int | None = None
+    #: DER SubjectPublicKeyInfo of each image signing key (ed25519) that secure boot trusts.
+    image_public_keys: tuple[bytes, ...]
+    #: Master secret from which each ECU's diagnostic and signing keys are derived.
+    diagnostics_master: bytes = field(repr=False)
+    #: The day around the cabin.
+    surroundings: Surroundings = field(default_factory=Surroundings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuIdentity:
+    """What the back end must know of one ECU to trust its answers."""
+
+    ecu: str
+    hardware_id: str
+    serial: str
+    #: Raw ed25519 key of the slot digest, 32 bytes.
+    public_key: bytes
+    wire: str
+    single_slot: bool
+    #: Logical application area, address and bytes.
+    base: int
+    size: int
+
+
+class Vehicle:
+    """Make it inside a running loop; `start` powers everything on, `stop` off and closes files."""
+
+    def __init__(self, options: VehicleOptions) -> None:
+        self.options = options
+        self.cabin = Cabin(options.surroundings)
+        self._loop = asyncio.get_running_loop()
+        self._files: list[mmap.mmap] = []
+        types = [_find(name) for name in options.ecus]
+        self._wires: dict[str, CanWire | EthernetWire] = {
+            name: _open_wire(name, wire, self._loop)
+            for name, wire in WIRES.items()
+            if any(ecu.wire == name for ecu in types)
+        }
+        self._identities = {ecu.name: _identity(ecu, options) for ecu in types}
+        options.state_directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._nodes = {ecu.name: self._build(ecu) for ecu in types}
+        except BaseException:
+            self._close_files()
+            raise
+        self.rest_bus = RestBus(
+            self._loop,
+            {
+                name: wire.port("VEH")
+                for name, wire in self._wires.items()
+                if isinstance(wire, CanWire)
+            },
+        )
+        self._plant = Periodic(self._loop, PLANT_STEP_S, self._step_plant)
+
+    @property
+    def nodes(self) -> Mapping[str, EcuNode]:
+        return MappingProxyType(self._nodes)
+
+    @property
+    def wires(self) -> Mapping[str, CanWire | EthernetWire]:
+        return MappingProxyType(self._wires)
+
+    async def start(self) -> None:
+        """Power on all ECUs; returns when each runs its application or its boot loader."""
+        self._plant.start()
+        self.rest_bus.start()
+        for node in self._nodes.values():
+            node.power_on()
+        for node in self._nodes.values():
+            await node.booted()
+
+    async def stop(self) -> None:
+        """Power off, and close the files; a stopped vehicle is made anew, not started again."""
+        for node in self._nodes.values():
+            node.power_off()
+        self.rest_bus.stop()
+        self._plant.stop()
+        for wire in self._wires.values():
+            if isinstance(wire, CanWire):
+                wire.close()
+        self._close_files()
+
+    def provision(self, ecu: str, image: bytes) -> None:
+        """What the ECU's factory does: `image` into its first slot, as if it had never run.
+
+        Only before `start`; `VehicleError` for an unknown ECU or an image that does not fit.
+        """
+        try:
+            self._node(ecu).provision(image)
+        except ValueError as error:
+            raise VehicleError(str(error)) from error
+
+    def is_provisioned(self, ecu: str) -> bool:
+        """Whether the ECU's memory has ever held an image."""
+        return self._node(ecu).hardware.memory.record.read() is not None
+
+    def identities(self) -> list[EcuIdentity]:
+        return [
+            EcuIdentity(
+                ecu=ecu.name,
+                hardware_id=ecu.hardware_identifier,
+                serial=identity.serial,
+                public_key=identity.signing_key.public_key().public_bytes(
+                    Encoding.Raw, PublicFormat.Raw
+                ),
+                wire=ecu.wire,
+                single_slot=ecu.single_slot,
+                base=ecu.application_base,
+                size=ecu.slot.size,
+            )
+            for ecu, identity in (
+                (ecu_type(name), identity) for name, identity in self._identities.items()
+            )
+        ]
+
+    def can_port(self, wire: str, node: str) -> CanPort:
+        """Access to a CAN wire for a node of that name (the gateway, a tester)."""
+        found = self._wires.get(wire)
+        if not isinstance(found, CanWire):
+            raise VehicleError(f"no CAN wire {wire!r} in this vehicle")
+        return found.port(node)
+
+    def _node(self, ecu: str) -> EcuNode:
+        if ecu not in self._nodes:
+            raise VehicleError(f"no ECU {ecu!r} in this vehicle: {', '.join(self._nodes)}")
+        return self._nodes[ecu]
+
+    def _build(self, ecu: EcuType) -> EcuNode:
+        directory = self.options.state_directory
+        slots = replace(ecu.slot, size=ecu.slot.size * ecu.slots)
+        flash = Flash(self._map(directory / f"{ecu.name}.flash", slots.size), slots)
+        data = Flash(self._map(directory / f"{ecu.name}.nvm", DATA_FLASH.size), DATA_FLASH)
+        wire, kind = self._wires[ecu.wire], WIRES[ecu.wire].kind
+        fd = kind == "canfd"
+        return EcuNode(
+            Hardware(
+                ecu=ecu,
+                memory=BootMemory(
+                    flash=flash,
+                    slot_size=ecu.slot.size,
+                    base=ecu.application_base,
+                    record=TwoCopyRecord(data, address=0, copy_size=DATA_FLASH.sector_size),
+                ),
+                data_flash=data,
+                identity=self._identities[ecu.name],
+                trust=Trust(
+                    hardware_identifier=ecu.hardware_identifier,
+                    public_keys=_pinned(self.options.image_public_keys),
+                ),
+                port=wire.port(ecu.name) if isinstance(wire, CanWire) else None,
+                functional=FrameHeader(WIRES[ecu.wire].functional_id, fd=fd, bit_rate_switch=fd)
+                if isinstance(wire, CanWire)
+                else None,
+                cabin=self.cabin,
+                random_bytes=_draws(self.options.seed, ecu.name),
+            ),
+            nvm_address=NVM_ADDRESS,
+            nvm_size=NVM_COPY_SIZE,
+        )
+
+    def _map(self, path: Path, size: int) -> mmap.mmap:
+        """The file as memory cells, made erased if it is not there."""
+        try:
+            if not path.exists() or path.stat().st_size == 0:
+                unfinished = path.with_suffix(path.suffix + ".new")
+                unfinished.write_bytes(bytes((ERASED,)) * size)
+                unfinished.replace(path)
+            if path.stat().st_size != size:
+                raise VehicleError(f"{path}: {path.stat().st_size} bytes, the chip has {size}")
+            with path.open("r+b") as file:
+                cells = mmap.mmap(file.fileno(), size)
+        except OSError as error:
+            raise VehicleError(f"{path}: {error.strerror}") from error
+        self._files.append(cells)
+        return cells
+
+    def _close_files(self) -> None:
+        for cells in self._files:
+            cells.close()
+        self._files = []
+
+    def _step_plant(self) -> None:
+        self.cabin.step(PLANT_STEP_S)
+
+
+def _find(name: str) -> EcuType:
+    try:
+        return ecu_type(name)
+    except LookupError as error:
+        raise VehicleError(str(error)) from error
+
+
+def _open_wire(
+    name: str, wire: WireType, loop: asyncio.AbstractEventLoop
+) -> CanWire | EthernetWire:
+    if wire.kind == "doip":
+        return EthernetWire(bit_rate=wire.bit_rate, loop=loop)
+    return CanWire(name, bit_rate=wire.bit_rate, data_bit_rate=wire.data_bit_rate, loop=loop)
+
+
+def _identity(ecu: EcuType, options: VehicleOptions) -> Identity:
+    """Serial numbers follow from the VIN, so that a vehicle keeps its ECUs over restarts."""
+    digest = hashlib.sha256(f"{options.vin}/{ecu.name}".encode()).hexdigest()[:8].upper()
+    serial = f"{ecu.hardware_identifier}-{digest}"
+    return Identity(
+        vin=options.vin,
+        serial=serial,
+        diagnostics_master=options.diagnostics_master,
+        signing_key=derive_signing_key(options.diagnostics_master, serial),
+    )
+
+
+def _pinned(public_keys: tuple[bytes, ...]) -> dict[bytes, Ed25519PublicKey]:
+    pinned: dict[bytes, Ed25519PublicKey] = {}
+    for number, der in enumerate(public_keys, start=1):
+        key = load_der_public_key(der)
+        if not isinstance(key, Ed25519PublicKey):
+            raise VehicleError(f"image public key {number} is not an ed25519 key")
+        pinned[mcuboot.key_hash(key)] = key
+    return pinned
+
+
+def _draws(seed: int | None, name: str) -> Callable[[int], bytes]:
+    """Random bytes of one ECU: repeated by its seed, or the machine's own."""
+    if seed is None:
+        return random.SystemRandom().randbytes
+    return random.Random(f"{seed}/{name}").randbytes  # noqa: S311 a seeded run must repeat
