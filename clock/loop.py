@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
-from clock.holding import Hold, Holds, enclosing_hold, held
+from clock.holding import Hold, Holds, enclosing_hold
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -87,8 +87,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 the base class's signature
         """Wait for the threads with the clock held; `timeout` is the base class's, on the clock."""
         del timeout  # 3.11 has none; later ones would see a standing clock
-        async with held("executor shutdown"):
+        hold = self.holds.enter("executor shutdown", self)
+        try:
             await super().shutdown_default_executor()
+        finally:
+            self.holds.leave(hold)
+            self.holds.abandon(hold)
 
 
 def _after_release(loop: VirtualLoop, job: "asyncio.Future[T]", hold: Hold) -> "asyncio.Future[T]":
