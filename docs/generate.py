@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-import click
+from typer.core import TyperArgument
 from typer.main import get_command
 
 from canota.cli.app import app
@@ -21,8 +22,15 @@ from dbc.vehicle import EcuDescription, VehicleDescription
 from ecu_sim.boot import conventional, mcuboot_ab
 from protocols.uds.dtc import display
 from vehicle_gateway.update import coordinator
+from vehicle_gateway.update.journal import Kind
+
+if TYPE_CHECKING:
+    from typer._click.core import Command, Parameter
 
 ROOT = Path(__file__).parents[1]
+_State = TypeVar("_State", bound=Enum)
+_Trigger = TypeVar("_Trigger", bound=Enum)
+
 _NOTE = "<!-- Written by `python -m docs.generate`; do not edit. -->\n"
 
 
@@ -75,7 +83,7 @@ def states() -> str:
             (
                 (one.value, two.value, kind.value)
                 for (one, kind), two in coordinator.ECU_TRANSITIONS.items()
-                if kind not in {coordinator.Kind.FAILED, coordinator.Kind.LOST}
+                if kind not in {Kind.FAILED, Kind.LOST}
             ),
             start=coordinator.EcuState.IDLE.value,
         ),
@@ -100,7 +108,7 @@ def states() -> str:
 
 
 def _labelled(
-    table: Mapping[tuple[Enum, Enum], Enum | None],
+    table: Mapping[tuple[_State, _Trigger], _State | None],
 ) -> Iterator[tuple[str, str, str]]:
     for (one, trigger), two in table.items():
         if two is not None:
@@ -209,7 +217,7 @@ def command_line() -> str:
     return "\n".join((_NOTE, "# Command line\n", *_command("canota", root)))
 
 
-def _command(path: str, command: click.Command) -> Iterator[str]:
+def _command(path: str, command: "Command") -> Iterator[str]:
     yield f"{'#' * min(4, path.count(' ') + 2)} `{path}`\n"
     yield _paragraphs(command.help or "")
     rows = [
@@ -224,9 +232,9 @@ def _command(path: str, command: click.Command) -> Iterator[str]:
             yield from _command(f"{path} {name}", child)
 
 
-def _usage(parameter: click.Parameter) -> str:
-    if isinstance(parameter, click.Argument):
-        return parameter.make_metavar(click.Context(click.Command("canota")))
+def _usage(parameter: "Parameter") -> str:
+    if isinstance(parameter, TyperArgument):
+        return str(parameter.metavar or parameter.name).upper()
     return ", ".join(parameter.opts)
 
 
