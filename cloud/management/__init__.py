@@ -1,0 +1,1 @@
+"""How vehicles are managed, the server's end: one module for each protocol."""

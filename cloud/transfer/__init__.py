@@ -1,0 +1,1 @@
+"""How files reach vehicles, the server's end: one module for each transfer."""

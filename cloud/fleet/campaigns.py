@@ -1,0 +1,127 @@
+"""A campaign, its assignments, and how an assignment moves from phase to phase."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Final
+
+from cloud.fleet.releases import Image
+
+
+class CampaignState(IntEnum):
+    """Numbers as in fleet.v1."""
+
+    DRAFT = 1
+    RUNNING = 2
+    FINISHED = 3
+
+
+class Phase(IntEnum):
+    """Where a vehicle stands in a campaign; UNSPECIFIED until the campaign starts."""
+
+    UNSPECIFIED = 0
+    OFFERED = 1
+    DOWNLOADING = 2
+    STAGING = 3
+    ACTIVATING = 4
+    CONFIRMING = 5
+    REVERTING = 6
+    DONE = 7
+
+
+class Outcome(IntEnum):
+    """How an update of one vehicle ended; numbers as in fleet.v1."""
+
+    UNSPECIFIED = 0
+    #: Every ECU runs the new release, proved by its read-back.
+    UPDATED = 1
+    #: Every ECU runs what it ran before.
+    ROLLED_BACK = 2
+    #: Nothing was changed.
+    REFUSED = 3
+    #: The vehicle holds neither release as a whole.
+    FAILED_SAFE = 4
+
+
+#: Phase -> phases that a progress report may move it to. Any other report leaves it where it is:
+#: reports may come late, twice or out of order. DONE comes from the final report alone, and after
+#: the commit (CONFIRMING) a vehicle only goes forward.
+ADVANCES: Final[Mapping[Phase, frozenset[Phase]]] = {
+    Phase.UNSPECIFIED: frozenset(),
+    Phase.OFFERED: frozenset(
+        {Phase.DOWNLOADING, Phase.STAGING, Phase.ACTIVATING, Phase.CONFIRMING, Phase.REVERTING}
+    ),
+    Phase.DOWNLOADING: frozenset(
+        {Phase.STAGING, Phase.ACTIVATING, Phase.CONFIRMING, Phase.REVERTING}
+    ),
+    Phase.STAGING: frozenset({Phase.ACTIVATING, Phase.CONFIRMING, Phase.REVERTING}),
+    Phase.ACTIVATING: frozenset({Phase.CONFIRMING, Phase.REVERTING}),
+    Phase.CONFIRMING: frozenset(),
+    Phase.REVERTING: frozenset(),
+    Phase.DONE: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuProgress:
+    ecu: str
+    step: str
+    bytes_done: int
+    bytes_total: int
+    remaining_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One image that a campaign wants in one ECU, settled when the campaign starts."""
+
+    ecu: str
+    image: Image
+    version_before: str
+    #: What the ECU ran when the campaign started, if that was proved.
+    sha256_before: bytes | None
+    #: The published image that a single-slot ECU runs now, to be written back if need be.
+    present: Image | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One vehicle's part in a campaign."""
+
+    vin: str
+    phase: Phase = Phase.UNSPECIFIED
+    outcome: Outcome = Outcome.UNSPECIFIED
+    reason: str = ""
+    #: What the ECUs' read-backs are signed over; empty unless the release was offered.
+    nonce: bytes = b""
+    changes: tuple[Change, ...] = ()
+    progress: tuple[EcuProgress, ...] = ()
+    #: Of the newest progress report; -1 before the first.
+    progress_sequence: int = -1
+    update_time: datetime | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """The release was offered, and the vehicle is not done with it."""
+        return self.phase not in {Phase.UNSPECIFIED, Phase.DONE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    campaign_id: str
+    release_id: str
+    state: CampaignState
+    assignments: tuple[Assignment, ...]
+    create_time: datetime
+    start_time: datetime | None = None
+    finish_time: datetime | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.state is CampaignState.FINISHED
+
+
+def advance(current: Phase, reported: Phase) -> Phase:
+    """Return the phase after a progress report."""
+    return reported if reported in ADVANCES[current] else current

@@ -1,0 +1,118 @@
+"""Names and identifiers: what they may look like, and how resources are called."""
+
+import re
+from typing import Final
+
+from cloud.fleet.errors import InvalidFieldError
+
+#: ISO 3779: capital letters without I, O and Q, and digits.
+_VIN: Final = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
+_RESOURCE_ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+_ECU: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_HARDWARE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+#: One path component; bytes are stored by hash, so this name never reaches a file system.
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SNAPSHOT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_PRINTABLE: Final = re.compile(r"[ -~]*")
+_TEXT_LIMIT: Final = 4096
+
+
+def check_vin(vin: str, *, field: str) -> str:
+    """Return the VIN; `InvalidFieldError` unless it is 17 characters of ISO 3779."""
+    if len(vin) != 17:
+        raise InvalidFieldError(field, f"{vin!r} has {len(vin)} characters; a VIN has 17")
+    if not _VIN.fullmatch(vin):
+        wrong = next(character for character in vin if not _VIN.fullmatch(character * 17))
+        raise InvalidFieldError(
+            field, f"{vin!r}: {wrong!r} is not allowed in a VIN (A-Z without I, O, Q; 0-9)"
+        )
+    return vin
+
+
+def check_resource_id(identifier: str, *, field: str) -> str:
+    return _check(identifier, _RESOURCE_ID, field)
+
+
+def check_ecu(name: str, *, field: str) -> str:
+    return _check(name, _ECU, field)
+
+
+def check_hardware_id(identifier: str, *, field: str) -> str:
+    return _check(identifier, _HARDWARE_ID, field)
+
+
+def check_file_name(name: str, *, field: str) -> str:
+    return _check(name, _FILE_NAME, field)
+
+
+def check_snapshot_id(identifier: str, *, field: str) -> str:
+    return _check(identifier, _SNAPSHOT_ID, field)
+
+
+def check_printable(text: str, *, field: str, limit: int = 64) -> str:
+    """Return short text of printable ASCII, as identification records have it."""
+    if len(text) > limit:
+        raise InvalidFieldError(field, f"{len(text)} characters; at most {limit}")
+    if not _PRINTABLE.fullmatch(text):
+        raise InvalidFieldError(field, f"{text!r} is not printable ASCII")
+    return text
+
+
+def check_text(text: str, *, field: str) -> str:
+    """Return text for people, of bounded length."""
+    if len(text) > _TEXT_LIMIT:
+        raise InvalidFieldError(field, f"{len(text)} characters; at most {_TEXT_LIMIT}")
+    if "\0" in text:
+        raise InvalidFieldError(field, "holds a NUL character")
+    return text
+
+
+def vehicle_name(vin: str) -> str:
+    return f"vehicles/{vin}"
+
+
+def release_name(release_id: str) -> str:
+    return f"releases/{release_id}"
+
+
+def campaign_name(campaign_id: str) -> str:
+    return f"campaigns/{campaign_id}"
+
+
+def snapshot_name(vin: str, snapshot_id: str) -> str:
+    return f"vehicles/{vin}/snapshots/{snapshot_id}"
+
+
+def vin_of(name: str, *, field: str) -> str:
+    """Take the VIN out of `vehicles/{vin}`."""
+    return check_vin(_after("vehicles/", name, field), field=field)
+
+
+def release_id_of(name: str, *, field: str) -> str:
+    """Take the identifier out of `releases/{id}`."""
+    return check_resource_id(_after("releases/", name, field), field=field)
+
+
+def campaign_id_of(name: str, *, field: str) -> str:
+    """Take the identifier out of `campaigns/{id}`."""
+    return check_resource_id(_after("campaigns/", name, field), field=field)
+
+
+def snapshot_of(name: str, *, field: str) -> tuple[str, str]:
+    """Take VIN and identifier out of `vehicles/{vin}/snapshots/{id}`."""
+    vin, separator, identifier = _after("vehicles/", name, field).partition("/snapshots/")
+    if not separator:
+        raise InvalidFieldError(field, f"{name!r} is not vehicles/{{vin}}/snapshots/{{id}}")
+    return check_vin(vin, field=field), check_snapshot_id(identifier, field=field)
+
+
+def _after(collection: str, name: str, field: str) -> str:
+    if not name.startswith(collection):
+        raise InvalidFieldError(field, f"{name!r} does not begin with {collection}")
+    return name.removeprefix(collection)
+
+
+def _check(value: str, pattern: re.Pattern[str], field: str) -> str:
+    if not pattern.fullmatch(value):
+        raise InvalidFieldError(field, f"{value!r} does not match {pattern.pattern}")
+    return value

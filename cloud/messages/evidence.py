@@ -1,0 +1,140 @@
+"""Inventories, offers and final reports of vehicles."""
+
+from cloud.fleet.campaigns import Assignment, Campaign
+from cloud.fleet.errors import InvalidFieldError
+from cloud.fleet.evidence import EcuInventory, EcuResult, ReadBack, Step, UpdateReport
+from cloud.fleet.names import (
+    campaign_id_of,
+    campaign_name,
+    check_ecu,
+    check_printable,
+    check_text,
+    release_id_of,
+    release_name,
+    snapshot_of,
+)
+from cloud.fleet.releases import SHA256_LENGTH
+from cloud.messages.campaigns import from_outcome
+from cloud.messages.releases import to_image
+from cloud.messages.times import from_duration, from_timestamp
+from protocols.fleet.v1 import gateway_pb2
+
+
+def from_inventory(message: gateway_pb2.EcuInventory, *, field: str) -> EcuInventory:
+    return EcuInventory(
+        ecu=check_ecu(message.ecu, field=f"{field}.ecu"),
+        error=check_text(message.error, field=f"{field}.error"),
+        hardware_id=message.hardware_id,
+        serial_number=message.serial_number,
+        software_number=check_printable(message.software_number, field=f"{field}.software_number"),
+        software_version=check_printable(
+            message.software_version, field=f"{field}.software_version"
+        ),
+        supplier_version=check_printable(
+            message.supplier_version, field=f"{field}.supplier_version"
+        ),
+        read_back=_from_read_back(message, field=f"{field}.read_back"),
+    )
+
+
+def to_offer(
+    campaign: Campaign, assignment: Assignment, *, release_version: str
+) -> gateway_pb2.Offer:
+    return gateway_pb2.Offer(
+        campaign=campaign_name(campaign.campaign_id),
+        release=release_name(campaign.release_id),
+        version=release_version,
+        nonce=assignment.nonce,
+        images=[
+            gateway_pb2.OfferedImage(
+                ecu=change.ecu,
+                image=to_image(change.image),
+                present=None if change.present is None else to_image(change.present),
+            )
+            for change in assignment.changes
+        ],
+    )
+
+
+def from_report(message: gateway_pb2.UpdateReport, *, vin: str) -> UpdateReport:
+    """Return the report of `vin`; `InvalidFieldError` names the field."""
+    return UpdateReport(
+        campaign_id=campaign_id_of(message.campaign, field="report.campaign"),
+        release_id=release_id_of(message.release, field="report.release"),
+        outcome=from_outcome(message.outcome, field="report.outcome"),
+        reason=check_text(message.reason, field="report.reason"),
+        start_time=(
+            from_timestamp(message.start_time, field="report.start_time")
+            if message.HasField("start_time")
+            else None
+        ),
+        finish_time=(
+            from_timestamp(message.finish_time, field="report.finish_time")
+            if message.HasField("finish_time")
+            else None
+        ),
+        ecus=tuple(
+            _from_result(result, field=f"report.ecus[{index}]")
+            for index, result in enumerate(message.ecus)
+        ),
+        steps=tuple(
+            Step(
+                start=from_timestamp(step.start_time, field=f"report.steps[{index}].start_time"),
+                duration=from_duration(step.duration, field=f"report.steps[{index}].duration"),
+                ecu=step.ecu,
+                step=step.step,
+                detail=step.detail,
+                failed=step.failed,
+            )
+            for index, step in enumerate(message.steps)
+        ),
+        snapshot_before=_snapshot_id(message.snapshot_before, vin, "report.snapshot_before"),
+        snapshot_after=_snapshot_id(message.snapshot_after, vin, "report.snapshot_after"),
+    )
+
+
+def _from_result(message: gateway_pb2.EcuResult, *, field: str) -> EcuResult:
+    return EcuResult(
+        ecu=check_ecu(message.ecu, field=f"{field}.ecu"),
+        hardware_id=message.hardware_id,
+        wire=message.wire,
+        version_before=message.version_before,
+        version_after=message.version_after,
+        software_number_after=message.software_number_after,
+        supplier_version_after=message.supplier_version_after,
+        image_sha256=message.image_sha256,
+        image_bytes=message.image_bytes,
+        read_back=_from_read_back(message, field=f"{field}.read_back"),
+        transfer_s=message.transfer_seconds,
+        bound_s=message.bound_seconds,
+        staging_s=message.staging_seconds,
+        out_of_use_s=message.out_of_use_seconds,
+        error=check_text(message.error, field=f"{field}.error"),
+    )
+
+
+def _from_read_back(
+    message: gateway_pb2.EcuInventory | gateway_pb2.EcuResult, *, field: str
+) -> ReadBack | None:
+    if not message.HasField("read_back"):
+        return None
+    read_back = message.read_back
+    if len(read_back.image_sha256) != SHA256_LENGTH:
+        raise InvalidFieldError(
+            f"{field}.image_sha256",
+            f"{message.ecu}: {len(read_back.image_sha256)} bytes; SHA-256 has {SHA256_LENGTH}",
+        )
+    return ReadBack(
+        nonce=read_back.nonce,
+        image_sha256=read_back.image_sha256,
+        signature=read_back.signature,
+    )
+
+
+def _snapshot_id(name: str, vin: str, field: str) -> str | None:
+    if not name:
+        return None
+    named_vin, snapshot_id = snapshot_of(name, field=field)
+    if named_vin != vin:
+        raise InvalidFieldError(field, f"{name!r} is not of vehicle {vin}")
+    return snapshot_id

@@ -1,0 +1,441 @@
+"""Rows of campaigns and their assignments."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cache
+from typing import Final
+
+from sqlalchemy import Connection, Table, Update, and_, func, select
+
+from cloud.fleet.campaigns import (
+    Assignment,
+    Campaign,
+    CampaignState,
+    Change,
+    EcuProgress,
+    Outcome,
+    Phase,
+)
+from cloud.fleet.errors import AlreadyExistsError, NotFoundError, PreconditionError
+from cloud.fleet.names import campaign_name, vehicle_name
+from cloud.fleet.releases import Image
+from cloud.fleet.verdicts import VehicleVerdict, Verdict, judge_vehicle
+from cloud.store import releases, tables, vehicles
+from cloud.store.now import from_microseconds
+from cloud.store.rows import AnyRow, Page, from_us, page_of, to_us
+
+#: Makes the nonce of one assignment from campaign and VIN.
+NewNonce = Callable[[str, str], bytes]
+
+#: Verdict at the start -> phase, outcome.
+_AT_START: Final = {
+    Verdict.UPDATE: (Phase.OFFERED, Outcome.UNSPECIFIED),
+    Verdict.UP_TO_DATE: (Phase.DONE, Outcome.UPDATED),
+    Verdict.REFUSED: (Phase.DONE, Outcome.REFUSED),
+}
+_UP_TO_DATE: Final = "every ECU that the release has an image for ran it already"
+
+
+def create(
+    connection: Connection,
+    *,
+    campaign_id: str,
+    release_id: str,
+    vins: Sequence[str],
+    now: datetime,
+) -> Campaign:
+    """Make a draft; an empty `campaign_id` takes the next free one of the release.
+
+    `NotFoundError` names an unknown release or VIN, `AlreadyExistsError` a campaign that exists.
+    """
+    releases.get(connection, release_id)
+    known = {vehicle.vin for vehicle in vehicles.get_many(connection, vins)}
+    for vin in vins:
+        if vin not in known:
+            raise NotFoundError("vehicle", vehicle_name(vin))
+    campaign_id = campaign_id or _next_id(connection, release_id)
+    if exists(connection, campaign_id):
+        raise AlreadyExistsError("campaign", campaign_name(campaign_id), "there is one by this id")
+    connection.execute(
+        tables.campaign.insert(),
+        {
+            "campaign_id": campaign_id,
+            "release_id": release_id,
+            "state": int(CampaignState.DRAFT),
+            "created_us": to_us(now),
+        },
+    )
+    connection.execute(
+        tables.assignment.insert(),
+        [
+            {
+                "campaign_id": campaign_id,
+                "vin": vin,
+                "position": position,
+                "phase": int(Phase.UNSPECIFIED),
+                "outcome": int(Outcome.UNSPECIFIED),
+                "reason": "",
+                "nonce": b"",
+                "progress_sequence": -1,
+            }
+            for position, vin in enumerate(vins)
+        ],
+    )
+    return get(connection, campaign_id)
+
+
+def get(connection: Connection, campaign_id: str) -> Campaign:
+    """Return one campaign; `NotFoundError` names it."""
+    row = connection.execute(
+        tables.campaign.select().where(tables.campaign.c.campaign_id == campaign_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFoundError("campaign", campaign_name(campaign_id))
+    return _campaign(connection, row)
+
+
+def list_page(connection: Connection, *, after: str | None, size: int) -> Page[Campaign]:
+    """Return campaigns, newest first, those older than the key `after`."""
+    query = tables.campaign.select().order_by(tables.campaign.c.sequence.desc()).limit(size + 1)
+    if after is not None:
+        query = query.where(tables.campaign.c.sequence < int(after))
+    rows = connection.execute(query).all()
+    return page_of([(str(row.sequence), _campaign(connection, row)) for row in rows], size=size)
+
+
+def verdicts(connection: Connection, campaign_id: str) -> tuple[VehicleVerdict, ...]:
+    """Judge every vehicle of a campaign, in the campaign's order; changes nothing."""
+    campaign = get(connection, campaign_id)
+    release = releases.get(connection, campaign.release_id)
+    vins = [assignment.vin for assignment in campaign.assignments]
+    known = {vehicle.vin: vehicle for vehicle in vehicles.get_many(connection, vins)}
+
+    def find_image(hardware_id: str, image_sha256: bytes) -> Image | None:
+        return releases.find_image(connection, hardware_id, image_sha256)
+
+    return tuple(
+        judge_vehicle(
+            replace(known[vin], campaign_id=None)
+            if known[vin].campaign_id == campaign_id
+            else known[vin],
+            release,
+            find_image=find_image,
+        )
+        for vin in vins
+    )
+
+
+def start(
+    connection: Connection, campaign_id: str, *, now: datetime, new_nonce: NewNonce
+) -> Campaign:
+    """Offer the release to every vehicle whose verdict allows it; the others are done.
+
+    `PreconditionError` if the campaign was started before.
+    """
+    campaign = get(connection, campaign_id)
+    if campaign.state is not CampaignState.DRAFT:
+        raise PreconditionError(
+            "CAMPAIGN_IS_DRAFT", campaign_name(campaign_id), "was started before"
+        )
+    connection.execute(
+        tables.campaign.update()
+        .where(tables.campaign.c.campaign_id == campaign_id)
+        .values(state=int(CampaignState.RUNNING), started_us=to_us(now))
+    )
+    for verdict in verdicts(connection, campaign_id):
+        _assign(connection, campaign, verdict, now=now, new_nonce=new_nonce)
+    finish_if_done(connection, campaign_id, now=now)
+    return get(connection, campaign_id)
+
+
+def _assign(
+    connection: Connection,
+    campaign: Campaign,
+    verdict: VehicleVerdict,
+    *,
+    now: datetime,
+    new_nonce: NewNonce,
+) -> None:
+    phase, outcome = _AT_START[verdict.verdict]
+    offered = phase is Phase.OFFERED
+    reason = _UP_TO_DATE if verdict.verdict is Verdict.UP_TO_DATE else "; ".join(verdict.reasons)
+    connection.execute(
+        _update_assignment(campaign.campaign_id, verdict.vin).values(
+            phase=int(phase),
+            outcome=int(outcome),
+            reason="" if offered else reason,
+            nonce=new_nonce(campaign.campaign_id, verdict.vin) if offered else b"",
+            updated_us=to_us(now),
+        )
+    )
+    if offered:
+        connection.execute(
+            tables.change.insert(),
+            [
+                {
+                    "campaign_id": campaign.campaign_id,
+                    "vin": verdict.vin,
+                    "position": position,
+                    "release_id": campaign.release_id,
+                    **_change_row(connection, change),
+                }
+                for position, change in enumerate(verdict.changes)
+            ],
+        )
+
+
+def _change_row(connection: Connection, change: Change) -> dict[str, object]:
+    present = change.present
+    return {
+        "ecu": change.ecu,
+        "hardware_id": change.image.hardware_id,
+        "version_before": change.version_before,
+        "sha256_before": change.sha256_before,
+        "present_release_id": None if present is None else _release_with(connection, present),
+        "present_hardware_id": None if present is None else present.hardware_id,
+    }
+
+
+def _release_with(connection: Connection, image: Image) -> str:
+    release_id: str = connection.execute(
+        select(tables.image.c.release_id)
+        .join(tables.release, tables.release.c.release_id == tables.image.c.release_id)
+        .where(
+            tables.image.c.image_sha256 == image.image_sha256,
+            tables.image.c.hardware_id == image.hardware_id,
+        )
+        .order_by(tables.release.c.sequence.desc())
+        .limit(1)
+    ).scalar_one()
+    return release_id
+
+
+def current(connection: Connection, vin: str) -> tuple[Campaign, Assignment] | None:
+    """Return the running campaign that a vehicle has not finished, and its part; the oldest."""
+    row = connection.execute(
+        select(tables.campaign)
+        .join(
+            tables.assignment,
+            tables.campaign.c.campaign_id == tables.assignment.c.campaign_id,
+        )
+        .where(
+            tables.assignment.c.vin == vin,
+            tables.assignment.c.phase.notin_([Phase.UNSPECIFIED, Phase.DONE]),
+            tables.campaign.c.state == CampaignState.RUNNING,
+        )
+        .order_by(tables.campaign.c.sequence)
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        return None
+    (assignment,) = _assignments(connection, row.campaign_id, vin=vin)
+    return _campaign(connection, row, with_assignments=False), assignment
+
+
+def get_assignment(connection: Connection, campaign_id: str, vin: str) -> Assignment:
+    """Return a vehicle's part in a campaign; `NotFoundError` names what is missing."""
+    if not exists(connection, campaign_id):
+        raise NotFoundError("campaign", campaign_name(campaign_id))
+    found = _assignments(connection, campaign_id, vin=vin)
+    if not found:
+        raise NotFoundError("assignment", f"{campaign_name(campaign_id)}/{vehicle_name(vin)}")
+    return found[0]
+
+
+def offers_file(connection: Connection, vin: str, file_sha256: bytes) -> int | None:
+    """Return the size of a file that a running campaign offers to a vehicle, else None."""
+    offered = and_(
+        tables.image.c.release_id == tables.change.c.release_id,
+        tables.image.c.hardware_id == tables.change.c.hardware_id,
+    )
+    present = and_(
+        tables.image.c.release_id == tables.change.c.present_release_id,
+        tables.image.c.hardware_id == tables.change.c.present_hardware_id,
+    )
+    return connection.execute(
+        select(tables.image.c.file_size)
+        .select_from(tables.change)
+        .join(tables.image, offered | present)
+        .join(
+            tables.assignment,
+            and_(
+                tables.assignment.c.campaign_id == tables.change.c.campaign_id,
+                tables.assignment.c.vin == tables.change.c.vin,
+            ),
+        )
+        .join(
+            tables.campaign,
+            tables.campaign.c.campaign_id == tables.assignment.c.campaign_id,
+        )
+        .where(
+            tables.change.c.vin == vin,
+            tables.image.c.file_sha256 == file_sha256,
+            tables.assignment.c.phase.notin_([Phase.UNSPECIFIED, Phase.DONE]),
+            tables.campaign.c.state == CampaignState.RUNNING,
+        )
+        .limit(1)
+    ).scalar_one_or_none()
+
+
+def save_progress(
+    connection: Connection,
+    campaign_id: str,
+    vin: str,
+    *,
+    phase: Phase,
+    sequence: int,
+    ecus: Sequence[EcuProgress],
+    now: datetime,
+) -> None:
+    connection.execute(
+        _update_assignment(campaign_id, vin).values(
+            phase=int(phase), progress_sequence=sequence, updated_us=to_us(now)
+        )
+    )
+    connection.execute(
+        tables.progress.delete().where(
+            tables.progress.c.campaign_id == campaign_id, tables.progress.c.vin == vin
+        )
+    )
+    rows = [
+        {
+            "campaign_id": campaign_id,
+            "vin": vin,
+            "ecu": ecu.ecu,
+            "position": position,
+            "step": ecu.step,
+            "bytes_done": ecu.bytes_done,
+            "bytes_total": ecu.bytes_total,
+            "remaining_s": ecu.remaining_s,
+        }
+        for position, ecu in enumerate(ecus)
+    ]
+    if rows:
+        connection.execute(tables.progress.insert(), rows)
+
+
+def finish_assignment(
+    connection: Connection,
+    campaign_id: str,
+    vin: str,
+    *,
+    outcome: Outcome,
+    reason: str,
+    now: datetime,
+) -> None:
+    connection.execute(
+        _update_assignment(campaign_id, vin).values(
+            phase=int(Phase.DONE), outcome=int(outcome), reason=reason, updated_us=to_us(now)
+        )
+    )
+    finish_if_done(connection, campaign_id, now=now)
+
+
+def finish_if_done(connection: Connection, campaign_id: str, *, now: datetime) -> None:
+    """Finish a running campaign whose every vehicle is done."""
+    open_assignments = connection.execute(
+        select(func.count()).where(
+            tables.assignment.c.campaign_id == campaign_id,
+            tables.assignment.c.phase != Phase.DONE,
+        )
+    ).scalar_one()
+    if open_assignments == 0:
+        connection.execute(
+            tables.campaign.update()
+            .where(
+                tables.campaign.c.campaign_id == campaign_id,
+                tables.campaign.c.state == CampaignState.RUNNING,
+            )
+            .values(state=int(CampaignState.FINISHED), finished_us=to_us(now))
+        )
+
+
+def exists(connection: Connection, campaign_id: str) -> bool:
+    query = select(tables.campaign.c.sequence).where(tables.campaign.c.campaign_id == campaign_id)
+    return connection.execute(query).one_or_none() is not None
+
+
+def _next_id(connection: Connection, release_id: str) -> str:
+    stem = release_id[:50].rstrip(".-")
+    number = 1
+    while exists(connection, f"{stem}-{number}"):
+        number += 1
+    return f"{stem}-{number}"
+
+
+def _update_assignment(campaign_id: str, vin: str) -> Update:
+    return tables.assignment.update().where(
+        tables.assignment.c.campaign_id == campaign_id, tables.assignment.c.vin == vin
+    )
+
+
+def _campaign(connection: Connection, row: AnyRow, *, with_assignments: bool = True) -> Campaign:
+    return Campaign(
+        campaign_id=row.campaign_id,
+        release_id=row.release_id,
+        state=CampaignState(row.state),
+        assignments=_assignments(connection, row.campaign_id) if with_assignments else (),
+        create_time=from_microseconds(row.created_us),
+        start_time=from_us(row.started_us),
+        finish_time=from_us(row.finished_us),
+    )
+
+
+def _assignments(
+    connection: Connection, campaign_id: str, *, vin: str | None = None
+) -> tuple[Assignment, ...]:
+    def rows_of(table: Table) -> Sequence[AnyRow]:
+        query = table.select().where(table.c.campaign_id == campaign_id).order_by(table.c.position)
+        if vin is not None:
+            query = query.where(table.c.vin == vin)
+        return connection.execute(query).all()
+
+    @cache
+    def image(release_id: str, hardware_id: str) -> Image:
+        return releases.get_image(connection, release_id, hardware_id)
+
+    changes: dict[str, list[Change]] = {}
+    for row in rows_of(tables.change):
+        changes.setdefault(row.vin, []).append(_change(row, image))
+    progress: dict[str, list[EcuProgress]] = {}
+    for row in rows_of(tables.progress):
+        progress.setdefault(row.vin, []).append(_progress(row))
+    return tuple(
+        Assignment(
+            vin=row.vin,
+            phase=Phase(row.phase),
+            outcome=Outcome(row.outcome),
+            reason=row.reason,
+            nonce=row.nonce,
+            changes=tuple(changes.get(row.vin, ())),
+            progress=tuple(progress.get(row.vin, ())),
+            progress_sequence=row.progress_sequence,
+            update_time=from_us(row.updated_us),
+        )
+        for row in rows_of(tables.assignment)
+    )
+
+
+def _change(row: AnyRow, image: Callable[[str, str], Image]) -> Change:
+    return Change(
+        ecu=row.ecu,
+        image=image(row.release_id, row.hardware_id),
+        version_before=row.version_before,
+        sha256_before=row.sha256_before,
+        present=(
+            None
+            if row.present_release_id is None
+            else image(row.present_release_id, row.present_hardware_id)
+        ),
+    )
+
+
+def _progress(row: AnyRow) -> EcuProgress:
+    return EcuProgress(
+        ecu=row.ecu,
+        step=row.step,
+        bytes_done=row.bytes_done,
+        bytes_total=row.bytes_total,
+        remaining_s=row.remaining_s,
+    )

@@ -1,0 +1,71 @@
+"""Rows of diagnostic snapshots."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, tuple_
+
+from cloud.fleet.diagnostics import Snapshot
+from cloud.fleet.errors import NotFoundError
+from cloud.fleet.names import snapshot_name
+from cloud.store import documents, tables, vehicles
+from cloud.store.rows import Page, page_of, to_us
+
+
+def insert(connection: Connection, snapshot: Snapshot, *, now: datetime) -> None:
+    """Keep a snapshot; one that is kept already stays as it is. `NotFoundError` names the VIN."""
+    vehicles.get(connection, snapshot.vin)
+    if find(connection, snapshot.vin, snapshot.snapshot_id) is not None:
+        return
+    connection.execute(
+        tables.snapshot.insert(),
+        {
+            "vin": snapshot.vin,
+            "snapshot_id": snapshot.snapshot_id,
+            "occasion": snapshot.occasion,
+            "campaign_id": snapshot.campaign_id,
+            "time_us": to_us(snapshot.time),
+            "received_us": to_us(now),
+            "document": documents.dump(snapshot),
+        },
+    )
+
+
+def find(connection: Connection, vin: str, snapshot_id: str) -> Snapshot | None:
+    document = connection.execute(
+        tables.snapshot.select()
+        .with_only_columns(tables.snapshot.c.document)
+        .where(tables.snapshot.c.vin == vin, tables.snapshot.c.snapshot_id == snapshot_id)
+    ).scalar_one_or_none()
+    return None if document is None else documents.load(Snapshot, document)
+
+
+def get(connection: Connection, vin: str, snapshot_id: str) -> Snapshot:
+    """Return a snapshot, `latest` the newest of the vehicle; `NotFoundError` names it."""
+    if snapshot_id == "latest":
+        newest = list_page(connection, vin, after=None, size=1).items
+        snapshot = newest[0] if newest else None
+    else:
+        snapshot = find(connection, vin, snapshot_id)
+    if snapshot is None:
+        raise NotFoundError("snapshot", snapshot_name(vin, snapshot_id))
+    return snapshot
+
+
+def list_page(connection: Connection, vin: str, *, after: str | None, size: int) -> Page[Snapshot]:
+    """Return a vehicle's snapshots, newest first, those behind the key `after`."""
+    vehicles.get(connection, vin)
+    table = tables.snapshot
+    query = (
+        table.select()
+        .where(table.c.vin == vin)
+        .order_by(table.c.time_us.desc(), table.c.sequence.desc())
+        .limit(size + 1)
+    )
+    if after is not None:
+        time_us, sequence = (int(part) for part in after.split(":"))
+        query = query.where(tuple_(table.c.time_us, table.c.sequence) < tuple_(time_us, sequence))
+    rows = connection.execute(query).all()
+    return page_of(
+        [(f"{row.time_us}:{row.sequence}", documents.load(Snapshot, row.document)) for row in rows],
+        size=size,
+    )
