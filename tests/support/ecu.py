@@ -1,0 +1,176 @@
+"""Images, memories and a raw tester for tests of the ECU simulator."""
+
+import asyncio
+import hashlib
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+
+import wasmtime
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from ecu_sim.boot import BootMemory, Trust
+from ecu_sim.memory import Flash, FlashGeometry, PowerSupply, TwoCopyRecord
+from ecu_sim.transport import Addresses, IsoTpBinding
+from protocols.can import CanPort, FrameHeader
+from protocols.firmware.containers import crc32, mcuboot
+from protocols.isotp import IsoTpParameters
+
+IMAGE_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+FOREIGN_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+IMAGE_PUBLIC_KEY = IMAGE_KEY.public_key().public_bytes(
+    Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+)
+DIAGNOSTICS_MASTER = bytes(range(100, 132))
+VIN = "WCANOTA0000000001"
+
+_PLAIN = """
+(module
+  (import "io" "kick" (func $kick))
+  (memory (export "memory") 1 1)
+  (func (export "init"))
+  (func (export "step") (param f64) {body}))
+"""
+
+
+@cache
+def application(body: str = "(call $kick)") -> bytes:
+    """A WebAssembly application whose step does `body`."""
+    return bytes(wasmtime.wat2wasm(_PLAIN.format(body=body)))
+
+
+def signed_image(
+    payload: bytes | None = None,
+    *,
+    version: tuple[int, int, int] = (1, 0, 0),
+    hardware_id: str = "CCU-2",
+    security_counter: int = 1,
+    key: Ed25519PrivateKey = IMAGE_KEY,
+) -> bytes:
+    """An MCUboot image as the signing tool would make it, from the format's description."""
+    payload = application() if payload is None else payload
+    protected = _area(
+        mcuboot.PROTECTED_MAGIC,
+        {
+            mcuboot.Tlv.SECURITY_COUNTER: struct.pack("<I", security_counter),
+            mcuboot.Tlv.HARDWARE_ID: hardware_id.encode(),
+            mcuboot.Tlv.SOFTWARE_NUMBER: b"TST-SW-1",
+            mcuboot.Tlv.SUPPLIER_VERSION: b"test",
+        },
+    )
+    header = struct.pack(
+        "<IIHHIIBBHII", mcuboot.MAGIC, 0, 32, len(protected), len(payload), 0, *version, 0, 0
+    )
+    signed = header + payload + protected
+    digest = hashlib.sha256(signed).digest()
+    return signed + _area(
+        mcuboot.UNPROTECTED_MAGIC,
+        {
+            mcuboot.Tlv.SHA256: digest,
+            mcuboot.Tlv.KEY_HASH: mcuboot.key_hash(key.public_key()),
+            mcuboot.Tlv.ED25519: key.sign(digest),
+        },
+    )
+
+
+def crc_image(
+    payload: bytes | None = None,
+    *,
+    version: tuple[int, int, int] = (1, 0, 0),
+    hardware_id: str = "BLW-1",
+) -> bytes:
+    return crc32.encode(
+        crc32.Crc32Image(
+            hardware_id=hardware_id,
+            software_number="TST-SW-1",
+            supplier_version="test",
+            version_numbers=(*version, 0),
+            payload=application() if payload is None else payload,
+        )
+    )
+
+
+def _area(magic: int, entries: dict[mcuboot.Tlv, bytes]) -> bytes:
+    body = b"".join(struct.pack("<HH", kind, len(data)) + data for kind, data in entries.items())
+    return struct.pack("<HH", magic, 4 + len(body)) + body
+
+
+TRUST = Trust(
+    hardware_identifier="CCU-2",
+    public_keys={mcuboot.key_hash(IMAGE_KEY.public_key()): IMAGE_KEY.public_key()},
+)
+SLOTS = FlashGeometry(size=0x1000, sector_size=0x100, page_size=0x40, erase_s=0.02, program_s=0.001)
+RECORDS = FlashGeometry(size=0x200, sector_size=0x100, page_size=0x10, erase_s=0.004, program_s=0)
+BASE = 0x0804_0000
+
+
+@dataclass(slots=True)
+class Cells:
+    """What survives a power cut: two slots of 2 KiB and the boot record's two sectors."""
+
+    slots: bytearray = field(default_factory=lambda: bytearray(b"\xff" * SLOTS.size))
+    records: bytearray = field(default_factory=lambda: bytearray(b"\xff" * RECORDS.size))
+
+    def memory(self, *, slots: int = 2, power: PowerSupply | None = None) -> BootMemory:
+        """Chips over these cells, powered by `power`."""
+        return BootMemory(
+            flash=Flash(self.slots, SLOTS, power=power),
+            slot_size=SLOTS.size // slots,
+            base=BASE,
+            record=TwoCopyRecord(
+                Flash(self.records, RECORDS, power=power),
+                address=0,
+                copy_size=RECORDS.sector_size,
+            ),
+        )
+
+
+class RawTester:
+    """A tester of ISO-TP messages and nothing more: sends, and keeps all that comes."""
+
+    def __init__(self, port: CanPort, *, request: FrameHeader, response: FrameHeader) -> None:
+        self._answers: asyncio.Queue[bytes] = asyncio.Queue()
+        self._binding = IsoTpBinding(
+            port,
+            Addresses(request=response, response=request),
+            IsoTpParameters(tx_data_length=64 if request.fd else 8),
+            self._answers.put_nowait,
+        )
+
+    @classmethod
+    def can(cls, port: CanPort, request_id: int, response_id: int) -> "RawTester":
+        return cls(port, request=FrameHeader(request_id), response=FrameHeader(response_id))
+
+    @classmethod
+    def canfd(
+        cls, port: CanPort, request_id: int, response_id: int, *, extended: bool = False
+    ) -> "RawTester":
+        def header(identifier: int) -> FrameHeader:
+            return FrameHeader(identifier, extended=extended, fd=True, bit_rate_switch=True)
+
+        return cls(port, request=header(request_id), response=header(response_id))
+
+    def send(self, request: bytes) -> None:
+        self._binding.send(request)
+
+    async def answer(self) -> bytes:
+        """The next answer, response pending included; `TimeoutError` after 10 s."""
+        async with asyncio.timeout(10.0):
+            return await self._answers.get()
+
+    async def ask(self, request: bytes) -> bytes:
+        """Request and final answer (78 is waited out)."""
+        self.send(request)
+        while (answer := await self.answer())[0] == 0x7F and answer[2] == 0x78:
+            pass
+        return answer
+
+    async def unlock(self, compute_key: Callable[[bytes], bytes]) -> None:
+        seed = await self.ask(bytes.fromhex("27 01"))
+        key = await self.ask(bytes.fromhex("27 02") + compute_key(seed[2:]))
+        assert key == bytes.fromhex("67 02")
+
+    def close(self) -> None:
+        self._binding.close()

@@ -1,0 +1,103 @@
+import itertools
+import zlib
+
+import pytest
+
+from ecu_sim.boot import (
+    Application,
+    Boot,
+    NotNowError,
+    OptionError,
+    ResetReason,
+    StayInBootloader,
+    Trust,
+)
+from ecu_sim.boot.conventional import PROFILE, TRANSITIONS, State, Trigger
+from ecu_sim.memory.flash import finish
+from protocols.uds.routine_status import CheckStatus
+from tests.support.ecu import Cells, crc_image
+
+TRUST = Trust(hardware_identifier="BLW-1", public_keys={})
+IMAGE = crc_image()
+
+
+def booted(cells: Cells, reset: ResetReason = ResetReason.POWER_ON) -> tuple[Boot, object]:
+    boot = PROFILE.open(cells.memory(slots=1), TRUST)
+    return boot, boot.boot(reset)
+
+
+def programmed(image: bytes) -> Cells:
+    """Through the boot loader, as a tester would."""
+    cells = Cells()
+    boot, decision = booted(cells)
+    assert isinstance(decision, StayInBootloader)
+    flash = cells.memory(slots=1).flash
+    assert boot.begin_download() == 0
+    finish(boot.preparing())
+    finish(flash.program(0, image))
+    finish(boot.finish_download(len(image)))
+    assert boot.check(zlib.crc32(image).to_bytes(4)) is CheckStatus.CORRECT
+    assert boot.check_dependencies() is CheckStatus.CORRECT
+    return cells
+
+
+def test_every_state_and_trigger_is_decided() -> None:
+    assert TRANSITIONS.keys() == set(itertools.product(State, Trigger))
+
+
+def test_a_programmed_application_runs() -> None:
+    _, decision = booted(programmed(IMAGE))
+    assert isinstance(decision, Application)
+    assert decision.declared.software_version == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (b"any bytes that are no image", "no application (written)"),
+        (IMAGE[:-3], "CRC32"),
+        (crc_image(hardware_id="FLP-1"), "FLP-1, not BLW-1"),
+    ],
+)
+def test_what_is_written_and_does_not_run_stays_in_the_boot_loader(
+    image: bytes, reason: str
+) -> None:
+    boot, decision = booted(programmed(image))
+    assert isinstance(decision, StayInBootloader)
+    assert reason in decision.reason
+    assert boot.begin_download() == 0
+
+
+def test_an_interrupted_download_is_named_as_the_reason() -> None:
+    cells = programmed(IMAGE)
+    boot, _ = booted(cells, ResetReason.PROGRAMMING)
+    finish(boot.preparing())
+    finish(cells.memory(slots=1).flash.erase(0, 0x100))
+    _, decision = booted(cells)
+    assert decision == StayInBootloader("no application (programming)")
+
+
+def test_a_programming_request_keeps_a_good_application_from_starting() -> None:
+    boot, decision = booted(programmed(IMAGE), ResetReason.PROGRAMMING)
+    assert decision == StayInBootloader("programming requested")
+    assert boot.running is None
+
+
+def test_a_running_application_cannot_overwrite_itself() -> None:
+    boot, _ = booted(programmed(IMAGE))
+    with pytest.raises(NotNowError, match="boot loader"):
+        boot.begin_download()
+
+
+def test_a_wrong_checksum_is_told_and_a_missing_one_refused() -> None:
+    boot, _ = booted(programmed(IMAGE))
+    assert boot.check(bytes(4)) is CheckStatus.WRONG_CHECKSUM
+    with pytest.raises(OptionError, match="CRC32"):
+        boot.check(b"")
+
+
+@pytest.mark.parametrize("step", ["activate", "confirm", "revert"])
+def test_there_are_no_trials(step: str) -> None:
+    boot, _ = booted(programmed(IMAGE))
+    with pytest.raises(NotNowError, match="one slot"):
+        getattr(boot, step)()

@@ -1,0 +1,270 @@
+import itertools
+
+import pytest
+
+from ecu_sim.boot import (
+    Application,
+    Boot,
+    NotNowError,
+    OptionError,
+    RangeError,
+    ResetReason,
+    StayInBootloader,
+    boot_profile,
+)
+from ecu_sim.boot.mcuboot_ab import (
+    MAX_TRIAL_BOOTS,
+    PROFILE,
+    TRANSITIONS,
+    BootRecord,
+    State,
+    Trigger,
+)
+from ecu_sim.memory import Cut, PowerBudget, PowerLossError, PowerSupply
+from ecu_sim.memory.flash import finish
+from protocols.uds.routine_status import CheckStatus
+from tests.support.ecu import BASE, FOREIGN_KEY, TRUST, Cells, signed_image
+
+OLD = signed_image(version=(1, 0, 0), security_counter=1)
+NEW = signed_image(version=(2, 0, 0), security_counter=2)
+
+
+def cells_with(image: bytes = OLD) -> Cells:
+    cells = Cells()
+    memory = cells.memory()
+    finish(memory.flash.program(0, image))
+    finish(memory.record.write(PROFILE.factory_record(length=len(image))))
+    return cells
+
+
+def opened(cells: Cells, power: PowerSupply | None = None) -> Boot:
+    return PROFILE.open(cells.memory(power=power), TRUST)
+
+
+def booted(
+    cells: Cells, reset: ResetReason = ResetReason.POWER_ON, power: PowerSupply | None = None
+) -> Boot:
+    boot = opened(cells, power)
+    assert isinstance(boot.boot(reset), Application)
+    return boot
+
+
+def running_version(cells: Cells, reset: ResetReason = ResetReason.POWER_ON) -> str:
+    decision = opened(cells).boot(reset)
+    assert isinstance(decision, Application), decision
+    return decision.declared.software_version
+
+
+def download(boot: Boot, cells: Cells, image: bytes, power: PowerSupply | None = None) -> None:
+    memory = cells.memory(power=power)
+    slot = boot.begin_download()
+    finish(boot.preparing())
+    finish(memory.flash.erase(slot * memory.slot_size, memory.slot_size))
+    finish(memory.flash.program(slot * memory.slot_size, image))
+    finish(boot.finish_download(len(image)))
+
+
+def staged(image: bytes = NEW) -> Cells:
+    cells = cells_with()
+    download(booted(cells), cells, image)
+    return cells
+
+
+def on_trial() -> Cells:
+    cells = staged()
+    finish(booted(cells).activate())
+    assert running_version(cells, ResetReason.SOFTWARE) == "2.0.0"
+    return cells
+
+
+def test_every_state_and_trigger_is_decided() -> None:
+    assert TRANSITIONS.keys() == set(itertools.product(State, Trigger))
+
+
+def test_the_profile_is_found_by_name() -> None:
+    assert boot_profile("mcuboot_ab") is PROFILE
+    with pytest.raises(LookupError, match="no_such"):
+        boot_profile("no_such")
+
+
+def test_a_blank_ecu_stays_in_the_boot_loader_and_is_programmed_there() -> None:
+    cells = Cells()
+    boot = opened(cells)
+    assert boot.boot(ResetReason.POWER_ON) == StayInBootloader(
+        "slot 0: not a signed image: no container of this ECU's format"
+    )
+    download(boot, cells, OLD)
+    assert boot.check(b"") is CheckStatus.CORRECT
+    assert running_version(cells, ResetReason.SOFTWARE) == "1.0.0"
+
+
+def test_staging_alone_changes_nothing_that_boots() -> None:
+    assert running_version(staged()) == "1.0.0"
+
+
+def test_a_confirmed_trial_stays_and_raises_the_security_counter() -> None:
+    cells = on_trial()
+    boot = booted(cells)
+    assert BootRecord.decode(cells.memory().record.read()).security_counter == 0
+    finish(boot.confirm())
+    assert BootRecord.decode(cells.memory().record.read()).security_counter == 2
+    assert running_version(cells, ResetReason.WATCHDOG) == "2.0.0"
+
+
+def test_a_confirm_repeated_after_a_lost_answer_is_good() -> None:
+    cells = on_trial()
+    boot = booted(cells)
+    finish(boot.confirm())
+    before = bytes(cells.records)
+    finish(boot.confirm())
+    assert cells.records == before
+
+
+def test_a_watchdog_reset_ends_a_trial() -> None:
+    cells = on_trial()
+    assert running_version(cells, ResetReason.WATCHDOG) == "1.0.0"
+    assert running_version(cells) == "1.0.0"
+
+
+def test_confirming_after_the_trial_has_reverted_is_refused() -> None:
+    cells = on_trial()
+    with pytest.raises(NotNowError, match="REVERTED"):
+        finish(booted(cells, ResetReason.WATCHDOG).confirm())
+
+
+def test_a_trial_survives_counted_power_cycles_and_then_reverts() -> None:
+    cells = on_trial()
+    versions = [running_version(cells) for _ in range(MAX_TRIAL_BOOTS)]
+    assert versions == ["2.0.0"] * (MAX_TRIAL_BOOTS - 1) + ["1.0.0"]
+
+
+def test_a_reverted_trial_erases_nothing_and_can_be_tried_again() -> None:
+    cells = on_trial()
+    slots = bytes(cells.slots)
+    finish(booted(cells).revert())
+    assert running_version(cells) == "1.0.0"
+    assert cells.slots == slots
+    finish(booted(cells).activate())
+    assert running_version(cells) == "2.0.0"
+
+
+def test_the_way_back_cannot_be_overwritten_during_a_trial() -> None:
+    with pytest.raises(NotNowError, match="TRIAL"):
+        booted(on_trial()).begin_download()
+
+
+def test_after_a_revert_and_before_the_reset_nothing_can_be_written() -> None:
+    boot = booted(on_trial())
+    finish(boot.revert())
+    with pytest.raises(NotNowError, match="way back"):
+        boot.begin_download()
+
+
+def test_a_new_download_withdraws_a_requested_trial() -> None:
+    cells = staged()
+    boot = booted(cells)
+    finish(boot.activate())
+    finish(boot.preparing())
+    assert running_version(cells) == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("image", "status"),
+    [
+        (b"\x7fELF" + bytes(500), CheckStatus.NOT_AN_IMAGE),
+        (NEW[:-1], CheckStatus.DAMAGED),
+        (NEW[:100] + bytes([NEW[100] ^ 1]) + NEW[101:], CheckStatus.DAMAGED),
+        (signed_image(key=FOREIGN_KEY), CheckStatus.WRONG_SIGNATURE),
+        (signed_image(hardware_id="ECP-3"), CheckStatus.WRONG_HARDWARE),
+        (NEW, CheckStatus.CORRECT),
+    ],
+)
+def test_the_check_before_any_reset_says_what_is_wrong(image: bytes, status: CheckStatus) -> None:
+    boot = booted(staged(image))
+    assert boot.check(b"") is status
+    assert boot.check_dependencies() is status
+    if status is not CheckStatus.CORRECT:
+        with pytest.raises(NotNowError):
+            finish(boot.activate())
+
+
+def test_an_image_below_the_security_counter_is_refused() -> None:
+    cells = on_trial()
+    finish(booted(cells).confirm())
+    boot = booted(cells)
+    download(boot, cells, OLD)
+    assert boot.check(b"") is CheckStatus.SECURITY_COUNTER_TOO_LOW
+
+
+def test_the_check_takes_no_option_record() -> None:
+    with pytest.raises(OptionError, match="4 bytes"):
+        booted(staged()).check(bytes(4))
+
+
+def test_the_active_image_is_exactly_what_was_transferred() -> None:
+    padded = NEW + b"\xff" * 7
+    cells = staged(padded)
+    finish(booted(cells).activate())
+    assert booted(cells).active_image() == padded
+
+
+@pytest.mark.parametrize(
+    ("address", "size", "boundary"),
+    [(BASE - 1, 4, 1), (BASE, 0, 1), (BASE + 0x7FF, 2, 1), (BASE + 2, 4, 0x40), (0, 4, 1)],
+)
+def test_ranges_outside_the_application_area_are_refused(
+    address: int, size: int, boundary: int
+) -> None:
+    with pytest.raises(RangeError, match="0x"):
+        Cells().memory().locate(address, size, boundary=boundary)
+
+
+def update(cells: Cells, power: PowerSupply) -> None:
+    """Stage, activate, boot the trial, confirm: every flash operation of an update."""
+    boot = booted(cells, power=power)
+    download(boot, cells, NEW, power)
+    finish(boot.activate())
+    finish(booted(cells, ResetReason.SOFTWARE, power).confirm())
+    booted(cells, power=power)
+
+
+def operations_of_an_update() -> int:
+    counting = PowerBudget(operations=1_000_000)
+    update(cells_with(), counting)
+    return counting.drawn
+
+
+@pytest.mark.parametrize("cut", Cut)
+def test_power_loss_at_any_operation_of_an_update_leaves_a_bootable_ecu(cut: Cut) -> None:
+    operations = operations_of_an_update()
+    assert operations > 20
+    for budget in range(operations):
+        cells = cells_with()
+        with pytest.raises(PowerLossError):
+            update(cells, PowerBudget(operations=budget, cut=cut))
+        assert running_version(cells) in {"1.0.0", "2.0.0"}, f"{cut} at operation {budget}"
+        # What was cut can be done again, to the end (a trial that is left must go first).
+        finish(booted(cells).revert())
+        if running_version(cells) == "1.0.0":
+            update(cells, PowerBudget(operations=1_000_000))
+        assert running_version(cells) == "2.0.0"
+
+
+@pytest.mark.parametrize("cut", Cut)
+def test_power_loss_at_any_operation_of_a_revert_leaves_a_bootable_ecu(cut: Cut) -> None:
+    prepared = on_trial()
+
+    def revert(cells: Cells, power: PowerSupply) -> None:
+        finish(booted(cells, power=power).revert())
+        booted(cells, ResetReason.SOFTWARE, power)
+
+    def copy() -> Cells:
+        return Cells(bytearray(prepared.slots), bytearray(prepared.records))
+
+    counting = PowerBudget(operations=1_000_000)
+    revert(copy(), counting)
+    for budget in range(counting.drawn):
+        cells = copy()
+        with pytest.raises(PowerLossError):
+            revert(cells, PowerBudget(operations=budget, cut=cut))
+        assert running_version(cells) in {"1.0.0", "2.0.0"}
