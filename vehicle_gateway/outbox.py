@@ -47,6 +47,10 @@ class Outbox:
         """What has not been delivered, oldest first."""
         return self._parcels(self._folder)
 
+    def rejected(self, kind: str) -> tuple[Parcel, ...]:
+        """What the cloud has refused for good."""
+        return tuple(one for one in self._parcels(self._rejected) if one.kind == kind)
+
     def put(self, kind: str, key: str, message: bytes) -> Parcel:
         """Keep a message; it is on the disk when this returns. Raises `OutboxError`."""
         waiting = self.waiting()

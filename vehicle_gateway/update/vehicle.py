@@ -471,7 +471,9 @@ class VehicleUpdate:
         _LOG.warning("update_failure ecu=%s step=%s cause=%s", error.ecu, error.step, error.cause)
         known = {part.ecu for part in self._state.parts}
         name = ecu or (error.ecu if error.ecu in known else "")
-        self._note(Kind.FAILED, name, started_us=started_us, step=error.step, cause=error.cause)
+        # What a whole wire refuses may be another ECU's refusal.
+        cause = f"{error.ecu}: {error.cause}" if error.ecu not in {"", name} else error.cause
+        self._note(Kind.FAILED, name, started_us=started_us, step=error.step, cause=cause)
 
     def _note(self, kind: Kind, ecu: str = "", *, sync: bool = True, **fields: object) -> None:
         entry = Entry(kind=kind, ecu=ecu, time_us=self._now_us(), fields=fields)

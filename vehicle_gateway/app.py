@@ -1,0 +1,400 @@
+"""The telematics gateway as a whole: its parts joined, its journal resumed, its cloud asked."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import random
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+
+from dbc.vehicle import VehicleDescription
+from protocols.uds import MalformedResponseError
+from vehicle_gateway.calls import Caller
+from vehicle_gateway.diagnostics.reader import clear_dtcs, read_ecu
+from vehicle_gateway.diagnostics.signals import SignalRecorder
+from vehicle_gateway.flashing import updaters
+from vehicle_gateway.management import ManagementError, Snapshot, UnreachableError
+from vehicle_gateway.management.grpc import GrpcManagement, ProgressReporter
+from vehicle_gateway.outbox import Outbox, OutboxError
+from vehicle_gateway.transfer import Artifacts
+from vehicle_gateway.transfer.grpc import GrpcImages
+from vehicle_gateway.update import EcuUpdater, Progress, UpdateError
+from vehicle_gateway.update.coordinator import CoordinatorError, Outcome
+from vehicle_gateway.update.images import NotNowError
+from vehicle_gateway.update.journal import Journal, JournalError, Kind
+from vehicle_gateway.update.offer import Offer
+from vehicle_gateway.update.vehicle import Phase, VehicleUpdate, begin, inventories
+from vehicle_gateway.wires import Links, WireError
+from vehicle_gateway.wires.testers import Testers
+
+_LOG = logging.getLogger(__name__)
+
+_NONCE_BYTES: Final = 16
+#: A signal is kept once in so many seconds.
+_SIGNAL_PERIOD_S: Final = 1.0
+#: gRPC reconnects by the wall clock; its own default pause grows to two minutes.
+_CHANNEL: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5000),
+)
+
+
+class GatewayError(Exception):
+    """The gateway cannot do its work; the message says what stands in the way."""
+
+
+class CloudAwayError(GatewayError):
+    """The cloud cannot be reached: the same again later goes on where this ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    vin: str
+    #: `host:port` of the cloud's gRPC.
+    cloud: str
+    #: Journal, artifacts and outbox; one gateway at a time.
+    state_directory: Path
+    description: VehicleDescription
+    #: Master secret of the ECUs' security access keys.
+    diagnostics_master: bytes
+    #: True for a secret that is published with the sources.
+    dev_only_keys: bool = False
+    #: A vehicle outside of a laboratory: published secrets are refused.
+    production: bool = False
+    #: The date at loop time 0, with its time zone.
+    start_date: datetime
+    #: Seconds between check-ins where the cloud does not say; a tenth of it is left to chance.
+    poll_s: float = 30.0
+    #: Seconds between the clearing of the DTCs and the last reading, for monitors to complete.
+    observe_s: float = 180.0
+    #: Seconds of signals that a snapshot holds at most.
+    signal_window_s: float = 600.0
+    #: Spreads pauses and makes the nonces of check-ins.
+    rng: random.Random
+
+
+class Gateway:
+    """One vehicle's gateway. An asynchronous context; `run` and `run_once` enter it if needed."""
+
+    def __init__(
+        self,
+        options: GatewayOptions,
+        links: Links,
+        on_progress: Callable[[Progress], None] | None = None,
+        *,
+        on_phase: Callable[[Phase], None] | None = None,
+    ) -> None:
+        """`on_progress` and `on_phase` are told what happens; they must not raise or block."""
+        if options.production and options.dev_only_keys:
+            raise GatewayError(
+                "diagnostics_master: DEV ONLY, published with the sources; "
+                "a production gateway needs a secret of its own"
+            )
+        if options.start_date.tzinfo is None:
+            raise GatewayError("start_date: needs a time zone")
+        self._options = options
+        self._links = links
+        self._on_progress = on_progress
+        self._on_phase = on_phase
+        self._open: _Open | None = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Open everything; `GatewayError` says what cannot be opened."""
+        async with AsyncExitStack() as stack:
+            self._open = await _opened(self._options, self._links, stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open = None
+        await self._stack.aclose()
+
+    async def run(self) -> None:
+        """Check in, update, report, wait, until cancelled; what is away is asked again."""
+        if self._open is None:
+            async with self:
+                await self.run()
+            return
+        while True:
+            try:
+                await self.run_once()
+            except CloudAwayError as error:
+                _LOG.info("cloud_away cause=%s", error)
+            except GatewayError as error:
+                _LOG.error("gateway_error cause=%s", error)
+            pause_s = self._open.next_check_in_s or self._options.poll_s
+            await asyncio.sleep(pause_s * self._options.rng.uniform(0.95, 1.05))
+
+    async def run_once(self) -> Outcome | None:
+        """Finish what the journal holds, or else check in once and carry out what is offered.
+
+        Answers with the outcome of the update, None if there was none. Raises `GatewayError`.
+        """
+        if self._open is None:
+            async with self:
+                return await self.run_once()
+        try:
+            return await self._turn(self._open)
+        except (NotNowError, UnreachableError) as error:
+            raise CloudAwayError(str(error)) from error
+        except (JournalError, CoordinatorError, OutboxError, ManagementError) as error:
+            raise GatewayError(str(error)) from error
+
+    async def _turn(self, parts: "_Open") -> Outcome | None:
+        if not parts.journal.entries:
+            offer = await self._asked(parts)
+            if offer is None:
+                return None
+            await self._begin(parts, offer)
+        outcome = await self._update(parts)
+        await parts.management.deliver()
+        return outcome
+
+    async def _asked(self, parts: "_Open") -> Offer | None:
+        """What the cloud offers; nothing while it lacks reports of what was done before."""
+        waiting = await parts.management.deliver()
+        if any(parcel.kind == "report" for parcel in waiting):
+            raise UnreachableError(f"{len(waiting)} messages wait for the cloud")
+        nonce = self._options.rng.randbytes(_NONCE_BYTES)
+        found = await inventories(parts.updaters.values(), nonce)
+        answer = await parts.management.check_in(found, unfinished_campaign="")
+        parts.next_check_in_s = answer.next_check_in_s
+        if answer.offer is None:
+            return None
+        key = answer.offer.campaign.rpartition("/")[2]
+        if any(parcel.key == key for parcel in parts.outbox.rejected("report")):
+            _LOG.error("offer_ignored campaign=%s cause=its report was refused", key)
+            return None
+        return answer.offer
+
+    async def _begin(self, parts: "_Open", offer: Offer) -> None:
+        wanted = {image.image.file_sha256 for image in offer.images}
+        wanted |= {image.present.file_sha256 for image in offer.images if image.present}
+        parts.artifacts.keep_only(frozenset(wanted))
+        concerned = [parts.updaters[one.ecu] for one in offer.images if one.ecu in parts.updaters]
+        begin(
+            parts.journal,
+            vin=self._options.vin,
+            offer=offer,
+            before=await inventories(concerned, offer.nonce),
+            vehicle=self._options.description,
+            now_us=parts.now_us(),
+        )
+        _LOG.info("update_begins campaign=%s release=%s", offer.campaign, offer.release)
+
+    async def _update(self, parts: "_Open") -> Outcome:
+        """Carry the journal's update to its end, with progress going out beside it."""
+        reporter = parts.reporter()
+
+        def on_phase(phase: Phase) -> None:
+            reporter.phase(phase)
+            if self._on_phase is not None:
+                self._on_phase(phase)
+
+        def on_progress(progress: Progress) -> None:
+            reporter.progress(progress)
+            if self._on_progress is not None:
+                self._on_progress(progress)
+
+        update = VehicleUpdate(
+            journal=parts.journal,
+            vehicle=self._options.description,
+            updaters=parts.updaters,
+            images=parts.images,
+            diagnostics=parts.diagnostics,
+            now_us=parts.now_us,
+            observe_s=self._options.observe_s,
+            on_phase=on_phase,
+            on_progress=on_progress,
+        )
+        if update.opening.vin != self._options.vin:
+            raise JournalError(
+                f"{parts.journal.path}: is of {update.opening.vin}, not of {self._options.vin}"
+            )
+        sending = asyncio.create_task(reporter.run(parts.now_us), name="progress")
+        try:
+            result = await update.run()
+            parts.management.keep_report(result)
+            update.finish(result)
+            parts.journal.archive(parts.archive)
+        finally:
+            reporter.stop()
+            await sending
+        _LOG.info("update_ends outcome=%s reason=%s", result.outcome.value, result.reason)
+        return result.outcome
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """What an open gateway holds."""
+
+    journal: Journal
+    archive: Path
+    artifacts: Artifacts
+    outbox: Outbox
+    updaters: Mapping[str, EcuUpdater]
+    images: GrpcImages
+    management: GrpcManagement
+    diagnostics: "_WirelessDiagnostics"
+    channel: grpc.aio.Channel
+    caller: Caller
+    now_us: Callable[[], int]
+    next_check_in_s: float = 0.0
+
+    def reporter(self) -> ProgressReporter:
+        campaign = str(self.journal.entries[0].fields["offer"]["campaign"])
+        return ProgressReporter(self.channel, self.caller, campaign=campaign)
+
+
+class _WirelessDiagnostics:
+    """`VehicleDiagnostics`: reads the whole vehicle and hands it to the outbox."""
+
+    def __init__(
+        self,
+        *,
+        testers: Testers,
+        recorders: tuple[SignalRecorder, ...],
+        management: GrpcManagement,
+        now_us: Callable[[], int],
+        window_s: float,
+    ) -> None:
+        self._testers = testers
+        self._recorders = recorders
+        self._management = management
+        self._now_us = now_us
+        self._window_s = window_s
+
+    async def record(self, occasion: str, *, campaign: str, snapshot: str) -> None:
+        async with asyncio.TaskGroup() as group:
+            reading = [
+                group.create_task(read_ecu(self._testers, name), name=f"diagnostics {name}")
+                for name in self._testers.vehicle.ecus
+            ]
+        now_s = asyncio.get_running_loop().time()
+        taken = Snapshot(
+            id=snapshot,
+            occasion=occasion,
+            campaign=campaign,
+            time_us=self._now_us(),
+            loop_time_s=now_s,
+            ecus=tuple(task.result() for task in reading),
+            signals=tuple(
+                series
+                for recorder in self._recorders
+                for series in recorder.window(now_s - self._window_s, now_s)
+            ),
+        )
+        try:
+            self._management.keep_snapshot(taken)
+        except OutboxError as error:
+            raise UpdateError(ecu="", step="diagnostics", cause=str(error)) from error
+
+    async def clear_dtcs(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            clearing = [
+                group.create_task(self._clear(name), name=f"clear {name}")
+                for name in self._testers.vehicle.ecus
+            ]
+        if failed := [cause for task in clearing if (cause := task.result())]:
+            raise UpdateError(ecu="", step="clearing DTCs", cause="; ".join(failed))
+
+    async def _clear(self, name: str) -> str:
+        try:
+            await clear_dtcs(self._testers.tester(name))
+        except (WireError, MalformedResponseError) as error:
+            return str(error)
+        return ""
+
+
+async def _opened(options: GatewayOptions, links: Links, stack: AsyncExitStack) -> _Open:
+    folder = options.state_directory
+    _lock(folder, stack)
+    loop = asyncio.get_running_loop()
+    start_us = round(options.start_date.timestamp() * 1_000_000)
+
+    def now_us() -> int:
+        return start_us + round(loop.time() * 1_000_000)
+
+    try:
+        journal = Journal(folder / "journal.jsonl")
+        stack.callback(journal.close)
+        if any(entry.kind is Kind.FINISHED for entry in journal.entries):
+            journal.archive(folder / "updates")
+    except JournalError as error:
+        raise GatewayError(str(error)) from error
+    channel = grpc.aio.insecure_channel(options.cloud, options=_CHANNEL)
+    stack.push_async_callback(channel.close, None)
+    caller = Caller(vin=options.vin, now_us=now_us, rng=options.rng)
+    outbox = Outbox(folder / "outbox")
+    management = GrpcManagement(channel, caller, outbox)
+    artifacts = Artifacts(folder / "artifacts")
+    testers = await stack.enter_async_context(Testers(options.description, links))
+    return _Open(
+        journal=journal,
+        archive=folder / "updates",
+        artifacts=artifacts,
+        outbox=outbox,
+        updaters=updaters(
+            testers, diagnostics_master=options.diagnostics_master, start_date=options.start_date
+        ),
+        images=GrpcImages(channel, caller, artifacts),
+        management=management,
+        diagnostics=_WirelessDiagnostics(
+            testers=testers,
+            recorders=_recorders(options.description, links, stack),
+            management=management,
+            now_us=now_us,
+            window_s=options.signal_window_s,
+        ),
+        channel=channel,
+        caller=caller,
+        now_us=now_us,
+    )
+
+
+def _recorders(
+    vehicle: VehicleDescription, links: Links, stack: AsyncExitStack
+) -> tuple[SignalRecorder, ...]:
+    recorders = []
+    for wire in vehicle.wires.values():
+        if not wire.databases:
+            continue
+        try:
+            port = links.can(wire.name)
+        except WireError as error:
+            # Its ECUs will say so themselves when they are asked.
+            _LOG.warning("no_signals wire=%s cause=%s", wire.name, error)
+            continue
+        recorder = SignalRecorder(wire.name, port, wire.databases, period_s=_SIGNAL_PERIOD_S)
+        stack.callback(recorder.stop)
+        recorders.append(recorder)
+    return tuple(recorders)
+
+
+def _lock(folder: Path, stack: AsyncExitStack) -> None:
+    """One gateway per state directory; the lock ends with the process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise GatewayError(f"state directory {folder}: {error.strerror}") from error
+    stack.callback(os.close, handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise GatewayError(f"state directory {folder}: another gateway works in it") from error
