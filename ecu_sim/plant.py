@@ -38,9 +38,9 @@ class Surroundings:
 class _Body:
     """Heat capacities (J/K), conductances (W/K) and limits of the car."""
 
-    cabin_j_per_k: float = 26_000.0
+    cabin_j_per_k: float = 10_000.0
     trim_j_per_k: float = 120_000.0
-    rear_j_per_k: float = 14_000.0
+    rear_j_per_k: float = 7_000.0
     evaporator_j_per_k: float = 3_500.0
     trim_w_per_k: float = 22.0
     shell_w_per_k: float = 26.0
@@ -51,14 +51,14 @@ class _Body:
     front_air_kg_s: float = 0.15
     rear_air_kg_s: float = 0.04
     #: Share of heat that air leaves at the evaporator or takes from the heater core.
-    evaporator_effectiveness: float = 0.85
+    evaporator_effectiveness: float = 0.8
     heater_effectiveness: float = 0.75
     heater_core_c: float = 58.0
     #: Cabin air in what is drawn in, recirculation flap closed and open.
     fresh_share_of_cabin_air: float = 0.1
     recirculated_share_of_cabin_air: float = 0.85
     #: Cooling power at full compressor speed and warm evaporator, W; none at the freezing limit.
-    cooling_w: float = 6_800.0
+    cooling_w: float = 8_000.0
     freezing_c: float = -4.0
     full_cooling_c: float = 12.0
     rear_sun_share: float = 0.2

@@ -53,14 +53,14 @@ def _within(value: int, low: int, high: int) -> int:
 
 def _blower_level(deviation: int, load: int) -> int:
     """0.01 %: a base, more against load, much more while the cabin is far off."""
-    far = max(abs(deviation) - 500, 0)
-    return _within(2000 + 18 * abs(load) // 100 + far, 2000, 10_000)
+    far = max(abs(deviation) - 2500, 0)
+    return _within(2000 + 23 * abs(load) // 100 + far, 2000, 10_000)
 
 
 def _outlet(ambient: int, sun: int, setpoint: int) -> int:
     """0.01 degC: the outlet that balances shell, sun and trim at the map's own blower level."""
     excess = ambient - setpoint
-    heat_mw = 46 * excess + sun * 17 // 20
+    heat_mw = 48 * excess + sun * 17 // 20
     level = _blower_level(0, excess + sun // 50)
     air_mw_per_k = 150 * level // 10  # 150 W/K at 100 %
     return _within((setpoint - heat_mw * 1000 // air_mw_per_k) // 10, 300, 5500)

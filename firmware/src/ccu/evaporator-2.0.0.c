@@ -2,7 +2,7 @@
 
 #include "ccu.h"
 
-#define BYPASSED 0.15
+#define BYPASSED 0.2
 
 double air_behind_evaporator(double fins, double intake) {
     return fins + BYPASSED * (intake - fins);

@@ -135,6 +135,8 @@ static inline void monitor_hold(struct monitor *monitor) {
 
 // A deviation that stays: beyond the threshold and not shrinking. A cabin that is being cooled down
 // is far off its set value and yet in order.
+// The first window after a start has nothing to compare with and counts as shrinking.
+#define UNKNOWN 1e9
 struct deviation {
     double threshold;  // K
     double progress;   // K that it must shrink by in every window
@@ -143,6 +145,12 @@ struct deviation {
     double elapsed;    // s since then
     bool shrinking;
 };
+
+static inline void deviation_hold(struct deviation *deviation) {
+    deviation->reference = UNKNOWN;
+    deviation->elapsed = 0.0;
+    deviation->shrinking = true;
+}
 
 static inline bool deviation_stays(struct deviation *deviation, double value, double dt) {
     double size = magnitude(value);

@@ -6,7 +6,7 @@ enum input { EVAPORATOR, AMBIENT, COOLING_REQUEST, HIGH_VOLTAGE };
 enum output { SPEED };
 enum dtc { EVAPORATOR_DEVIATION, OVER_TEMPERATURE };
 
-#define TARGET 5.0            // degC at the fins
+#define TARGET 3.5            // degC at the fins
 #define INTEGRAL 25.0         // rpm per K and second
 #define MINIMUM_SPEED 800.0   // rpm below which the compressor is not lubricated
 #define MAXIMUM_SPEED 8000.0  // rpm
@@ -19,7 +19,7 @@ static double speed;
 static double discharge = 20.0;  // estimated, degC
 
 static struct deviation fins_deviation = {
-    .threshold = 7.0, .progress = 0.2, .window = 10.0, .shrinking = true};
+    .threshold = 7.0, .progress = 0.2, .window = 10.0, .reference = UNKNOWN, .shrinking = true};
 static struct monitor deviation_monitor = {.dtc = EVAPORATOR_DEVIATION, .fail_after = 60.0, .pass_after = 10.0};
 static struct monitor temperature_monitor = {.dtc = OVER_TEMPERATURE, .fail_after = 2.0, .pass_after = 5.0};
 
@@ -34,10 +34,10 @@ static double wanted_speed(double deviation, double ambient, double voltage, dou
 }
 
 static void watch(bool cooling, double deviation, double dt) {
-    bool stays = deviation_stays(&fins_deviation, deviation, dt);
     if (cooling) {
-        monitor_step(&deviation_monitor, stays, dt);
+        monitor_step(&deviation_monitor, deviation_stays(&fins_deviation, deviation, dt), dt);
     } else {
+        deviation_hold(&fins_deviation);
         monitor_hold(&deviation_monitor);
     }
     monitor_step(&temperature_monitor, discharge > DISCHARGE_MAXIMUM, dt);

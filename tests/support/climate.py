@@ -1,0 +1,117 @@
+"""The applications of the four ECUs and one cabin, joined without wires: 10 Hz, plain Python."""
+
+from collections.abc import Callable
+from typing import Final
+
+import firmware
+from ecu_sim.plant import MAX_BLOWER_RPM, Cabin, Surroundings
+from ecu_sim.runtime import Application
+from protocols.firmware.containers import crc32, mcuboot
+from protocols.firmware.formats import detect
+
+DT_S: Final = 0.1
+
+
+def flashed_bytes(ecu: str, version: str) -> bytes:
+    """What a built image file puts into the ECU's memory."""
+    path = firmware.image_path(ecu, version)
+    data = path.read_bytes()
+    return detect(path.name, data).decode(data).data
+
+
+def application_module(ecu: str, version: str) -> bytes:
+    image = flashed_bytes(ecu, version)
+    if ecu == "blower":
+        return crc32.decode(image).payload
+    return mcuboot.decode(image).payload
+
+
+class ClosedLoop:
+    """Steps every application and the cabin; inputs can be overridden as a test needs it."""
+
+    def __init__(self, versions: dict[str, str], surroundings: Surroundings | None = None) -> None:
+        self.cabin = Cabin(surroundings)
+        self.setpoint_c = 22.0
+        self.cooling_request = 1.0
+        self.high_voltage = 398.0
+        self.blower_silent_s = 0.0
+        self.control_silent_s = 0.0
+        self.blower_request = 0.0
+        self.now_s = 0.0
+        #: (ECU, DTC index) -> last test result, and when it first failed.
+        self.results: dict[tuple[str, int], bool] = {}
+        self.first_failures: dict[tuple[str, int], float] = {}
+        self.applications = {
+            ecu: self._start(ecu, version) for ecu, version in versions.items()
+        }
+
+    def run(self, seconds: float) -> list[tuple[float, float]]:
+        """Let time pass; the cabin temperature at every step."""
+        trace = []
+        for _ in range(round(seconds / DT_S)):
+            for application in self.applications.values():
+                application.step(DT_S)
+            self.cabin.step(DT_S)
+            self.now_s += DT_S
+            trace.append((self.now_s, self.cabin.cabin_temperature_c))
+        return trace
+
+    def _start(self, ecu: str, version: str) -> Application:
+        inputs, outputs = self._inputs()[ecu], self._outputs()[ecu]
+
+        def report_dtc(index: int, failed: bool) -> None:  # noqa: FBT001 the runtime's interface
+            self.results[ecu, index] = failed
+            if failed:
+                self.first_failures.setdefault((ecu, index), self.now_s)
+
+        return Application(
+            application_module(ecu, version),
+            read=lambda channel: inputs[channel](),
+            write=lambda channel, value: outputs[channel](value),
+            report_dtc=report_dtc,
+        )
+
+    def _inputs(self) -> dict[str, list[Callable[[], float]]]:
+        cabin = self.cabin
+        return {
+            "ccu": [
+                lambda: cabin.cabin_temperature_c,
+                lambda: cabin.ambient_c,
+                lambda: self.setpoint_c,
+                lambda: cabin.evaporator_c,
+                lambda: 100.0 * cabin.blower_rpm / MAX_BLOWER_RPM,
+                lambda: cabin.sun_w,
+                lambda: self.blower_silent_s,
+            ],
+            "blower": [
+                lambda: self.blower_request,
+                lambda: cabin.supply_v,
+                lambda: self.control_silent_s,
+                lambda: cabin.blower_rpm,
+            ],
+            "ecomp": [
+                lambda: cabin.evaporator_c,
+                lambda: cabin.ambient_c,
+                lambda: self.cooling_request,
+                lambda: self.high_voltage,
+            ],
+            "rear": [
+                lambda: cabin.rear_c,
+                lambda: self.setpoint_c,
+                lambda: cabin.cabin_temperature_c,
+            ],
+        }
+
+    def _outputs(self) -> dict[str, list[Callable[[float], None]]]:
+        def setter(name: str) -> Callable[[float], None]:
+            return lambda value: setattr(self.cabin, name, value)
+
+        def request(value: float) -> None:
+            self.blower_request = value
+
+        return {
+            "ccu": [request, setter("blend"), setter("recirculation")],
+            "blower": [setter("blower_drive")],
+            "ecomp": [setter("compressor_rpm")],
+            "rear": [setter("rear_blower"), setter("rear_blend")],
+        }
