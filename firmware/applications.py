@@ -18,7 +18,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EcuApplication:
-    """One ECU's application: sources in `src/<ecu>/`, the version's own ones named `*-<version>.c`."""
+    """One ECU's application: sources in `src/<ecu>/`, those of one version `*-<version>.c`."""
 
     #: F188.
     software_number: str

@@ -51,7 +51,9 @@ def compile_application(ecu: str, version: str, folder: Path) -> bytes:
     own = sorted(path.name for path in (folder / ecu).glob(f"*-{version}.c"))
     sources = [f"{ecu}/{name}" for name in (f"{ecu}.c", "tables.c", *own)]
     # The caches stay in the folder too: nothing of an earlier build can take part.
-    caches = {name: str(folder / "cache") for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")}
+    caches = {
+        name: str(folder / "cache") for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
+    }
     done = subprocess.run(  # noqa: S603 the command line is made of constants and our own names
         [sys.executable, "-m", "ziglang", "cc", *_COMPILE, "-o", "application.wasm", *sources],
         cwd=folder,
