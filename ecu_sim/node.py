@@ -6,11 +6,13 @@ tester that waits for the boot loader are kept.
 """
 
 import asyncio
+import hashlib
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ecu_sim.boot import Application, ResetReason, StayInBootloader, boot_profile
+from ecu_sim.diagnostics.doip import DoipNode
 from ecu_sim.ecus import CanAddress
 from ecu_sim.memory import Nvm, PowerLossError, TwoCopyRecord
 from ecu_sim.memory.flash import finish
@@ -18,7 +20,9 @@ from ecu_sim.program import Hardware, Hooks, Program
 from ecu_sim.runtime import InvalidModule, WatchdogReset
 from ecu_sim.transport import Addresses, IsoTpBinding
 from protocols.can import CanPort, FrameHeader
+from protocols.doip.entity import DoipEntity, EntitySettings
 from protocols.isotp import IsoTpParameters
+from protocols.stream import ByteStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +59,12 @@ class EcuNode:
         self._boot_timer: asyncio.TimerHandle | None = None
         self._watchdogs_in_a_row = 0
         self._booted = asyncio.Event()
+        #: The DoIP door of an ECU on Ethernet while it is awake; it listens to the vehicle's
+        #: sockets and wires through `serve_stream` and `answer_datagram`.
+        self._doip: DoipNode | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        #: Where vehicle announcements go.
+        self.announce: Callable[[bytes], None] | None = None
 
     def power_on(self) -> None:
         """Silent for the boot time, then application or boot loader."""
@@ -93,6 +103,26 @@ class EcuNode:
     async def booted(self) -> None:
         """Wait until application or boot loader runs."""
         await self._booted.wait()
+
+    def attach_stream(self, stream: ByteStream) -> None:
+        """A new DoIP connection; `ConnectionRefusedError` while nobody listens."""
+        if self._doip is None:
+            raise ConnectionRefusedError(f"{self.ecu.name}: nobody listens ({self.mode.value})")
+        self._doip.attach(stream)
+
+    async def serve_stream(self, stream: ByteStream) -> None:
+        """The same for a socket, until it is over; closed at once while nobody listens."""
+        if self._doip is None:
+            await stream.close()
+        else:
+            await self._doip.serve(stream)
+
+    def answer_datagram(self, data: bytes) -> list[bytes]:
+        return [] if self._doip is None else self._doip.receive_datagram(data)
+
+    async def closed(self) -> None:
+        """Wait until connections of ended programs are closed."""
+        await asyncio.gather(*self._closing)
 
     def provision(self, image: bytes) -> None:
         """Factory programming of slot 0 straight into the flash; the ECU must be off."""
@@ -155,6 +185,8 @@ class EcuNode:
             return
         if self.hardware.port is not None:
             self._bind(program, self.hardware.port)
+        else:
+            self._open_doip(program)
         runs = isinstance(program.decision, Application)
         if isinstance(program.decision, StayInBootloader):
             self.reason = program.decision.reason
@@ -179,6 +211,29 @@ class EcuNode:
                     partial(program.request, source=first.request_id, functional=True),
                 )
             )
+
+    def _open_doip(self, program: Program) -> None:
+        hardware = self.hardware
+        digest = hashlib.sha256(hardware.identity.serial.encode()).digest()
+        settings = EntitySettings(
+            vin=hardware.identity.vin,
+            logical_address=self.ecu.logical_address,
+            # A locally administered address, as MAC addresses without a vendor are.
+            eid=b"\x02" + digest[:5],
+            gid=b"\x02" + hashlib.sha256(hardware.identity.vin.encode()).digest()[:5],
+            functional_addresses=frozenset((hardware.functional_address,)),
+            max_request=self.ecu.max_block_length,
+        )
+
+        def request(payload: bytes, tester: int, functional: bool) -> None:  # noqa: FBT001 the door's callback
+            program.request(payload, source=tester, functional=functional)
+
+        doip = DoipNode(DoipEntity(settings), request, announce=self.announce)
+        self._doip = doip
+        program.attach_router(doip)
+        # ISO 13400-2 A_DoIP_Announce_Wait: 0 to 500 ms, at random.
+        wait_s = int.from_bytes(hardware.random_bytes(2)) / 0xFFFF * 0.5
+        doip.start(announce_wait_s=wait_s)
 
     def _binding(self, program: Program, port: CanPort, address: CanAddress) -> IsoTpBinding:
         fd = self._fd
@@ -217,6 +272,11 @@ class EcuNode:
         self.reason = str(error)
 
     def _stop_program(self) -> None:
+        doip, self._doip = self._doip, None
+        if doip is not None:
+            closing = self._loop.create_task(doip.stop())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
         program, self.program = self.program, None
         if program is not None:
             program.stop()

@@ -46,6 +46,13 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
+class Router(Protocol):
+    """A way to whichever tester is named: a DoIP node."""
+
+    def respond(self, payload: bytes, *, tester: int) -> None: ...
+    def when_idle(self, callback: Callable[[], None]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
     """What of an ECU outlives its resets."""
@@ -59,6 +66,8 @@ class Hardware:
     #: None for an ECU that is not on a CAN wire.
     port: CanPort | None
     functional: FrameHeader | None
+    #: The same on DoIP, as a logical address.
+    functional_address: int = 0
     cabin: Cabin
     random_bytes: Callable[[int], bytes] = field(repr=False)
 
@@ -116,6 +125,7 @@ class Program:
         self._timer = Timer(loop, self._timeout)
         self._transports: dict[int, Transport] = {}
         self._listeners: list[Transport] = []
+        self._router: Router | None = None
         self._codes = tuple(ecu.dtcs)
         self._steps = 0
         self._ticker = Periodic(loop, STEP_S, self._tick)
@@ -155,8 +165,9 @@ class Program:
         """Answers to the tester `source` go this way."""
         self._transports[source] = transport
 
-    def detach(self, source: int) -> None:
-        self._transports.pop(source, None)
+    def attach_router(self, router: Router) -> None:
+        """Answers to every other tester go this way; the node ends it with the program."""
+        self._router = router
 
     def attach_listener(self, transport: Transport) -> None:
         """Something that only hears, and ends with this program."""
@@ -234,9 +245,7 @@ class Program:
         for event in events:
             match event:
                 case Respond(payload, source):
-                    transport = self._transports.get(source)
-                    if transport is not None:
-                        transport.send(payload)
+                    self._respond(payload, source)
                 case Restart():
                     self._when_all_sent(lambda: self._hooks.reset(ResetReason.SOFTWARE, None))
                 case EnterBootloader(source):
@@ -244,8 +253,17 @@ class Program:
                         lambda tester=source: self._hooks.reset(ResetReason.PROGRAMMING, tester)
                     )
 
+    def _respond(self, payload: bytes, source: int) -> None:
+        transport = self._transports.get(source)
+        if transport is not None:
+            transport.send(payload)
+        elif self._router is not None:
+            self._router.respond(payload, tester=source)
+
     def _when_all_sent(self, then: Callable[[], None]) -> None:
-        waiting = list(set(self._transports.values()))
+        waiting: list[Transport | Router] = list(self._transports.values())
+        if self._router is not None:
+            waiting.append(self._router)
 
         def next_one() -> None:
             if waiting:

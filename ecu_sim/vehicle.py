@@ -30,6 +30,7 @@ from ecu_sim.program import Hardware
 from ecu_sim.rest_bus import RestBus
 from protocols.can import CanPort, FrameHeader
 from protocols.firmware.containers import mcuboot
+from protocols.stream import ByteStream
 from protocols.uds.slot_digest import derive_signing_key
 
 #: The cabin model's step, seconds.
@@ -131,6 +132,7 @@ class Vehicle:
         """Power off, and close the files; a stopped vehicle is made anew, not started again."""
         for node in self._nodes.values():
             node.power_off()
+            await node.closed()
         self.rest_bus.stop()
         self._plant.stop()
         for wire in self._wires.values():
@@ -178,6 +180,21 @@ class Vehicle:
             raise VehicleError(f"no CAN wire {wire!r} in this vehicle")
         return found.port(node)
 
+    async def connect(self, wire: str) -> ByteStream:
+        """A connection to the ECU on a DoIP wire; `ConnectionRefusedError` while it is silent."""
+        found = self._wires.get(wire)
+        if not isinstance(found, EthernetWire):
+            raise VehicleError(f"no DoIP wire {wire!r} in this vehicle")
+        node = next(node for node in self._nodes.values() if node.ecu.wire == wire)
+        ours, theirs = found.connect()
+        try:
+            node.attach_stream(theirs)
+        except ConnectionRefusedError:
+            await theirs.close()
+            await ours.close()
+            raise
+        return ours
+
     def _node(self, ecu: str) -> EcuNode:
         if ecu not in self._nodes:
             raise VehicleError(f"no ECU {ecu!r} in this vehicle: {', '.join(self._nodes)}")
@@ -209,6 +226,7 @@ class Vehicle:
                 functional=FrameHeader(WIRES[ecu.wire].functional_id, fd=fd, bit_rate_switch=fd)
                 if isinstance(wire, CanWire)
                 else None,
+                functional_address=WIRES[ecu.wire].functional_id,
                 cabin=self.cabin,
                 random_bytes=_draws(self.options.seed, ecu.name),
             ),
