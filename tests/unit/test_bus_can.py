@@ -24,7 +24,7 @@ def drain(core: CanWireCore, until_ns: int | None = None) -> None:
         core.handle()
 
 
-def hear_all(core: CanWireCore, *, runs: bool, node: str = "listener") -> Heard:
+def hear_all(core: CanWireCore, *, runs: bool, node: str = "listener", since_ns: int = 0) -> Heard:
     heard: Heard = []
 
     def receive(header: FrameHeader, data: bytes, at: float) -> None:
@@ -34,7 +34,7 @@ def hear_all(core: CanWireCore, *, runs: bool, node: str = "listener") -> Heard:
         for data, at in zip(payloads, times, strict=True):
             receive(header, data, at)
 
-    core.listen(node, receive, (), receive_run if runs else None, now_ns=0)
+    core.listen(node, receive, (), receive_run if runs else None, now_ns=since_ns)
     return heard
 
 
@@ -156,20 +156,7 @@ def test_a_listener_that_joins_in_mid_run_hears_what_ends_after_that() -> None:
         core = CanWireCore("wire", bit_rate=RATE)
         core.send("a", header, payloads, None, now_ns=0)
         core.next_event()
-        late: Heard = []
-        core.listen(
-            "late",
-            lambda header, data, _, late=late: late.append((0, header.identifier, data)),
-            (arbitration_key(header),),
-            (
-                lambda header, payloads, _, late=late: late.extend(
-                    (0, header.identifier, data) for data in payloads
-                )
-            )
-            if runs
-            else None,
-            now_ns=ends[9] + 5,
-        )
+        late = hear_all(core, runs=runs, node="late", since_ns=ends[9] + 5)
         drain(core)
         assert [data for _, _, data in late] == list(payloads[10:])
 
