@@ -85,6 +85,11 @@ class UdsServer:
     def session(self) -> Session:
         return self._state.session
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered that takes a job."""
+        return self._pending is not None
+
     def resume_programming(self, *, source: int, now: float) -> list[ServerEvent]:
         """Go on where the application's 10 02 left: a boot loader's first answer is 50 02."""
         answer = self._state.enter(Session.PROGRAMMING, source=source)
