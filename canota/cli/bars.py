@@ -72,14 +72,12 @@ class EcuBars:
     def _show_bar(self, name: str, step: EcuStep) -> None:
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, step="", remaining="")
-        total = step.bytes_total or None
-        self._progress.update(
-            self._tasks[name],
-            total=total,
-            completed=step.bytes_done,
-            step=step.step,
-            remaining=f"{step.remaining_s:.0f} s left" if step.remaining_s >= 1 else "",
-        )
+        remaining = f"{step.remaining_s:.0f} s left" if step.remaining_s >= 1 else ""
+        self._progress.update(self._tasks[name], step=step.step, remaining=remaining)
+        if step.bytes_total:
+            self._progress.update(
+                self._tasks[name], total=step.bytes_total, completed=step.bytes_done
+            )
 
 
 class ByteBar:

@@ -56,7 +56,7 @@ def create(
     """
     Create a campaign. Nothing is offered before it is started.
 
-    `canota campaign create summer-fix WCANOTA0000000001 --release hvac-2.0.0`
+    `canota campaign create summer-fix WCANHVAC000000001 --release hvac-2.0.0`
     """
     with Operator(cloud) as operator:
         made = operator.create_campaign(campaign_id, release, vins)

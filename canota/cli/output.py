@@ -28,6 +28,9 @@ CloudOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DEFAULT_CLOUD: Final = "127.0.0.1:50080"
 
+#: Columns of a table in a pipe or a file, where nobody says how wide it is.
+_PIPE_WIDTH: Final = 160
+
 #: Outcome, verdict or phase -> style.
 STYLES: Final[dict[str, str]] = {
     "updated": "green",
@@ -52,7 +55,10 @@ def group() -> typer.Typer:
 
 def console() -> Console:
     """The standard output as it is now; what vehicles sent is never taken for markup."""
-    return Console(file=sys.stdout, highlight=False, markup=False)
+    made = Console(file=sys.stdout, highlight=False, markup=False)
+    if not made.is_terminal:
+        made.width = _PIPE_WIDTH
+    return made
 
 
 def print_json(value: Json) -> None:

@@ -127,7 +127,7 @@ def _suffixes() -> set[str]:
 
 
 def _print_images(made: releases_pb2.Release) -> None:
-    columns = ("hardware", "file", "format", "address", "image", "version", "signed", "SHA-256")
+    columns = ("hardware", "file", "format", "address", "image", "version", "signed")
     shown = table(*columns, right=("image",))
     formats = releases_pb2.ImageFormat.DESCRIPTOR
     for image in made.images:
@@ -139,7 +139,6 @@ def _print_images(made: releases_pb2.Release) -> None:
             size(image.image_size),
             image.software_version or "not said",
             "yes" if image.signed else "no",
-            image.image_sha256.hex()[:16],
         )
     console().print(shown)
 

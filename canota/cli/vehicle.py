@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -57,9 +58,9 @@ def register(
     """
     Register a vehicle with its ECUs.
 
-    `canota ecus identities WCANOTA0000000001 | canota vehicle register WCANOTA0000000001 -`
+    `canota ecus identities WCANHVAC000000001 | canota vehicle register WCANHVAC000000001 -`
     """
-    made = vehicles_pb2.Vehicle(vin=vin, model=model, ecus=_read_ecus(identities))
+    made = registration(vin, model, _read_rows(identities), source=_source(identities))
     with Operator(cloud) as operator:
         created = operator.create_vehicle(made)
     if as_json:
@@ -121,8 +122,23 @@ def show(
     console().print(shown)
 
 
-def _read_ecus(path: Path) -> list[vehicles_pb2.Ecu]:
-    name = "standard input" if str(path) == "-" else str(path)
+def registration(
+    vin: str, model: str, rows: Sequence[Mapping[str, object]], *, source: str
+) -> vehicles_pb2.Vehicle:
+    """Make what the cloud takes of what `canota ecus identities` prints.
+
+    `CommandError` names `source`, row and field.
+    """
+    ecus = [_read_ecu(row, f"{source}: [{number}]") for number, row in enumerate(rows)]
+    return vehicles_pb2.Vehicle(vin=vin, model=model, ecus=ecus)
+
+
+def _source(path: Path) -> str:
+    return "standard input" if str(path) == "-" else str(path)
+
+
+def _read_rows(path: Path) -> list[dict[str, object]]:
+    name = _source(path)
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
         listed = json.loads(text)
@@ -134,10 +150,10 @@ def _read_ecus(path: Path) -> list[vehicles_pb2.Ecu]:
         raise CommandError(f"{name}:{error.lineno}: not JSON: {error.msg}", Exit.REFUSED) from error
     if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
         raise CommandError(f"{name}: not a list of ECUs", Exit.REFUSED)
-    return [_read_ecu(row, f"{name}: [{number}]") for number, row in enumerate(listed)]
+    return listed
 
 
-def _read_ecu(row: dict[str, object], where: str) -> vehicles_pb2.Ecu:
+def _read_ecu(row: Mapping[str, object], where: str) -> vehicles_pb2.Ecu:
     made = vehicles_pb2.Ecu(
         ecu=_typed(row, "ecu", str, where),
         hardware_id=_typed(row, "hardware_id", str, where),
@@ -155,7 +171,7 @@ def _read_ecu(row: dict[str, object], where: str) -> vehicles_pb2.Ecu:
     return made
 
 
-def _typed(row: dict[str, object], key: str, kind: type[T], where: str) -> T:
+def _typed(row: Mapping[str, object], key: str, kind: type[T], where: str) -> T:
     value = row.get(key)
     if not isinstance(value, kind):
         raise CommandError(f"{where}.{key}: {kind.__name__} expected", Exit.REFUSED)

@@ -1,0 +1,191 @@
+"""`canota gateway`: a vehicle's telematics gateway as a process."""
+
+import asyncio
+import contextlib
+import random
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+import clock
+from canota.cli.bars import EcuBars, EcuStep
+from canota.cli.exits import CommandError, Exit
+from canota.cli.output import DEFAULT_CLOUD, CloudOption, console, group
+from canota.cli.serving import log_to_stderr, say, until_stopped
+from dbc.vehicle import DescriptionError, VehicleDescription, describe_vehicle
+from firmware import dev_keys
+from vehicle_gateway.app import Gateway, GatewayError, GatewayOptions
+from vehicle_gateway.update import Progress
+from vehicle_gateway.update.coordinator import Outcome
+from vehicle_gateway.wires import LinkError
+from vehicle_gateway.wires.uri import UriLinks
+
+app = group()
+
+#: Outcome of an update that `--once` ended with -> how the command ends.
+_EXITS: Final = {None: Exit.OK, Outcome.UPDATED: Exit.OK}
+
+
+@app.callback()
+def gateway() -> None:
+    """Run a vehicle's telematics gateway: check in, update, prove, report."""
+
+
+@app.command()
+def run(
+    vin: Annotated[str, typer.Argument(help="The vehicle's VIN.")],
+    *,
+    wire: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=URI",
+            help="One of the vehicle's wires: can://bridge/HOST:PORT/WIRE, doip://HOST:PORT.",
+        ),
+    ],
+    cloud: CloudOption = DEFAULT_CLOUD,
+    state: Annotated[
+        Path, typer.Option(help="Where journal and images are kept.", file_okay=False)
+    ] = Path("canota-gateway"),
+    description: Annotated[
+        Path | None, typer.Option(help="The vehicle's description; ours if left out.")
+    ] = None,
+    master_key: Annotated[
+        Path | None,
+        typer.Option(help="Diagnostics master secret, hexadecimal; the DEV ONLY one if left out."),
+    ] = None,
+    production: Annotated[
+        bool, typer.Option("--production", help="Refuse secrets that are DEV ONLY.")
+    ] = False,
+    poll: Annotated[float, typer.Option(metavar="SECONDS", help="Time between check-ins.")] = 30.0,
+    observe: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Time to watch the car after an update.")
+    ] = 180.0,
+    once: Annotated[bool, typer.Option("--once", help="Check in once, work, and end.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """
+    Run a gateway until interrupted; what it was doing when it was killed, it finishes first.
+
+    `canota gateway run WCANHVAC000000001 --wire comfort=can://bridge/127.0.0.1:50091/comfort
+    --wire thermal=can://bridge/127.0.0.1:50091/thermal --wire rear=doip://127.0.0.1:13400`
+    """
+    log_to_stderr(verbose=verbose)
+    secret, dev_only = _secret(master_key)
+    vehicle = _describe(description)
+    wires = dict(_wire(argument, vehicle) for argument in wire)
+    outcome = clock.run(
+        _run(
+            vin=vin,
+            cloud=cloud,
+            state=state,
+            vehicle=vehicle,
+            secret=secret,
+            dev_only=dev_only,
+            production=production,
+            poll=poll,
+            observe=observe,
+            wires=wires,
+            once=once,
+        ),
+        virtual=False,
+    )
+    raise typer.Exit(_EXITS.get(outcome, Exit.FAILED))
+
+
+async def _run(
+    *,
+    vin: str,
+    cloud: str,
+    state: Path,
+    vehicle: VehicleDescription,
+    secret: bytes,
+    dev_only: bool,
+    production: bool,
+    poll: float,
+    observe: float,
+    wires: dict[str, str],
+    once: bool,
+) -> Outcome | None:
+    loop_time = asyncio.get_running_loop().time()
+    bars = EcuBars(console())
+    try:
+        options = GatewayOptions(
+            vin=vin,
+            cloud=cloud,
+            state_directory=state,
+            description=vehicle,
+            diagnostics_master=secret,
+            dev_only_keys=dev_only,
+            production=production,
+            start_date=datetime.now(UTC) - timedelta(seconds=loop_time),  # noqa: TID251 the one look at the calendar
+            poll_s=poll,
+            observe_s=observe,
+            rng=random.SystemRandom(),
+        )
+        async with AsyncExitStack() as stack:
+            links = await UriLinks(wires).open()
+            stack.push_async_callback(links.close)
+            running = Gateway(options, links, on_progress=lambda step: bars.show([_step(step)]))
+            await stack.enter_async_context(running)
+            say(f"gateway of {vin} runs")
+            stack.enter_context(bars)
+            return await (running.run_once() if once else _until_stopped(running))
+    except (GatewayError, LinkError) as error:
+        raise CommandError(str(error)) from error
+
+
+async def _until_stopped(running: Gateway) -> None:
+    work = asyncio.create_task(running.run(), name="gateway")
+    stop = asyncio.create_task(until_stopped(), name="stop")
+    await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if work.done():
+        work.result()
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+
+
+def _step(progress: Progress) -> EcuStep:
+    return EcuStep(
+        ecu=progress.ecu,
+        step=progress.step,
+        bytes_done=progress.bytes_done,
+        bytes_total=progress.bytes_total,
+        remaining_s=progress.remaining_s,
+    )
+
+
+def _wire(argument: str, vehicle: VehicleDescription) -> tuple[str, str]:
+    name, equals, uri = argument.partition("=")
+    if not equals or name not in vehicle.wires:
+        known = ", ".join(vehicle.wires)
+        raise CommandError(f"--wire {argument}: NAME=URI expected, with one of {known}", Exit.USAGE)
+    return name, uri
+
+
+def _describe(path: Path | None) -> VehicleDescription:
+    try:
+        return describe_vehicle() if path is None else describe_vehicle(path)
+    except DescriptionError as error:
+        raise CommandError(str(error), Exit.REFUSED) from error
+
+
+def _secret(path: Path | None) -> tuple[bytes, bool]:
+    """The diagnostics master secret, and whether it is the one that everybody has."""
+    published = dev_keys().diagnostics_master
+    if path is None:
+        return published, True
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: cannot be read: {error}", Exit.REFUSED) from error
+    digits = "".join(line for line in text.splitlines() if not line.startswith("#"))
+    try:
+        secret = bytes.fromhex(digits)
+    except ValueError as error:
+        raise CommandError(f"{path}: not hexadecimal", Exit.REFUSED) from error
+    return secret, secret == published
