@@ -80,7 +80,7 @@ def test_every_row_gives_its_answer(
 
 # What the tables must say whatever else changes in them: (request, session, unlocked) -> answer.
 _TWO_SLOT, _SINGLE, _BOOT = two_slot_application(), single_slot_application(), bootloader()
-_DOWNLOAD = "34004400001000000000ff00"[:22]
+_DOWNLOAD = "34004400001000000000ff"
 _DOCUMENTED = [
     (_BOOT, _DOWNLOAD, Session.PROGRAMMING, False, Nrc.SECURITY_ACCESS_DENIED),
     (_BOOT, _DOWNLOAD, Session.DEFAULT, True, Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION),
