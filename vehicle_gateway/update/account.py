@@ -197,7 +197,7 @@ def _error(ecu: str, entries: Sequence[Entry]) -> str:
     for entry in entries:
         if entry.ecu != ecu:
             continue
-        if entry.kind in {Kind.FAILED, Kind.LOST}:
+        if entry.kind in {Kind.FAILED, Kind.WENT_BACK}:
             error = f"{entry.fields.get('step', '')}: {entry.fields.get('cause', '')}"
         elif entry.kind is Kind.CONFIRMED:
             error = ""

@@ -304,9 +304,9 @@ def _advance_ecu(part: EcuPart, entry: Entry, *, counted: bool) -> EcuPart:
     match entry.kind:
         case Kind.VERIFIED:
             return replace(part, verified=max(part.verified, int(entry.fields["verified"])))
-        case Kind.FAILED | Kind.WENT_BACK | Kind.LOST:
+        case Kind.FAILED | Kind.WENT_BACK:
             # Whatever was in the ECU's memory is not relied upon after a failure.
-            failures = part.failures + (1 if counted and entry.kind is not Kind.LOST else 0)
+            failures = part.failures + (1 if counted else 0)
             return replace(part, state=state, verified=0, failures=failures, cause=_cause(entry))
         case _:
             return replace(part, state=state, verified=0)

@@ -14,7 +14,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Self
@@ -118,6 +118,8 @@ class Journal:
 
         Raises `JournalError`; then the entry does not count, and its effect may not happen.
         """
+        # What is in memory is what a restart would read.
+        entry = replace(entry, fields={key: to_json(one) for key, one in entry.fields.items()})
         line = _line(len(self._entries), entry)
         try:
             self._write(line, sync=sync)
@@ -204,7 +206,7 @@ def _line(sequence: int, entry: Entry) -> bytes:
         "kind": entry.kind.value,
         "ecu": entry.ecu,
         "time_us": entry.time_us,
-        **{f"_{name}": to_json(value) for name, value in entry.fields.items()},
+        **{f"_{name}": value for name, value in entry.fields.items()},
     }
     text = json.dumps(values, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)

@@ -143,7 +143,8 @@ class VehicleUpdate:
 
     def finish(self, result: UpdateReport) -> None:
         """Close the journal; the report is kept elsewhere by now."""
-        self._note(Kind.FINISHED, outcome=result.outcome.value, cause=result.reason)
+        if Kind.FINISHED not in self._state.facts:
+            self._note(Kind.FINISHED, outcome=result.outcome.value, cause=result.reason)
         self._on_phase(Phase.DONE)
 
     async def _do(self, verb: Verb, ecus: tuple[str, ...]) -> None:

@@ -1,0 +1,338 @@
+"""The gateway's neighbours, small and true: ECUs behind the updater port, files, diagnostics.
+
+`SimulatedEcu` keeps what a real one keeps over a power cut; `SimulatedUpdater` satisfies
+`EcuUpdater` on it. `PowerSwitch` counts the moments at which power can fail (each journal write,
+each effect in an ECU) and lets it fail at one of them.
+"""
+
+import asyncio
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from dbc.vehicle import EcuDescription, VehicleDescription, describe_vehicle
+from vehicle_gateway.update import (
+    Inventory,
+    Progress,
+    ProgressSink,
+    ReadBack,
+    TransferFigures,
+    UpdateError,
+    UpdateJob,
+)
+from vehicle_gateway.update.account import UpdateReport
+from vehicle_gateway.update.journal import Entry, Journal
+from vehicle_gateway.update.offer import ImageFormat, Offer, OfferedImage, PublishedImage
+from vehicle_gateway.update.vehicle import Phase, VehicleUpdate, begin, inventories
+
+NONCE = bytes(range(16))
+VIN = "WCANQTA0000000001"
+SECTORS = 4
+
+
+class PowerCut(BaseException):
+    """Everything stops: no handler of ours may see this as an error of its own."""
+
+
+@dataclass
+class PowerSwitch:
+    """Power fails at the moment number `cut_at` (None: never), before or after its effect."""
+
+    cut_at: int | None = None
+    after: bool = False
+    moments: int = 0
+
+    def moment(self, effect: Callable[[], None]) -> None:
+        number, self.moments = self.moments, self.moments + 1
+        if number == self.cut_at and not self.after:
+            raise PowerCut
+        effect()
+        if number == self.cut_at:
+            raise PowerCut
+
+
+class SwitchedJournal(Journal):
+    """A journal whose every write is a moment of the switch."""
+
+    def __init__(self, path: Path, switch: PowerSwitch) -> None:
+        super().__init__(path)
+        self._switch = switch
+
+    def append(self, entry: Entry, *, sync: bool = True) -> None:
+        write = super().append
+        self._switch.moment(lambda: write(entry, sync=sync))
+
+
+def image_of(ecu: str, version: str, size: int) -> bytes:
+    """Bytes that differ by ECU and version."""
+    seed = hashlib.sha256(f"{ecu} {version}".encode()).digest()
+    return (seed * (size // len(seed) + 1))[:size]
+
+
+@dataclass
+class SimulatedEcu:
+    """What is in an ECU's memory, and nothing else: it survives every cut."""
+
+    description: EcuDescription
+    #: What runs now; None: it stays in its boot loader.
+    running: bytes | None
+    inactive: bytes = b""
+    staged: bytes | None = None
+    #: A trial was asked for and begins at the next reset; a trial runs.
+    requested: bool = False
+    trial: bool = False
+    #: Faults, as values.
+    refuses: set[str] = field(default_factory=set)
+    #: Fails so often before it does what it is asked.
+    failures: dict[str, int] = field(default_factory=dict)
+    boots: Callable[[bytes], bool] = lambda _: True
+    log: list[str] = field(default_factory=list)
+
+    def reset(self) -> None:
+        """Power comes back: a requested trial begins, one that ran ends."""
+        if self.trial:
+            self.running, self.inactive = self.inactive, self.running or b""
+            self.trial = False
+        elif self.requested and self.staged is not None:
+            self.requested = False
+            if self.boots(self.staged):
+                self.running, self.inactive = self.staged, self.running or b""
+                self.trial = True
+
+
+class SimulatedUpdater:
+    """`EcuUpdater` on a `SimulatedEcu`: every effect is a moment of the switch."""
+
+    def __init__(self, ecu: SimulatedEcu, switch: PowerSwitch) -> None:
+        self._ecu = ecu
+        self._switch = switch
+        self.ecu = ecu.description.name
+        self.single_slot = ecu.description.single_slot
+
+    async def stage(
+        self, job: UpdateJob, *, resume_from: int, progress: ProgressSink
+    ) -> TransferFigures:
+        self._ecu.log.append(f"stage from {resume_from}")
+        self._refuse("stage")
+        if self.single_slot:
+            return TransferFigures()
+        await self._write(job.image, resume_from, progress)
+        self._refuse("check")
+        if self._ecu.inactive != job.image:
+            raise UpdateError(ecu=self.ecu, step="verifying", cause="not the image")
+        self._effect(lambda: setattr(self._ecu, "staged", job.image))
+        return TransferFigures(transfer_s=1.0, bound_s=0.9, staging_s=1.5)
+
+    async def activate(
+        self, job: UpdateJob, *, resume_from: int, progress: ProgressSink
+    ) -> TransferFigures:
+        self._ecu.log.append(f"activate from {resume_from}")
+        self._refuse("activate")
+        if self.single_slot:
+            await self._program(job.image, resume_from, progress)
+            return TransferFigures(transfer_s=2.0, bound_s=1.9, out_of_use_s=3.0)
+        self._effect(lambda: setattr(self._ecu, "requested", True))
+        await asyncio.sleep(0.1)
+        self._effect(self._ecu.reset)
+        return TransferFigures(out_of_use_s=0.3)
+
+    async def confirm(self, job: UpdateJob) -> None:
+        self._ecu.log.append("confirm")
+        self._refuse("confirm")
+        if self._ecu.running != job.image:
+            raise UpdateError(ecu=self.ecu, step="confirming", cause="the trial has ended")
+        self._effect(lambda: setattr(self._ecu, "trial", False))
+
+    async def revert(self, job: UpdateJob, *, progress: ProgressSink) -> TransferFigures:
+        self._ecu.log.append("revert")
+        self._refuse("revert")
+        if self.single_slot:
+            if self._ecu.running is None or _digest(self._ecu.running) != job.before_sha256:
+                assert job.present is not None
+                await self._program(job.present, 0, progress)
+            return TransferFigures(out_of_use_s=3.0)
+        if self._ecu.requested:
+            self._effect(lambda: setattr(self._ecu, "requested", False))
+        if self._ecu.trial:
+            self._effect(self._ecu.reset)
+        return TransferFigures(out_of_use_s=0.3)
+
+    async def inventory(self, nonce: bytes) -> Inventory:
+        self._refuse("inventory")
+        await asyncio.sleep(0.01)
+        running = self._ecu.running
+        if running is None:
+            return Inventory(ecu=self.ecu, hardware_id=self._ecu.description.hardware_id)
+        return Inventory(
+            ecu=self.ecu,
+            hardware_id=self._ecu.description.hardware_id,
+            software_version=version_of(self.ecu, running),
+            read_back=ReadBack(nonce=nonce, image_sha256=_digest(running), signature=b"s"),
+        )
+
+    async def _program(self, image: bytes, resume_from: int, progress: ProgressSink) -> None:
+        self._effect(lambda: setattr(self._ecu, "running", None))
+        await self._write(image, resume_from, progress)
+        if self._ecu.inactive != image:
+            raise UpdateError(ecu=self.ecu, step="verifying", cause="not the image")
+        if self._ecu.boots(image):
+            self._effect(lambda: setattr(self._ecu, "running", image))
+
+    async def _write(self, image: bytes, resume_from: int, progress: ProgressSink) -> None:
+        sector = -(-len(image) // SECTORS)
+        assert resume_from % sector == 0
+        for at in range(resume_from, len(image), sector):
+            await asyncio.sleep(0.25)
+            written = self._ecu.inactive[:at] + image[at : at + sector]
+            self._effect(partial(setattr, self._ecu, "inactive", written))
+            progress(
+                Progress(
+                    ecu=self.ecu,
+                    step="transferring",
+                    bytes_done=len(written),
+                    bytes_total=len(image),
+                    verified=at + sector if at + sector < len(image) else 0,
+                )
+            )
+
+    def _refuse(self, what: str) -> None:
+        left = self._ecu.failures.get(what, 0)
+        if left:
+            self._ecu.failures[what] = left - 1
+        if left or what in self._ecu.refuses:
+            raise UpdateError(ecu=self.ecu, step=what, cause=f"{what} refused")
+
+    def _effect(self, effect: Callable[[], None]) -> None:
+        self._switch.moment(effect)
+
+
+class Files:
+    """`Images` from a mapping; a missing file is refused."""
+
+    def __init__(self, files: Mapping[bytes, bytes]) -> None:
+        self.files = dict(files)
+
+    async def fetch(self, image: PublishedImage, progress: Callable[[int], None]) -> bytes:
+        if image.file_sha256 not in self.files:
+            raise UpdateError(ecu="", step="downloading", cause=f"{image.file_name}: not there")
+        progress(image.file_size)
+        return self.files[image.file_sha256]
+
+
+class QuietDiagnostics:
+    """`VehicleDiagnostics` that notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    async def record(self, occasion: str, *, campaign: str, snapshot: str) -> None:
+        self.log.append(f"{occasion} {campaign} {snapshot}")
+
+    async def clear_dtcs(self) -> None:
+        self.log.append("clear")
+
+
+def published(ecu: EcuDescription, version: str, content: bytes) -> PublishedImage:
+    return PublishedImage(
+        hardware_id=ecu.hardware_id,
+        file_name=f"{ecu.name}-{version}.bin",
+        format=ImageFormat.RAW,
+        file_size=len(content),
+        file_sha256=_digest(content),
+        address=ecu.application_base,
+        image_size=len(content),
+        image_sha256=_digest(content),
+        software_version=version,
+    )
+
+
+class SimulatedVehicle:
+    """A vehicle of simulated ECUs, the release it is offered, and a gateway's state directory."""
+
+    def __init__(
+        self, folder: Path, *, ecus: tuple[str, ...] = ("ccu", "blower", "rear"), size: int = 64
+    ) -> None:
+        self.folder = folder
+        self.description: VehicleDescription = describe_vehicle()
+        self.diagnostics = QuietDiagnostics()
+        self.ecus: dict[str, SimulatedEcu] = {}
+        self.progress: list[Progress] = []
+        self.phases: list[Phase] = []
+        files: dict[bytes, bytes] = {}
+        offered = []
+        for name in ecus:
+            ecu = self.description.ecus[name]
+            old, new = image_of(name, "1.0.0", size), image_of(name, "2.0.0", size)
+            self.ecus[name] = SimulatedEcu(description=ecu, running=old)
+            files |= {_digest(old): old, _digest(new): new}
+            offered.append(
+                OfferedImage(
+                    ecu=name,
+                    image=published(ecu, "2.0.0", new),
+                    present=published(ecu, "1.0.0", old) if ecu.single_slot else None,
+                )
+            )
+        self.size = size
+        self.files = Files(files)
+        self.offer = Offer(
+            campaign="campaigns/spring",
+            release="releases/two",
+            version="2.0.0",
+            nonce=NONCE,
+            images=tuple(offered),
+        )
+
+    async def update(self, switch: PowerSwitch | None = None) -> UpdateReport:
+        """Begin or resume, to the end."""
+        switch = switch or PowerSwitch()
+        loop = asyncio.get_running_loop()
+
+        def now_us() -> int:
+            return round(loop.time() * 1e6)
+
+        updaters = {name: SimulatedUpdater(ecu, switch) for name, ecu in self.ecus.items()}
+        with SwitchedJournal(self.folder / "journal.jsonl", switch) as journal:
+            if not journal.entries:
+                begin(
+                    journal,
+                    vin=VIN,
+                    offer=self.offer,
+                    before=await inventories(updaters.values(), self.offer.nonce),
+                    vehicle=self.description,
+                    now_us=now_us(),
+                )
+            update = VehicleUpdate(
+                journal=journal,
+                vehicle=self.description,
+                updaters=updaters,
+                images=self.files,
+                diagnostics=self.diagnostics,
+                now_us=now_us,
+                observe_s=10.0,
+                on_phase=self.phases.append,
+                on_progress=self.progress.append,
+            )
+            result = await update.run()
+            update.finish(result)
+            return result
+
+    def versions(self) -> dict[str, str]:
+        """What runs, by ECU; empty for an ECU in its boot loader."""
+        return {
+            name: version_of(name, ecu.running) if ecu.running is not None else ""
+            for name, ecu in self.ecus.items()
+        }
+
+
+def version_of(ecu: str, image: bytes) -> str:
+    for version in ("1.0.0", "2.0.0"):
+        if image == image_of(ecu, version, len(image)):
+            return version
+    return f"{zlib.crc32(image):08x}"
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()

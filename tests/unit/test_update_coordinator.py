@@ -1,0 +1,203 @@
+from collections import Counter
+from itertools import product
+
+import pytest
+
+from vehicle_gateway.update.coordinator import (
+    DIRECTIONS,
+    ECU_TRANSITIONS,
+    MAX_FAILURES,
+    NEXT,
+    CoordinatorError,
+    Decision,
+    Direction,
+    EcuPart,
+    EcuState,
+    Outcome,
+    State,
+    Verb,
+    advance,
+    decide,
+    fold,
+    outcome,
+)
+from vehicle_gateway.update.journal import Entry, Kind
+
+PARTS = (EcuPart(ecu="two", single_slot=False), EcuPart(ecu="one", single_slot=True))
+
+#: What the flow writes when it does what was decided and it works: before, and behind it.
+BEGINS = {
+    (Verb.STAGE, EcuState.IDLE): Kind.STAGING,
+    (Verb.ACTIVATE, EcuState.STAGED): Kind.ACTIVATING,
+    (Verb.CONFIRM, EcuState.PROVED): Kind.CONFIRMING,
+    **{
+        (Verb.REVERT, state): Kind.REVERTING
+        for state in (EcuState.ACTIVATING, EcuState.ACTIVATED, EcuState.PROVED)
+    },
+}
+ENDS = {
+    Verb.SNAPSHOT_BEFORE: Kind.SNAPSHOT_BEFORE,
+    Verb.DOWNLOAD: Kind.DOWNLOADED,
+    Verb.STAGE: Kind.STAGED,
+    Verb.ACTIVATE: Kind.ACTIVATED,
+    Verb.READ_BACK: Kind.PROVED,
+    Verb.COMMIT: Kind.COMMIT,
+    Verb.CONFIRM: Kind.CONFIRMED,
+    Verb.REVERT: Kind.REVERTED,
+    Verb.GIVE_UP: Kind.LOST,
+    Verb.CLEAR_DTCS: Kind.DTCS_CLEARED,
+    Verb.SNAPSHOT_AFTER: Kind.SNAPSHOT_AFTER,
+    Verb.INSPECT: Kind.INSPECTED,
+    Verb.FINISH: Kind.FINISHED,
+}
+CAN_FAIL = {Verb.DOWNLOAD, Verb.STAGE, Verb.ACTIVATE, Verb.READ_BACK, Verb.CONFIRM, Verb.REVERT}
+
+
+def successors(state: State) -> list[State]:
+    """Every state that doing the decided thing can lead to, one ECU at a time."""
+    decision = decide(state)
+    if not decision.ecus:
+        found = [advance(state, Entry(kind=ENDS[decision.verb]))]
+        if decision.verb in CAN_FAIL:
+            found.append(advance(state, Entry(kind=Kind.FAILED)))
+        if decision.verb is Verb.INSPECT and state.direction is Direction.KEEP:
+            found += [
+                advance(state, Entry(kind=Kind.WENT_BACK, ecu=part.ecu))
+                for part in state.parts
+                if part.state is not EcuState.LOST
+            ]
+        return found
+    found = []
+    for ecu in decision.ecus:
+        begun = state
+        if kind := BEGINS.get((decision.verb, state.part(ecu).state)):
+            begun = advance(state, Entry(kind=kind, ecu=ecu))
+            found.append(begun)  # power fails behind the entry
+        found.append(advance(begun, Entry(kind=ENDS[decision.verb], ecu=ecu)))
+        if decision.verb in CAN_FAIL:
+            found.append(advance(begun, Entry(kind=Kind.FAILED, ecu=ecu)))
+        after_commit = state.direction is Direction.KEEP
+        if after_commit and decision.verb in {Verb.READ_BACK, Verb.CONFIRM}:
+            found.append(advance(begun, Entry(kind=Kind.WENT_BACK, ecu=ecu)))
+    return found
+
+
+def reachable() -> dict[State, list[State]]:
+    graph: dict[State, list[State]] = {}
+    waiting = [State(parts=PARTS)]
+    while waiting:
+        state = waiting.pop()
+        if state in graph:
+            continue
+        finished = decide(state).verb is Verb.NOTHING
+        graph[state] = [] if finished else successors(state)
+        waiting += graph[state]
+    return graph
+
+
+def test_every_reachable_state_is_decided_and_every_path_ends() -> None:
+    graph = reachable()
+    assert len(graph) > 500
+    ends = {state for state, following in graph.items() if not following}
+    assert {outcome(state)[0] for state in ends} == set(Outcome)
+    # No way leads round in a circle: taking away what has no successors leaves nothing.
+    left = {state: set(following) for state, following in graph.items()}
+    while finished := {state for state, following in left.items() if not following}:
+        left = {state: following - finished for state, following in left.items() if following}
+    assert left == {}
+
+
+def test_an_outcome_says_what_became_of_every_ecu() -> None:
+    kept = {EcuState.CONFIRMED, EcuState.UNCHANGED}
+    back = {EcuState.IDLE, EcuState.STAGING, EcuState.STAGED, EcuState.REVERTED}
+    for state, following in reachable().items():
+        if following:
+            continue
+        states = {part.state for part in state.parts}
+        match outcome(state)[0]:
+            case Outcome.UPDATED:
+                assert states <= kept
+            case Outcome.ROLLED_BACK | Outcome.REFUSED:
+                assert states <= back
+            case Outcome.FAILED_SAFE:
+                assert EcuState.LOST in states
+
+
+def test_nothing_is_confirmed_before_the_commit_and_nothing_reverted_behind_it() -> None:
+    for state in reachable():
+        verb = decide(state).verb
+        if verb is Verb.CONFIRM:
+            assert Kind.COMMIT in state.facts
+        if verb is Verb.REVERT:
+            assert Kind.COMMIT not in state.facts
+
+
+def test_the_commit_comes_only_when_every_ecu_is_proved() -> None:
+    for state in reachable():
+        if decide(state).verb is Verb.COMMIT:
+            assert {part.state for part in state.parts} == {EcuState.PROVED}
+
+
+def test_the_single_slot_is_activated_only_when_all_others_are_proved() -> None:
+    for state in reachable():
+        decision = decide(state)
+        forward = state.direction is Direction.FORWARD
+        if forward and decision == Decision(verb=Verb.ACTIVATE, ecus=("one",)):
+            assert state.part("two").state is EcuState.PROVED
+
+
+@pytest.mark.parametrize(("direction", "kind"), list(product(Direction, Kind)))
+def test_each_entry_has_a_row_in_each_direction_or_is_refused(
+    direction: Direction, kind: Kind
+) -> None:
+    state = State(parts=PARTS, direction=direction)
+    if (direction, kind) not in DIRECTIONS:
+        with pytest.raises(CoordinatorError, match=kind.value):
+            advance(state, Entry(kind=kind))
+        return
+    assert DIRECTIONS[direction, kind] in {direction, Direction.BACK, Direction.KEEP}
+
+
+@pytest.mark.parametrize(("state", "kind"), list(product(EcuState, Kind)))
+def test_each_entry_about_an_ecu_has_a_row_in_each_of_its_states_or_is_refused(
+    state: EcuState, kind: Kind
+) -> None:
+    part = EcuPart(ecu="two", single_slot=False, state=state)
+    entry = Entry(kind=kind, ecu="two", fields={"verified": 1})
+    allowed = [direction for direction in Direction if (direction, kind) in DIRECTIONS]
+    for direction in allowed:
+        before = State(parts=(part,), direction=direction)
+        if (state, kind) in ECU_TRANSITIONS:
+            assert advance(before, entry).part("two").state is ECU_TRANSITIONS[state, kind]
+        else:
+            with pytest.raises(CoordinatorError, match="two"):
+                advance(before, entry)
+
+
+def test_the_first_failure_is_the_reason_and_later_ones_are_not() -> None:
+    state = fold(
+        PARTS,
+        [
+            Entry(kind=Kind.SNAPSHOT_BEFORE),
+            Entry(kind=Kind.DOWNLOADED),
+            Entry(kind=Kind.STAGING, ecu="two"),
+            Entry(kind=Kind.FAILED, ecu="two", fields={"step": "verifying", "cause": "no seal"}),
+            Entry(kind=Kind.FAILED, ecu="one", fields={"step": "staging", "cause": "late"}),
+        ],
+    )
+    assert outcome(state) == (Outcome.ROLLED_BACK, "two: verifying: no seal")
+
+
+def test_failures_are_counted_anew_when_the_direction_turns() -> None:
+    reasons = Counter(part.failures for state in reachable() for part in state.parts)
+    assert max(reasons) == MAX_FAILURES
+
+
+def test_every_row_of_what_is_next_leads_to_a_verb_that_some_order_does() -> None:
+    assert {verb for verb in NEXT.values() if verb} == {
+        Verb.STAGE,
+        Verb.ACTIVATE,
+        Verb.READ_BACK,
+        Verb.CONFIRM,
+        Verb.REVERT,
+    }
