@@ -1,0 +1,103 @@
+"""The vehicle as a program of its own: its wires as sockets, in real time, for outside peers.
+
+Each CAN wire is offered over the socket bridge, each DoIP ECU over TCP and UDP.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from ecu_sim.bus.bridge import serve_bridge
+from ecu_sim.bus.can import CanWire
+from ecu_sim.diagnostics.doip import serve_doip
+from ecu_sim.node import EcuNode
+from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    vehicle: VehicleOptions
+    host: str = "127.0.0.1"
+    #: Wire -> TCP port; 0 or no entry takes a free one.
+    ports: Mapping[str, int] = field(default_factory=dict)
+    #: Factory images of ECUs whose memory has never held one: ECU -> image bytes.
+    factory_images: Mapping[str, bytes] = field(default_factory=dict)
+    #: Address and UDP port for vehicle announcements; None keeps them to oneself.
+    announce_to: tuple[str, int] | None = None
+
+
+class EcuServer:
+    """An async context manager: inside, the vehicle runs and its wires are reachable."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        self.options = options
+        self._stack = AsyncExitStack()
+        self._endpoints: dict[str, str] = {}
+        self.vehicle = Vehicle(options.vehicle)
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """Wire -> URI under which a gateway opens it."""
+        return MappingProxyType(self._endpoints)
+
+    async def __aenter__(self) -> Self:
+        async with self._stack as stack:
+            stack.push_async_callback(self.vehicle.stop)
+            for ecu, image in self.options.factory_images.items():
+                if not self.vehicle.is_provisioned(ecu):
+                    self.vehicle.provision(ecu, image)
+            for name, wire in self.vehicle.wires.items():
+                if isinstance(wire, CanWire):
+                    await self._open_bridge(stack, name, wire)
+            for node in self.vehicle.nodes.values():
+                if node.hardware.port is None:
+                    await self._open_doip(stack, node)
+            await self.vehicle.start()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _open_bridge(self, stack: AsyncExitStack, name: str, wire: CanWire) -> None:
+        host, port = self.options.host, self.options.ports.get(name, 0)
+        try:
+            server = await serve_bridge(wire, host, port)
+        except OSError as error:
+            raise VehicleError(f"wire {name}: {host}:{port}: {error.strerror}") from error
+        stack.push_async_callback(server.close)
+        self._endpoints[name] = f"can://bridge/{host}:{server.port}/{name}"
+
+    async def _open_doip(self, stack: AsyncExitStack, node: EcuNode) -> None:
+        name = node.ecu.wire
+        host, port = self.options.host, self.options.ports.get(name, 0)
+        try:
+            server = await serve_doip(
+                node.serve_stream,
+                node.answer_datagram,
+                host=host,
+                port=port,
+                announce_to=self.options.announce_to,
+            )
+        except OSError as error:
+            raise VehicleError(f"wire {name}: {host}:{port}: {error.strerror}") from error
+        stack.push_async_callback(server.stop)
+        node.announce = server.announce
+        self._endpoints[name] = f"doip://{host}:{server.tcp_port}"
+
+
+async def serve(
+    options: ServeOptions, *, stopped: asyncio.Event, opened: Callable[[Mapping[str, str]], None]
+) -> None:
+    """Run until `stopped` is set; `opened` gets the endpoints once all ECUs have booted."""
+    async with EcuServer(options) as server:
+        opened(server.endpoints)
+        await stopped.wait()
