@@ -149,6 +149,9 @@ class Bench:
         data = bytes.fromhex(request) if isinstance(request, str) else request
         return self.server.receive(data, source=source, functional=functional, now=self.now)
 
+    def session(self) -> Session:
+        return self.server.session
+
     def run(self, seconds: float) -> list[tuple[float, ServerEvent]]:
         """Let time pass, exactly as its deadlines ask; what happens when (from 0)."""
         begin, end = self.now, self.now + seconds

@@ -129,9 +129,8 @@ def test_a_memory_comes_back_from_its_bytes() -> None:
     memory = _memory()
     memory.report(CODE, failed=True)
     memory.report(OTHER, failed=False)
-    assert memory.changed
-    stored = memory.to_bytes()
-    assert not memory.changed
+    before, stored, after = memory.changed, memory.to_bytes(), memory.changed
+    assert (before, after) == (True, False)
     again = _memory()
     again.restore(stored)
     assert again.supported() == memory.supported()
@@ -166,6 +165,7 @@ def test_bytes_that_are_cut_anywhere_are_refused_whole() -> None:
 
 def test_an_unknown_dtc_is_the_callers_error() -> None:
     memory = _memory()
-    for act in (lambda: memory.report(1, failed=True), lambda: memory.clear(1)):
-        with pytest.raises(DtcMemoryError, match="000001"):
-            act()
+    with pytest.raises(DtcMemoryError, match="000001"):
+        memory.report(1, failed=True)
+    with pytest.raises(DtcMemoryError, match="000001"):
+        memory.clear(1)

@@ -56,14 +56,14 @@ def test_a_session_answers_with_its_timing(bench: Bench) -> None:
 def test_s3_ends_a_session_and_undoes_what_it_did(unlocked: Bench) -> None:
     unlocked.ask("280301")
     unlocked.ask("8502")
-    assert unlocked.device.silenced == CommunicationControl.DISABLE_RX_AND_TX
-    assert not unlocked.device.dtcs.logging
+    done = (unlocked.device.silenced, unlocked.device.dtcs.logging)
+    assert done == (CommunicationControl.DISABLE_RX_AND_TX, False)
     unlocked.run(4.9)
-    assert unlocked.server.session == Session.EXTENDED
+    assert unlocked.session() == Session.EXTENDED
     unlocked.run(0.2)
-    assert unlocked.server.session == Session.DEFAULT
-    assert unlocked.device.silenced == CommunicationControl.ENABLE_RX_AND_TX
-    assert unlocked.device.dtcs.logging
+    assert unlocked.session() == Session.DEFAULT
+    undone = (unlocked.device.silenced, unlocked.device.dtcs.logging)
+    assert undone == (CommunicationControl.ENABLE_RX_AND_TX, True)
     unlocked.ask("1003")
     assert unlocked.ask(_download(BASE, 16)) == "7f3433"
 
@@ -73,7 +73,7 @@ def test_a_suppressed_functional_tester_present_keeps_the_session(bench: Bench) 
     for _ in range(5):
         bench.run(3.0)
         assert bench.tell("3e80", functional=True) == []
-    assert bench.server.session == Session.EXTENDED
+    assert bench.session() == Session.EXTENDED
 
 
 def test_another_tester_neither_keeps_nor_uses_a_session(unlocked: Bench) -> None:
@@ -83,7 +83,7 @@ def test_another_tester_neither_keeps_nor_uses_a_session(unlocked: Bench) -> Non
     unlocked.run(3.0)
     assert unlocked.ask("3e00", source=OTHER_TESTER) == "7e00"
     unlocked.run(3.0)
-    assert unlocked.server.session == Session.DEFAULT
+    assert unlocked.session() == Session.DEFAULT
 
 
 def test_ten_02_of_a_single_slot_application_goes_on_in_the_boot_loader() -> None:
@@ -180,7 +180,7 @@ def test_s3_waits_while_a_request_is_being_answered(unlocked: Bench) -> None:
     unlocked.tell("3101ff00")
     unlocked.run(6.0)
     unlocked.run(4.9)
-    assert unlocked.server.session == Session.EXTENDED
+    assert unlocked.session() == Session.EXTENDED
 
 
 def test_a_late_call_gives_the_events_of_a_punctual_one(unlocked: Bench) -> None:
