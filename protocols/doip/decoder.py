@@ -57,6 +57,11 @@ class DoipDecoder:
         self._discard = 0
         self._broken = False
 
+    @property
+    def held(self) -> int:
+        """Bytes kept of a message that has not come whole yet."""
+        return len(self._buffer)
+
     def receive(self, data: bytes) -> list[Message | HeaderFault]:
         found: list[Message | HeaderFault] = []
         if self._broken:
