@@ -196,17 +196,14 @@ class TcpStream:
 class _Discovery(asyncio.DatagramProtocol):
     def __init__(self, answer: Callable[[bytes], list[bytes]]) -> None:
         self._answer = answer
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.DatagramTransport):
-            self._transport = transport
+        #: Set once the endpoint stands (its class is the loop's own affair).
+        self.transport: asyncio.DatagramTransport | None = None
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._transport is None:
+        if self.transport is None:
             return
         for answer in self._answer(data):
-            self._transport.sendto(answer, addr)
+            self.transport.sendto(answer, addr)
 
 
 class DoipServer:
@@ -258,10 +255,11 @@ async def serve_doip(
     server = await asyncio.start_server(serve, host, port)
     tcp_port = server.sockets[0].getsockname()[1]
     try:
-        transport, _ = await loop.create_datagram_endpoint(
+        transport, discovery = await loop.create_datagram_endpoint(
             lambda: _Discovery(answer), local_addr=(host, tcp_port), allow_broadcast=True
         )
     except OSError:
         server.close()
         raise
+    discovery.transport = transport
     return DoipServer(server, transport, announce_to)

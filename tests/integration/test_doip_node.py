@@ -1,0 +1,211 @@
+"""The DoIP entity on real sockets with an independent tester, and on the simulated wire."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import udsoncan
+from doipclient.client import DoIPClient
+from doipclient.connectors import DoIPClientUDSConnector
+from udsoncan.client import Client
+from udsoncan.configs import default_client_config
+
+import clock
+from ecu_sim.bus.ethernet import EthernetWire
+from ecu_sim.diagnostics.doip import DoipServer, serve_doip
+from protocols.doip import Acknowledged, Activated, DoipClient, Response, Transmit, encode
+from protocols.doip import messages as m
+from protocols.doip.decoder import decode_datagram
+from protocols.stream import ByteStream
+from protocols.uds.rules import two_slot_application
+from protocols.uds.security_access import compute_key
+from tests.support.diagnostics import BASE, KEY, SERIAL, BenchDevice
+from tests.support.doip import ECU, EID, VIN, DoipEcu
+
+if TYPE_CHECKING:
+    from udsoncan.typing import ClientConfig
+
+T = TypeVar("T")
+
+
+def _against_sockets(device: BenchDevice, tester: Callable[[DoipServer], T]) -> T:
+    """Run a blocking tester in a thread against a bench ECU on loopback."""
+
+    async def main() -> T:
+        ecu = DoipEcu(two_slot_application(), device)
+        server = await serve_doip(ecu.node.serve, ecu.node.receive_datagram)
+        try:
+            return await asyncio.to_thread(tester, server)
+        finally:
+            await ecu.stop()
+            await server.stop()
+
+    return clock.run(main(), virtual=False)
+
+
+def _connect(
+    server: DoipServer, *, tester: int = 0x0E00, activation_type: int | None = 0
+) -> DoIPClient:
+    return DoIPClient(  # type: ignore[no-untyped-call]  # the library types nothing
+        "127.0.0.1",
+        ECU,
+        tcp_port=server.tcp_port,
+        udp_port=server.udp_port,
+        client_logical_address=tester,
+        activation_type=activation_type,
+    )
+
+
+def _connector(server: DoipServer) -> DoIPClientUDSConnector:
+    client = _connect(server)
+    return DoIPClientUDSConnector(client, close_connection=True)  # type: ignore[no-untyped-call]  # the library types nothing
+
+
+def test_doipclient_and_udsoncan_read_a_did_unchanged() -> None:
+    def tester(server: DoipServer) -> object:
+        configuration: ClientConfig = {
+            **default_client_config,
+            "data_identifiers": {0xF190: udsoncan.AsciiCodec(17)},
+        }
+        with Client(_connector(server), config=configuration) as client:
+            response = client.read_data_by_identifier([0xF190])
+            return response.service_data.values[0xF190]
+
+    assert _against_sockets(BenchDevice(), tester) == VIN
+
+
+def test_doipclient_and_udsoncan_program_the_memory_unchanged() -> None:
+    data = bytes(index % 253 for index in range(600))
+
+    def tester(server: DoipServer) -> None:
+        configuration: ClientConfig = {
+            **default_client_config,
+            "security_algo": lambda level, seed, params: compute_key(  # noqa: ARG005 passed by name
+                KEY, level=level, ecu_id=SERIAL, seed=bytes(seed)
+            ),
+        }
+        with Client(_connector(server), config=configuration) as client:
+            client.change_session(3)
+            client.unlock_security_access(1)
+            client.request_download(udsoncan.MemoryLocation(BASE, len(data), 32, 32))
+            for counter, at in enumerate(range(0, len(data), 64), start=1):
+                client.transfer_data(counter, data[at : at + 64])
+            client.request_transfer_exit()
+
+    device = BenchDevice()
+    _against_sockets(device, tester)
+    assert device.memory[: len(data)] == data
+
+
+def test_an_activation_that_is_refused_reaches_doipclient() -> None:
+    def tester(server: DoipServer) -> object:
+        # A client whose constructor fails would leave its sockets open, so it asks afterwards.
+        with _connect(server, tester=0x0123, activation_type=None) as client:
+            return client.request_activation(0, disable_retry=True).response_code
+
+    assert _against_sockets(BenchDevice(), tester) == 0x00
+
+
+def test_doipclient_gets_the_entity_status() -> None:
+    def tester(server: DoipServer) -> object:
+        with _connect(server) as client:
+            status = client.request_entity_status()
+            return status.max_concurrent_sockets, status.currently_open_sockets
+
+    assert _against_sockets(BenchDevice(), tester) == (2, 1)
+
+
+def test_a_vehicle_is_found_by_udp() -> None:
+    def tester(server: DoipServer) -> bytes:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(5)
+            question = encode(m.VehicleIdentificationRequest(eid=EID))
+            udp.sendto(question, ("127.0.0.1", server.udp_port))
+            return udp.recv(100)
+
+    found = decode_datagram(_against_sockets(BenchDevice(), tester))
+    assert isinstance(found, m.VehicleAnnouncement)
+    assert (found.vin.decode(), found.logical_address) == (VIN, ECU)
+
+
+def test_a_socket_with_a_bad_pattern_is_told_so_and_closed() -> None:
+    def tester(server: DoipServer) -> bytes:
+        with socket.create_connection(("127.0.0.1", server.tcp_port), timeout=5) as tcp:
+            tcp.sendall(bytes(8))
+            received = b""
+            while part := tcp.recv(100):
+                received += part
+            return received
+
+    assert _against_sockets(BenchDevice(), tester) == bytes.fromhex("02fd00000000000100")
+
+
+async def _until(client: DoipClient, stream: ByteStream, kind: type[T]) -> tuple[T, list[object]]:
+    """Feed the tester's core until an event of this kind comes; it, and what came before."""
+    before: list[object] = []
+    while True:
+        now = asyncio.get_running_loop().time()
+        for event in client.receive(await stream.receive(), now=now):
+            if isinstance(event, kind):
+                return event, before
+            before.append(event)
+
+
+def test_on_the_simulated_wire_the_clock_may_jump() -> None:
+    async def main() -> tuple[list[object], bytes, float, int]:
+        loop = asyncio.get_running_loop()
+        ecu = DoipEcu(two_slot_application(), BenchDevice())
+        wire = EthernetWire(bit_rate=100e6, loop=loop)
+        ours, theirs = wire.connect()
+        ecu.node.attach(theirs)
+        ecu.node.start(announce_wait_s=0.1)
+        client = DoipClient(source_address=0x0F00)
+        events = client.connect(now=loop.time())
+        for event in events:
+            if isinstance(event, Transmit):
+                await ours.send(event.data)
+        activated, _ = await _until(client, ours, Activated)
+        assert activated == Activated(ECU)
+        for event in client.send(b"\x22\xf1\x90", target=ECU, now=loop.time()):
+            if isinstance(event, Transmit):
+                await ours.send(event.data)
+        response, before = await _until(client, ours, Response)
+        answered_at = loop.time()
+        # Five silent minutes later the entity has closed the connection.
+        closed = await ours.receive()
+        assert closed == b""
+        assert 299.9 < loop.time() - answered_at < 300.1
+        await ours.close()
+        await ecu.stop()
+        return before, response.payload, answered_at, len(ecu.announced)
+
+    before, payload, answered_at, announced = clock.run(main(), virtual=True)
+    assert before == [Acknowledged(ECU)]
+    assert payload == b"\x62\xf1\x90" + VIN.encode()
+    assert answered_at < 0.001
+    assert announced == 3
+
+
+def test_what_a_reset_sends_last_is_out_before_the_connection_closes() -> None:
+    async def main() -> list[object]:
+        loop = asyncio.get_running_loop()
+        ecu = DoipEcu(two_slot_application(), BenchDevice())
+        ours, theirs = EthernetWire(bit_rate=100e6, loop=loop).connect()
+        ecu.node.attach(theirs)
+        client = DoipClient(source_address=0x0F00)
+        for event in client.connect(now=loop.time()):
+            if isinstance(event, Transmit):
+                await ours.send(event.data)
+        await _until(client, ours, Activated)
+        ecu.node.respond(b"\x51\x01", tester=0x0F00)
+        idle = loop.create_future()
+        ecu.node.when_idle(lambda: idle.set_result(None))
+        await idle
+        await ecu.stop()
+        received = client.receive(await ours.receive(), now=loop.time())
+        assert await ours.receive() == b""
+        await ours.close()
+        return list(received)
+
+    assert clock.run(main(), virtual=True) == [Response(ECU, b"\x51\x01")]
