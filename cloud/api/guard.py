@@ -49,8 +49,12 @@ class _Malformed:
 class Guard(_Interceptor):
     """Lets a call through to its service and turns what goes wrong into a status."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, *, unary_s: float = UNARY_S, stream_s: float = STREAM_S
+    ) -> None:
         self._clock = clock
+        self._unary_s = unary_s
+        self._stream_s = stream_s
 
     async def intercept_service(
         self,
@@ -61,14 +65,14 @@ class Guard(_Interceptor):
         method = handler_call_details.method
         if handler is None or not method.startswith(_OURS):
             return cast("_Handler", handler)  # None says "unimplemented", whatever the types say
-        limit_s = None if method in _ENDLESS else STREAM_S
+        limit_s = None if method in _ENDLESS else self._stream_s
         codec: dict[str, Any] = {  # Any: two callables of different types
             "request_deserializer": _tolerant(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         # The types know only the handlers of the threaded server: hence `_aio`.
         if handler.unary_unary:
-            guarded = self._answer(_aio(handler.unary_unary), method, limit_s=UNARY_S)
+            guarded = self._answer(_aio(handler.unary_unary), method, limit_s=self._unary_s)
             return grpc.unary_unary_rpc_method_handler(guarded, **codec)
         if handler.stream_unary:
             guarded = self._answer(_aio(handler.stream_unary), method, limit_s=limit_s)

@@ -90,12 +90,12 @@ def vin_of(name: str, *, field: str) -> str:
 
 def release_id_of(name: str, *, field: str) -> str:
     """Take the identifier out of `releases/{id}`."""
-    return check_resource_id(_after("releases/", name, field), field=field)
+    return _identifier("releases/", name, field)
 
 
 def campaign_id_of(name: str, *, field: str) -> str:
     """Take the identifier out of `campaigns/{id}`."""
-    return check_resource_id(_after("campaigns/", name, field), field=field)
+    return _identifier("campaigns/", name, field)
 
 
 def snapshot_of(name: str, *, field: str) -> tuple[str, str]:
@@ -104,6 +104,15 @@ def snapshot_of(name: str, *, field: str) -> tuple[str, str]:
     if not separator:
         raise InvalidFieldError(field, f"{name!r} is not vehicles/{{vin}}/snapshots/{{id}}")
     return check_vin(vin, field=field), check_snapshot_id(identifier, field=field)
+
+
+def _identifier(collection: str, name: str, field: str) -> str:
+    identifier = _after(collection, name, field)
+    if not _RESOURCE_ID.fullmatch(identifier):
+        raise InvalidFieldError(
+            field, f"{name!r}: behind {collection} there must be {_RESOURCE_ID.pattern}"
+        )
+    return identifier
 
 
 def _after(collection: str, name: str, field: str) -> str:

@@ -24,6 +24,8 @@ from cloud.store.errors import StoreDamagedError, StoreError, StoreFullError
 _BUFFER: Final = 1024 * 1024
 #: Kept free for the database and the rest of the machine.
 RESERVE: Final = 32 * 1024 * 1024
+#: No space, over a quota, over the process's limit for one file.
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UPLOADS: Final = "uploads"
 _FILES: Final = "files"
 
@@ -159,6 +161,6 @@ def _path(file_sha256: bytes) -> str:
 
 def _is_full(error: Exception) -> bool:
     """The object store hands the operating system's words on, not its number."""
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if isinstance(error, OSError) and error.errno in _FULL:
         return True
-    return f"os error {errno.ENOSPC})" in str(error) or f"os error {errno.EDQUOT})" in str(error)
+    return any(f"(os error {number})" in str(error) for number in _FULL)

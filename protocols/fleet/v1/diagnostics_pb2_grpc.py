@@ -52,7 +52,7 @@ class DiagnosticsServiceServicer:
     """
 
     def ListSnapshots(self, request, context):
-        """Newest first; `parent` is `vehicles/{vin}`.
+        """Newest first, without `signals` (GetSnapshot brings them); `parent` is `vehicles/{vin}`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

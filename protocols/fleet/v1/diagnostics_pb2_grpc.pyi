@@ -34,7 +34,7 @@ class DiagnosticsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DiagnosticsServiceAsyncStub: ...
     ListSnapshots: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.ListSnapshotsRequest, _diagnostics_pb2.ListSnapshotsResponse]
-    """Newest first; `parent` is `vehicles/{vin}`."""
+    """Newest first, without `signals` (GetSnapshot brings them); `parent` is `vehicles/{vin}`."""
     GetSnapshot: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.GetSnapshotRequest, _diagnostics_pb2.DiagnosticSnapshot]
     """NOT_FOUND if there is none."""
 
@@ -44,7 +44,7 @@ class DiagnosticsServiceAsyncStub(DiagnosticsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSnapshots: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.ListSnapshotsRequest, _diagnostics_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
-    """Newest first; `parent` is `vehicles/{vin}`."""
+    """Newest first, without `signals` (GetSnapshot brings them); `parent` is `vehicles/{vin}`."""
     GetSnapshot: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.GetSnapshotRequest, _diagnostics_pb2.DiagnosticSnapshot]  # type: ignore[assignment]
     """NOT_FOUND if there is none."""
 
@@ -57,7 +57,7 @@ class DiagnosticsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _diagnostics_pb2.ListSnapshotsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_diagnostics_pb2.ListSnapshotsResponse, _abc.Awaitable[_diagnostics_pb2.ListSnapshotsResponse]]:
-        """Newest first; `parent` is `vehicles/{vin}`."""
+        """Newest first, without `signals` (GetSnapshot brings them); `parent` is `vehicles/{vin}`."""
 
     @_abc_1.abstractmethod
     def GetSnapshot(
