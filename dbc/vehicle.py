@@ -117,13 +117,13 @@ def describe_vehicle(path: Path = _VEHICLE_TOML) -> VehicleDescription:
     return vehicle
 
 
-def _wire(name: str, table: dict[str, Any]) -> WireDescription:  # noqa: ANN401 TOML is untyped
+def _wire(name: str, table: dict[str, Any]) -> WireDescription:  # Any: TOML is untyped
     return WireDescription(
         **{**table, "databases": tuple(table.get("databases", ()))} | {"name": name}
     )
 
 
-def _ecu(name: str, table: dict[str, Any]) -> EcuDescription:  # noqa: ANN401 TOML is untyped
+def _ecu(name: str, table: dict[str, Any]) -> EcuDescription:  # Any: TOML is untyped
     known = {field.name for field in fields(EcuDescription)}
     if unknown := sorted(table.keys() - known):
         raise ValueError(f"ecus.{name}: unknown field {unknown[0]!r}")

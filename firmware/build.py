@@ -9,6 +9,8 @@ ed25519, whose signatures are the same every time. Needs the dependency group `f
 """
 
 import argparse
+import contextlib
+import io
 import os
 import shutil
 import subprocess
@@ -51,9 +53,8 @@ def compile_application(ecu: str, version: str, folder: Path) -> bytes:
     own = sorted(path.name for path in (folder / ecu).glob(f"*-{version}.c"))
     sources = [f"{ecu}/{name}" for name in (f"{ecu}.c", "tables.c", *own)]
     # The caches stay in the folder too: nothing of an earlier build can take part.
-    caches = {
-        name: str(folder / "cache") for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
-    }
+    cache = str(folder / "cache")
+    caches = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
     done = subprocess.run(  # noqa: S603 the command line is made of constants and our own names
         [sys.executable, "-m", "ziglang", "cc", *_COMPILE, "-o", "application.wasm", *sources],
         cwd=folder,
@@ -82,7 +83,8 @@ def _sign_mcuboot(module: bytes, ecu: EcuDescription, version: str, folder: Path
     arguments += ["--security-counter", str(release.security_counter)]
     for kind, text in entries.items():
         arguments += ["--custom-tlv", f"0x{kind:04X}", text]
-    imgtool.main.imgtool.main([*arguments, str(source), str(target)], standalone_mode=False)
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports every signature it makes
+        imgtool.main.imgtool.main([*arguments, str(source), str(target)], standalone_mode=False)
     return target.read_bytes()
 
 

@@ -1,6 +1,7 @@
 """The applications of the four ECUs and one cabin, joined without wires: 10 Hz, plain Python."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 import firmware
@@ -12,6 +13,7 @@ from protocols.firmware.formats import detect
 DT_S: Final = 0.1
 
 
+@cache
 def flashed_bytes(ecu: str, version: str) -> bytes:
     """What a built image file puts into the ECU's memory."""
     path = firmware.image_path(ecu, version)
@@ -19,6 +21,7 @@ def flashed_bytes(ecu: str, version: str) -> bytes:
     return detect(path.name, data).decode(data).data
 
 
+@cache
 def application_module(ecu: str, version: str) -> bytes:
     image = flashed_bytes(ecu, version)
     if ecu == "blower":
@@ -38,12 +41,11 @@ class ClosedLoop:
         self.control_silent_s = 0.0
         self.blower_request = 0.0
         self.now_s = 0.0
+        self._blower_jammed = False
         #: (ECU, DTC index) -> last test result, and when it first failed.
         self.results: dict[tuple[str, int], bool] = {}
         self.first_failures: dict[tuple[str, int], float] = {}
-        self.applications = {
-            ecu: self._start(ecu, version) for ecu, version in versions.items()
-        }
+        self.applications = {ecu: self._start(ecu, version) for ecu, version in versions.items()}
 
     def run(self, seconds: float) -> list[tuple[float, float]]:
         """Let time pass; the cabin temperature at every step."""
@@ -55,6 +57,18 @@ class ClosedLoop:
             self.now_s += DT_S
             trace.append((self.now_s, self.cabin.cabin_temperature_c))
         return trace
+
+    def stop(self, ecu: str) -> None:
+        """Take an ECU's application away; its outputs stay as they are."""
+        del self.applications[ecu]
+
+    def replace(self, ecu: str, version: str) -> None:
+        """Start another version of an ECU's application."""
+        self.applications[ecu] = self._start(ecu, version)
+
+    def jam_blower(self) -> None:
+        """From here on the blower reads a motor that does not turn."""
+        self._blower_jammed = True
 
     def _start(self, ecu: str, version: str) -> Application:
         inputs, outputs = self._inputs()[ecu], self._outputs()[ecu]
@@ -87,7 +101,7 @@ class ClosedLoop:
                 lambda: self.blower_request,
                 lambda: cabin.supply_v,
                 lambda: self.control_silent_s,
-                lambda: cabin.blower_rpm,
+                lambda: 0.0 if self._blower_jammed else cabin.blower_rpm,
             ],
             "ecomp": [
                 lambda: cabin.evaporator_c,

@@ -16,7 +16,9 @@ _ADDRESS_BYTES: Final = {0: 2, 1: 2, 2: 3, 3: 4, 5: 2, 6: 3, 7: 4, 8: 3, 9: 2}
 _HEADER: Final = 0
 _DATA: Final = frozenset((1, 2, 3))
 _COUNT: Final = frozenset((5, 6))
-_END: Final = frozenset((7, 8, 9))
+#: End record -> the data records that it ends. The checksum does not cover the type digit, and a
+#: damaged one shifts address and data; that every record of a file has one width catches it.
+_END: Final = {7: 3, 8: 2, 9: 1}
 
 
 class _Reader:
@@ -26,6 +28,7 @@ class _Reader:
         self.chunks: list[Chunk] = []
         self.ended = False
         self._data_records = 0
+        self._data_type: int | None = None
         self._counted = False
         self._first = True
 
@@ -37,13 +40,16 @@ class _Reader:
             raise FormatError("a header record (S0) that is not the first record", line=line)
         self._first = False
         if kind in _DATA:
-            self._data(line, address, data)
+            self._data(line, kind, address, data)
         elif kind in _COUNT:
             self._count(line, address, data)
         elif kind in _END:
-            self._end(line, data)
+            self._end(line, kind, data)
 
-    def _data(self, line: int, address: int, data: bytes) -> None:
+    def _data(self, line: int, kind: int, address: int, data: bytes) -> None:
+        if self._data_type not in {None, kind}:
+            raise FormatError(f"an S{kind} record after S{self._data_type} records", line=line)
+        self._data_type = kind
         if self._counted:
             raise FormatError("a data record after the count record", line=line)
         if address + len(data) > _ADDRESS_SPACE:
@@ -62,7 +68,9 @@ class _Reader:
             )
         self._counted = True
 
-    def _end(self, line: int, data: bytes) -> None:
+    def _end(self, line: int, kind: int, data: bytes) -> None:
+        if self._data_type not in {None, _END[kind]}:
+            raise FormatError(f"S{kind} does not end S{self._data_type} records", line=line)
         if data:
             raise FormatError("an end record carries no data", line=line)
         self.ended = True

@@ -1,0 +1,152 @@
+"""The built applications in a closed loop with the cabin: what the versions do to people in it."""
+
+import pytest
+
+from ecu_sim.plant import Surroundings
+from firmware.applications import APPLICATIONS
+from tests.support.climate import DT_S, ClosedLoop
+
+OLD = dict.fromkeys(APPLICATIONS, "1.0.0")
+NEW = dict.fromkeys(APPLICATIONS, "2.0.0")
+CABIN_DEVIATION = ("ccu", 0)
+BLOWER_NOT_FOLLOWING = ("ccu", 1)
+BLOWER_LOST = ("ccu", 2)
+
+
+def test_version_1_settles_well_off_the_set_temperature_and_says_so() -> None:
+    loop = ClosedLoop(OLD)
+    trace = loop.run(240.0)
+    assert all(temperature > 25.0 for _, temperature in trace)
+    assert 25.0 < trace[-1][1] < 27.0
+    assert loop.first_failures.keys() == {CABIN_DEVIATION}
+    assert 60.0 < loop.first_failures[CABIN_DEVIATION] < 115.0
+
+
+@pytest.mark.parametrize("others", ["1.0.0", "2.0.0"])
+def test_version_2_settles_on_the_set_temperature_and_every_monitor_passes(others: str) -> None:
+    loop = ClosedLoop({**dict.fromkeys(APPLICATIONS, others), "ccu": "2.0.0"})
+    trace = loop.run(400.0)
+    assert max(abs(t - 22.0) for now, t in trace if now > 180.0) < 0.5
+    assert loop.first_failures == {}
+    assert set(loop.results) == {
+        ("ccu", 0), ("ccu", 1), ("ccu", 2), ("blower", 0), ("blower", 1), ("blower", 2),
+        ("ecomp", 0), ("ecomp", 1), ("rear", 0),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "day",
+    [
+        Surroundings(ambient_c=35.0),
+        Surroundings(ambient_c=38.0, sun_w=700.0, cabin_c=45.0),
+        Surroundings(ambient_c=20.0, sun_w=200.0, cabin_c=20.0),
+        Surroundings(ambient_c=-5.0, sun_w=0.0, cabin_c=-5.0),
+    ],
+    ids=["hot", "very hot", "mild", "frost"],
+)
+def test_version_2_settles_on_other_days_too(day: Surroundings) -> None:
+    loop = ClosedLoop(NEW, day)
+    trace = loop.run(400.0)
+    assert trace[-1][1] == pytest.approx(22.0, abs=0.5)
+    assert loop.first_failures == {}
+
+
+def test_an_update_in_the_running_car_cools_it_down_and_raises_nothing() -> None:
+    loop = ClosedLoop(OLD)
+    loop.run(240.0)
+    loop.first_failures.clear()
+    for ecu in NEW:
+        loop.replace(ecu, "2.0.0")
+    loop.run(180.0)
+    assert loop.cabin.cabin_temperature_c == pytest.approx(22.0, abs=0.5)
+    assert loop.results[CABIN_DEVIATION] is False
+    assert loop.first_failures == {}
+
+
+def test_while_the_blower_is_silent_that_alone_is_said() -> None:
+    loop = ClosedLoop(NEW)
+    loop.run(180.0)
+    loop.stop("blower")
+    loop.cabin.blower_drive = 0.0
+    for _ in range(60):
+        loop.blower_silent_s += 1.0
+        loop.run(1.0)
+    assert loop.first_failures.keys() == {BLOWER_LOST}
+    loop.blower_silent_s = 0.0
+    loop.replace("blower", "2.0.0")
+    loop.run(120.0)
+    assert loop.first_failures.keys() == {BLOWER_LOST}
+    assert loop.results[BLOWER_LOST] is False
+
+
+def test_a_blower_that_does_not_follow_is_noticed() -> None:
+    loop = ClosedLoop(NEW)
+    loop.stop("blower")
+    loop.run(20.0)
+    assert loop.first_failures.keys() == {BLOWER_NOT_FOLLOWING}
+
+
+def test_a_low_supply_is_noticed_by_the_blower_and_not_taken_for_a_stuck_motor() -> None:
+    loop = ClosedLoop(NEW, Surroundings(supply_v=9.0))
+    loop.run(30.0)
+    assert loop.results["blower", 0] is True
+    assert ("blower", 1) not in loop.first_failures
+
+
+def test_a_stuck_blower_motor_is_noticed_by_the_blower() -> None:
+    loop = ClosedLoop(NEW)
+    loop.jam_blower()
+    loop.run(30.0)
+    assert ("blower", 1) in loop.first_failures
+
+
+@pytest.mark.parametrize(("version", "level"), [("1.0.0", 80.0), ("2.0.0", 30.0)])
+def test_without_requests_only_version_2_of_the_blower_falls_back(
+    version: str, level: float
+) -> None:
+    loop = ClosedLoop({"blower": version}, Surroundings(supply_v=13.5))
+    loop.blower_request = 80.0
+    loop.run(20.0)
+    for _ in range(30):
+        loop.control_silent_s += 1.0
+        loop.run(1.0)
+    assert 100.0 * loop.cabin.blower_drive == pytest.approx(level, abs=5.0)
+    assert loop.results["blower", 2] is True
+
+
+def test_a_supply_below_nominal_slows_only_version_1_of_the_blower() -> None:
+    speeds = {}
+    for version in ("1.0.0", "2.0.0"):
+        loop = ClosedLoop({"blower": version}, Surroundings(supply_v=11.5))
+        loop.blower_request = 60.0
+        loop.run(20.0)
+        speeds[version] = loop.cabin.blower_rpm
+    assert speeds["1.0.0"] < 0.9 * 0.6 * 4200.0
+    assert speeds["2.0.0"] == pytest.approx(0.6 * 4200.0, rel=0.03)
+
+
+@pytest.mark.parametrize(("request_", "voltage"), [(0.0, 398.0), (1.0, 200.0)])
+def test_the_compressor_runs_only_when_it_is_asked_and_supplied(
+    request_: float, voltage: float
+) -> None:
+    loop = ClosedLoop({"ecomp": "2.0.0"})
+    loop.run(10.0)
+    assert loop.cabin.compressor_rpm > 1000.0
+    loop.cooling_request, loop.high_voltage = request_, voltage
+    loop.run(10.0)
+    assert loop.cabin.compressor_rpm == 0.0
+
+
+def test_version_2_of_the_compressor_is_gentle_through_its_resonance() -> None:
+    times = {}
+    for version in ("1.0.0", "2.0.0"):
+        loop = ClosedLoop({"ecomp": version})
+        while loop.cabin.compressor_rpm < 1500.0:
+            loop.run(DT_S)
+        times[version] = loop.now_s
+    assert times["2.0.0"] > 2.0 * times["1.0.0"]
+
+
+def test_the_same_run_twice_is_the_same_to_the_last_bit() -> None:
+    first, second = ClosedLoop(NEW), ClosedLoop(NEW)
+    assert first.run(60.0) == second.run(60.0)
