@@ -31,6 +31,8 @@ from protocols.uds.rules import (
 
 #: 78 goes out after this share of P2 or P2*, early enough for the wire.
 _PENDING_MARGIN = 0.8
+#: A loop that counts whole nanoseconds calls us at the one nearest to a deadline.
+_RESOLUTION_S = 1e-9
 #: Suppressed, so it never interrupts the tester that waits for its answer.
 _KEEP_ALIVE = bytes([ServiceId.TESTER_PRESENT, 0x80])
 
@@ -129,7 +131,7 @@ class UdsServer:
     def handle_timeout(self, *, now: float) -> list[ServerEvent]:
         """Everything due by now, each at its own time and in that order."""
         events: list[ServerEvent] = []
-        while deadlines := [due for due in self._deadlines() if due[0] <= now]:
+        while deadlines := [due for due in self._deadlines() if due[0] <= now + _RESOLUTION_S]:
             at, act = min(deadlines, key=lambda due: due[0])
             events += act(at)
         return events

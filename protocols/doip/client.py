@@ -6,6 +6,7 @@ from typing import Final
 from protocols.doip.decoder import DEFAULT_MAX_PAYLOAD, DoipDecoder, HeaderFault
 from protocols.doip.errors import DoipError, DoipTimeoutError
 from protocols.doip.messages import (
+    RESOLUTION_S,
     VERSION_2012,
     ActivationCode,
     ActivationType,
@@ -174,7 +175,7 @@ class DoipClient:
         return min(self._owed.values(), default=None)
 
     def handle_timeout(self, *, now: float) -> list[ClientEvent]:
-        late = [owed for owed, deadline in self._owed.items() if deadline <= now]
+        late = [owed for owed, deadline in self._owed.items() if deadline <= now + RESOLUTION_S]
         if not late:
             return []
         for owed in late:

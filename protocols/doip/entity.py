@@ -10,6 +10,7 @@ from typing import Final
 
 from protocols.doip.decoder import DEFAULT_MAX_PAYLOAD, DoipDecoder, HeaderFault, decode_datagram
 from protocols.doip.messages import (
+    RESOLUTION_S,
     VERSION_2012,
     ActivationCode,
     ActivationType,
@@ -197,6 +198,7 @@ class DoipEntity:
         return min(deadlines, default=None)
 
     def handle_timeout(self, *, now: float) -> list[EntityEvent]:
+        now += RESOLUTION_S
         events: list[EntityEvent] = []
         if self._announce_at is not None and self._announce_at <= now:
             events.append(Announce(self._encode(self._announcement())))

@@ -9,6 +9,8 @@ VERSION_2012: Final = 0x02
 VERSION_2019: Final = 0x03
 #: Only in vehicle identification requests, by a tester that does not know the edition yet.
 VERSION_DISCOVERY: Final = 0xFF
+#: A loop that counts whole nanoseconds calls a core at the one nearest to its deadline.
+RESOLUTION_S: Final = 1e-9
 #: UDP discovery and TCP data.
 PORT: Final = 13400
 

@@ -189,6 +189,20 @@ def test_a_late_call_gives_the_events_of_a_punctual_one(unlocked: Bench) -> None
     assert hexes(late) == ["7f3178", "7f3178", "7101ff0000"]
 
 
+def test_a_call_at_the_nearest_whole_nanosecond_is_punctual() -> None:
+    bench = Bench(bootloader(), BenchDevice(program_s=0.1 / 3))
+    bench.ask("1002")
+    bench.unlock()
+    bench.ask(_download(BASE, 64))
+    bench.tell(b"\x36\x01" + bytes(64))
+    bench.tell("37")
+    due = bench.server.next_deadline()
+    assert due is not None
+    just_before = due - 0.4e-9
+    assert just_before < due
+    assert hexes(bench.server.handle_timeout(now=just_before)) == ["77"]
+
+
 # Data
 
 
