@@ -29,7 +29,7 @@ from vehicle_gateway.update.offer import ImageFormat, Offer, OfferedImage, Publi
 from vehicle_gateway.update.vehicle import Phase, VehicleUpdate, begin, inventories
 
 NONCE = bytes(range(16))
-VIN = "WCANQTA0000000001"
+VIN = "WCANATA0000000001"
 SECTORS = 4
 
 
