@@ -23,7 +23,7 @@ from protocols.uds.routine_status import Precondition
 from vehicle_gateway.flashing.dialogue import Dialogue
 from vehicle_gateway.flashing.site import Site
 from vehicle_gateway.flashing.tester_present import session_kept_open
-from vehicle_gateway.flashing.write import memory_range, read_back, resume_point
+from vehicle_gateway.flashing.write import read_back, resume_point
 from vehicle_gateway.update import (
     Inventory,
     Progress,
@@ -114,7 +114,7 @@ class SingleSlotUpdater:
                 image,
                 address=address,
                 offset=offset,
-                check_option=memory_range(address, len(image)) + zlib.crc32(image).to_bytes(4),
+                check_option=zlib.crc32(image).to_bytes(4),
             )
             await dialogue.check("checking dependencies", self._site.routines.check_dependencies)
             progress(Progress(ecu=self.ecu, step="activating"))

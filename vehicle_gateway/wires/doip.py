@@ -94,8 +94,12 @@ class DoipWire:
                 if self._connection.broken is None:
                     return self._connection
                 await self.close()
+            try:
+                stream = await self._open_stream()
+            except OSError as error:
+                raise LinkError(f"{self._description.name}: {error}") from error
             connection = _Connection(
-                await self._open_stream(),
+                stream,
                 name=self._description.name,
                 tester_address=self._tester_address,
                 channels=self._channels,

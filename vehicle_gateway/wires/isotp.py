@@ -36,10 +36,35 @@ from vehicle_gateway.wires import (
 )
 from vehicle_gateway.wires.mailbox import Mailbox
 
-#: N_As of ISO 15765-2: a frame that is not on the wire after this many seconds is given up.
-_N_AS_S: Final = 1.0
+#: A functional request waits for the messages that are being sent: so many seconds at most.
+_BROADCAST_S: Final = 5.0
 _CLASSIC_DATA_LENGTH: Final = 8
 _FD_DATA_LENGTH: Final = 64
+
+
+class Gate:
+    """Holds our own new messages back while a functional request waits for the wire.
+
+    Physical identifiers win against the functional one: a download that never pauses would keep
+    a tester present from the wire until the session of every other ECU has run out.
+    """
+
+    def __init__(self) -> None:
+        self._requests = 0
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def __enter__(self) -> None:
+        self._requests += 1
+        self._open.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._requests -= 1
+        if self._requests == 0:
+            self._open.set()
+
+    async def passed(self) -> None:
+        await self._open.wait()  # returns at once while open
 
 
 class IsoTpChannel:
@@ -53,7 +78,9 @@ class IsoTpChannel:
         parameters: IsoTpParameters,
         request: FrameHeader,
         response: FrameHeader,
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._port = port
@@ -72,6 +99,7 @@ class IsoTpChannel:
             raise LinkError(f"{self._name}: a request is being sent already")
         self._sending = self._loop.create_future()
         try:
+            await self._gate.passed()
             now = self._loop.time()
             self._act(self._core.send(request, now=now), now)
             return await self._sending
@@ -144,6 +172,7 @@ class IsoTpWire:
         self._fd = description.kind == "canfd"
         self._tx_data_length = _FD_DATA_LENGTH if self._fd else _CLASSIC_DATA_LENGTH
         self._functional = self._header(description.functional_id)
+        self._gate = Gate()
         self._channels: dict[str, IsoTpChannel] = {}
 
     def channel(self, ecu: EcuDescription) -> Channel:
@@ -154,6 +183,7 @@ class IsoTpWire:
                 parameters=IsoTpParameters(tx_data_length=self._tx_data_length),
                 request=self._header(ecu.request_id),
                 response=self._header(ecu.response_id),
+                gate=self._gate,
             )
         return self._channels[ecu.name]
 
@@ -171,13 +201,15 @@ class IsoTpWire:
             if not on_wire.done():
                 on_wire.set_result(at_s)
 
-        self._port.send(self._functional, frames, sent)
         try:
-            async with asyncio.timeout(_N_AS_S):
-                return await on_wire
+            with self._gate:
+                self._port.send(self._functional, frames, sent)
+                async with asyncio.timeout(_BROADCAST_S):
+                    return await on_wire
         except TimeoutError:
             raise LinkError(
-                f"{self._description.name}: functional request not on the wire within {_N_AS_S} s"
+                f"{self._description.name}: functional request not on the wire within "
+                f"{_BROADCAST_S} s"
             ) from None
 
     async def close(self) -> None:

@@ -1,0 +1,148 @@
+"""A simulated vehicle with the gateway's testers on its wires, on the virtual loop."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from dbc import describe_vehicle
+from ecu_sim.vehicle import Vehicle, VehicleOptions
+from firmware import dev_keys, image_path
+from protocols.can import CanPort, FrameHeader, Receive, ReceiveRun, Sent
+from protocols.firmware import formats
+from protocols.stream import ByteStream
+from vehicle_gateway.flashing import updaters
+from vehicle_gateway.update import EcuUpdater, Progress, UpdateJob
+from vehicle_gateway.wires.testers import Testers
+
+NONCE = bytes(range(32))
+START = datetime(2026, 6, 1, 8, tzinfo=UTC)
+VIN = "WCANHVAC000000001"
+
+#: A frame that the gateway wants to send: whether it gets lost on the way.
+Lost = Callable[[FrameHeader, Sequence[bytes]], bool]
+
+
+@cache
+def image(ecu: str, version: str) -> bytes:
+    """A built image, as it goes into the ECU."""
+    path = image_path(ecu, version)
+    data = path.read_bytes()
+    return formats.detect(path.name, data).decode(data).data
+
+
+def job(ecu: str, *, before: str = "1.0.0", after: str = "2.0.0") -> UpdateJob:
+    description = describe_vehicle().ecus[ecu]
+    new, old = image(ecu, after), image(ecu, before)
+    return UpdateJob(
+        ecu=ecu,
+        image=new,
+        address=description.application_base,
+        image_sha256=hashlib.sha256(new).digest(),
+        version=after,
+        nonce=NONCE,
+        before_sha256=hashlib.sha256(old).digest(),
+        present=old if description.single_slot else None,
+        present_address=description.application_base,
+    )
+
+
+class LossyPort:
+    """A CAN port whose wire loses what a test says; sender and receiver are told nothing."""
+
+    def __init__(self, port: CanPort, *, outgoing: Lost, incoming: Lost) -> None:
+        self._port = port
+        self._outgoing = outgoing
+        self._incoming = incoming
+
+    def send(
+        self, header: FrameHeader, payloads: Sequence[bytes], sent: Sent | None = None
+    ) -> None:
+        if self._outgoing(header, payloads):
+            # The frame was on the wire, and nobody there could read it.
+            header = FrameHeader(0x7FE, fd=header.fd, bit_rate_switch=header.bit_rate_switch)
+        self._port.send(header, payloads, sent)
+
+    def listen(
+        self,
+        receive: Receive,
+        *headers: FrameHeader,
+        receive_run: ReceiveRun | None = None,  # noqa: ARG002 frame by frame, to lose single ones
+    ) -> Callable[[], None]:
+        def hear(header: FrameHeader, data: bytes, at_s: float) -> None:
+            if not self._incoming(header, (data,)):
+                receive(header, data, at_s)
+
+        return self._port.listen(hear, *headers)
+
+
+def nothing_lost(_header: FrameHeader, _payloads: Sequence[bytes]) -> bool:
+    return False
+
+
+@dataclass(slots=True)
+class SimLinks:
+    vehicle: Vehicle
+    outgoing: Lost = nothing_lost
+    incoming: Lost = nothing_lost
+
+    def can(self, wire: str) -> CanPort:
+        port = self.vehicle.can_port(wire, "gateway")
+        return LossyPort(port, outgoing=self.outgoing, incoming=self.incoming)
+
+    async def stream(self, wire: str) -> ByteStream:
+        return await self.vehicle.connect(wire)
+
+
+@dataclass(slots=True)
+class Bench:
+    """The vehicle, its testers and updaters, and what the wires were told."""
+
+    vehicle: Vehicle
+    testers: Testers
+    updaters: dict[str, EcuUpdater]
+    notes: list[Progress] = field(default_factory=list)
+
+    def progress(self, note: Progress) -> None:
+        self.notes.append(note)
+
+
+@asynccontextmanager
+async def bench(
+    state: Path,
+    *ecus: str,
+    version: str = "1.0.0",
+    outgoing: Lost = nothing_lost,
+    incoming: Lost = nothing_lost,
+) -> AsyncIterator[Bench]:
+    """A started vehicle of these ECUs, each with its image of `version`."""
+    keys = dev_keys()
+    vehicle = Vehicle(
+        VehicleOptions(
+            vin=VIN,
+            state_directory=state,
+            ecus=ecus,
+            seed=7,
+            image_public_keys=(keys.image_public_key,),
+            diagnostics_master=keys.diagnostics_master,
+        )
+    )
+    for ecu in ecus:
+        vehicle.provision(ecu, image(ecu, version))
+    await vehicle.start()
+    description = describe_vehicle()
+    links = SimLinks(vehicle, outgoing, incoming)
+    try:
+        async with Testers(description, links) as testers:
+            yield Bench(
+                vehicle=vehicle,
+                testers=testers,
+                updaters=updaters(
+                    testers, diagnostics_master=keys.diagnostics_master, start_date=START
+                ),
+            )
+    finally:
+        await vehicle.stop()
