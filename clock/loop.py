@@ -41,7 +41,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def next_timer(self) -> int | None:
         """When the loop's next timer is due, in ns; a cancelled one may still count."""
         timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined] # the base class's heap
-        return round(timers[0].when() * _NS_PER_S) if timers else None
+        if not timers:
+            return None
+        when = timers[0].when()
+        due_ns = round(when * _NS_PER_S)
+        # Never before `when`: a core that is called a fraction of a nanosecond early says
+        # "not yet", asks for the same moment again, and time would stand still.
+        return due_ns if due_ns / _NS_PER_S >= when else due_ns + 1
 
     def advance(self, to_ns: int) -> bool:
         """Move the clock from inside a callback, where the loop itself would move it next.

@@ -309,3 +309,14 @@ def test_a_cancelled_timer_never_fires() -> None:
         timer.cancel()
 
     assert fired(script) == ([], 0)
+
+
+@pytest.mark.parametrize("when", [0.1, 0.1234567890123, 1.2345678904999, 253.012345678949])
+def test_a_timer_never_runs_before_its_moment(when: float) -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        moment: asyncio.Future[float] = loop.create_future()
+        loop.call_at(when, lambda: moment.set_result(loop.time()))
+        return await moment
+
+    assert when <= virtually(main()) <= when + 1e-9
