@@ -20,6 +20,7 @@ from cloud.reports.model import (
     Step,
     VehicleReport,
 )
+from cloud.reports.words import verdict
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -43,6 +44,7 @@ def as_json(report: CampaignReport) -> dict[str, Json]:
             "release": report.release_id,
             "version": report.release_version,
             "outcome": report.outcome.value,
+            "verdict": verdict(report),
             "create_time": _time(report.create_time),
             "start_time": _time(report.start_time),
             "finish_time": _time(report.finish_time),

@@ -17,7 +17,7 @@ from cloud.reports.model import (
 )
 
 START = datetime(2026, 6, 1, 8, 4, 0, tzinfo=UTC)
-VIN = "WCANOTA0000000001"
+VIN = "WCANHVAC000000001"
 
 
 def dtc(code: int, status: int, text: str = "Cabin temperature control deviation") -> DtcReading:

@@ -131,7 +131,7 @@ def test_a_number_that_json_does_not_know_is_null() -> None:
 
 
 def test_csv_has_one_row_for_each_vehicle_and_ecu() -> None:
-    empty = replace(vehicle(Outcome.REFUSED, vin="WCANOTA0000000002"), ecus=())
+    empty = replace(vehicle(Outcome.REFUSED, vin="WCANHVAC000000002"), ecus=())
     rows = list(csv.DictReader(io.StringIO(render_csv(campaign(vehicle(), empty)).decode())))
     assert [row["ecu"] for row in rows] == ["ccu", "ecomp", "rear", "blower", ""]
     assert rows[0]["read_back"] == "true"
@@ -164,7 +164,7 @@ def test_a_campaign_ends_as_its_worst_vehicle(outcomes: list[Outcome], worst: Ou
 
 
 def test_a_fleet_is_counted_in_the_verdict() -> None:
-    report = campaign(vehicle(), vehicle(Outcome.REFUSED, vin="WCANOTA0000000002"))
+    report = campaign(vehicle(), vehicle(Outcome.REFUSED, vin="WCANHVAC000000002"))
     assert verdict(report) == "2 vehicles: 1 updated, 1 refused."
 
 
