@@ -56,7 +56,8 @@ class Flash:
         #: Erase count of each sector since this object was made.
         self.wear = [0] * (geometry.size // geometry.sector_size)
         self._cells = cells
-        self._power = power
+        #: What the chip runs on; None: a supply that never fails.
+        self.power = power
 
     def read(self, address: int, size: int) -> bytes:
         self._check_range(address, size)
@@ -94,7 +95,7 @@ class Flash:
         sector = self.geometry.sector_size
         for start in range(address, address + size, sector):
             yield self.geometry.erase_s
-            cut = self._power.draw() if self._power else None
+            cut = self.power.draw() if self.power else None
             if cut is not Cut.BEFORE:
                 cleared = sector // 2 if cut is Cut.TORN else sector
                 self._cells[start : start + cleared] = bytes((ERASED,)) * cleared
@@ -105,12 +106,12 @@ class Flash:
     def _program(self, address: int, data: bytes) -> Operations:
         page = self.geometry.page_size
         yield len(data) // page * self.geometry.program_s
-        if self._power is None:
+        if self.power is None:
             self._clear_bits(address, data)
             return
         for offset in range(0, len(data), page):
             start = address + offset
-            cut = self._power.draw()
+            cut = self.power.draw()
             if cut is not Cut.BEFORE:
                 part = page // 2 if cut is Cut.TORN else page
                 self._clear_bits(start, data[offset : offset + part])

@@ -17,6 +17,8 @@ class Nvm:
     def __init__(self, record: TwoCopyRecord) -> None:
         self._record = record
         self._values = _decode(record.read() or b"")
+        #: Counts begun writes: both copies can be in the hands of one only.
+        self._writes = 0
 
     def read(self, key: str) -> bytes | None:
         return self._values.get(key)
@@ -25,12 +27,20 @@ class Nvm:
         finish(self.writing(key, value))
 
     def writing(self, key: str, value: bytes) -> Operations:
-        """The same as a stream of operations, for a job that takes its time."""
-        if self._values.get(key) == value:
-            return
-        values = {**self._values, key: value}
-        yield from self._record.write(_encode(values))
-        self._values = values
+        """The same as a stream of operations, for a job that takes its time.
+
+        Where another write comes between, this one begins anew behind it.
+        """
+        while self._values.get(key) != value:
+            self._writes += 1
+            mine = self._writes
+            values = {**self._values, key: value}
+            for seconds in self._record.write(_encode(values)):
+                yield seconds
+                if self._writes != mine:
+                    break
+            else:
+                self._values = values
 
 
 def _encode(values: Mapping[str, bytes]) -> bytes:

@@ -24,7 +24,7 @@ IMAGE_PUBLIC_KEY = IMAGE_KEY.public_key().public_bytes(
     Encoding.DER, PublicFormat.SubjectPublicKeyInfo
 )
 DIAGNOSTICS_MASTER = bytes(range(100, 132))
-VIN = "WCANOTA0000000001"
+VIN = "WCANHVAC000000001"
 
 _PLAIN = """
 (module
@@ -163,9 +163,11 @@ class RawTester:
     async def ask(self, request: bytes) -> bytes:
         """Request and final answer (78 is waited out)."""
         self.send(request)
-        while (answer := await self.answer())[0] == 0x7F and answer[2] == 0x78:
-            pass
-        return answer
+        for _ in range(100):
+            answer = await self.answer()
+            if answer[0] != 0x7F or answer[2] != 0x78:
+                return answer
+        raise AssertionError(f"no end of 78 to {request[:4].hex(' ')}")
 
     async def unlock(self, compute_key: Callable[[bytes], bytes]) -> None:
         seed = await self.ask(bytes.fromhex("27 01"))
