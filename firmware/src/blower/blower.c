@@ -16,7 +16,8 @@ static double running;
 static double steady;  // s since the drive last changed much
 
 static struct monitor supply_monitor = {.dtc = SUPPLY_LOW, .fail_after = 1.0, .pass_after = 1.0};
-static struct monitor speed_monitor = {.dtc = SPEED_NOT_REACHED, .fail_after = 3.0, .pass_after = 2.0};
+static struct monitor speed_monitor = {
+    .dtc = SPEED_NOT_REACHED, .fail_after = 3.0, .pass_after = 2.0};
 static struct monitor lost_monitor = {.dtc = CONTROL_LOST, .fail_after = 0.5, .pass_after = 0.5};
 
 static double level_to_drive(double silent) {

@@ -22,8 +22,10 @@ static double running;  // s since the start
 
 static struct deviation cabin_deviation = {
     .threshold = 2.5, .progress = 0.4, .window = 10.0, .reference = UNKNOWN, .shrinking = true};
-static struct monitor deviation_monitor = {.dtc = CABIN_DEVIATION, .fail_after = 10.0, .pass_after = 10.0};
-static struct monitor following_monitor = {.dtc = BLOWER_NOT_FOLLOWING, .fail_after = 5.0, .pass_after = 2.0};
+static struct monitor deviation_monitor = {
+    .dtc = CABIN_DEVIATION, .fail_after = 10.0, .pass_after = 10.0};
+static struct monitor following_monitor = {
+    .dtc = BLOWER_NOT_FOLLOWING, .fail_after = 5.0, .pass_after = 2.0};
 static struct monitor lost_monitor = {.dtc = BLOWER_LOST, .fail_after = 0.5, .pass_after = 0.5};
 
 // Cabin air while there is far to go, fresh air otherwise: people have to breathe.

@@ -20,8 +20,10 @@ static double discharge = 20.0;  // estimated, degC
 
 static struct deviation fins_deviation = {
     .threshold = 7.0, .progress = 0.2, .window = 10.0, .reference = UNKNOWN, .shrinking = true};
-static struct monitor deviation_monitor = {.dtc = EVAPORATOR_DEVIATION, .fail_after = 60.0, .pass_after = 10.0};
-static struct monitor temperature_monitor = {.dtc = OVER_TEMPERATURE, .fail_after = 2.0, .pass_after = 5.0};
+static struct monitor deviation_monitor = {
+    .dtc = EVAPORATOR_DEVIATION, .fail_after = 60.0, .pass_after = 10.0};
+static struct monitor temperature_monitor = {
+    .dtc = OVER_TEMPERATURE, .fail_after = 2.0, .pass_after = 5.0};
 
 static double wanted_speed(double deviation, double ambient, double voltage, double dt) {
     double feed_forward = lookup3(&speed_map, deviation, ambient, voltage);

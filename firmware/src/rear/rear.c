@@ -14,7 +14,8 @@ static double blower;
 
 static struct deviation rear_deviation = {
     .threshold = 4.0, .progress = 0.2, .window = 15.0, .reference = UNKNOWN, .shrinking = true};
-static struct monitor deviation_monitor = {.dtc = REAR_DEVIATION, .fail_after = 60.0, .pass_after = 10.0};
+static struct monitor deviation_monitor = {
+    .dtc = REAR_DEVIATION, .fail_after = 60.0, .pass_after = 10.0};
 
 EXPORT("init") void init(void) {
     trim.authority = trim_authority;
