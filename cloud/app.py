@@ -61,10 +61,12 @@ SERVICES: Final = tuple(
         "GatewayService",
     )
 )
+#: Calls at once, of one connection and of all; the next is RESOURCE_EXHAUSTED.
+_CALLS_LIMIT: Final = 1000
 _SERVER_OPTIONS: Final = (
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.max_send_message_length", 16 * 1024 * 1024),
-    ("grpc.max_concurrent_streams", 100),
+    ("grpc.max_concurrent_streams", _CALLS_LIMIT),
     # A vehicle that left coverage holds nothing for longer than this.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -73,7 +75,6 @@ _SERVER_OPTIONS: Final = (
     # Two clouds on one port would each get half of the calls.
     ("grpc.so_reuseport", 0),
 )
-_CALLS_LIMIT: Final = 1000
 
 
 class CloudError(Exception):

@@ -63,7 +63,7 @@ class GatewayManagement:
         check_vin(request.vin, field="vin")
         if request.sequence >= _SEQUENCE_LIMIT:
             raise InvalidFieldError("sequence", f"{request.sequence}; below 2^63")
-        await self._store.database.write(
+        await self._store.database.write_passing(
             _progress, campaign_id, request, now=self._store.clock.now()
         )
         self._store.changes.notify(campaign_id)

@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -68,15 +69,36 @@ class Database:
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> _T:
-        """Run `work(connection, ...)` alone; committed when this returns."""
+        """Run `work(connection, ...)` alone; on disk when this returns."""
+        return await self._run(
+            self._writers, partial(self._transaction, "FULL", work, *args, **kwargs)
+        )
 
-        def transaction() -> _T:
-            with self._engine.connect() as connection:
-                writing = connection.execution_options(canota_writes=True)
-                with writing.begin():
-                    return work(writing, *args, **kwargs)
+    async def write_passing(
+        self,
+        work: Callable[Concatenate[Connection, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """Run like `write`, without waiting for the disk: a power cut may lose the last ones.
 
-        return await self._run(self._writers, transaction)
+        For what the next report overtakes anyway; a killed process loses nothing.
+        """
+        return await self._run(
+            self._writers, partial(self._transaction, "NORMAL", work, *args, **kwargs)
+        )
+
+    def _transaction(
+        self,
+        synchronous: str,
+        work: Callable[Concatenate[Connection, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        with self._engine.connect() as connection:
+            writing = connection.execution_options(canota_synchronous=synchronous)
+            with writing.begin():
+                return work(writing, *args, **kwargs)
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
         try:
@@ -109,13 +131,16 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
-        # A report is acknowledged after its commit, and the vehicle then forgets it: fsync each.
-        cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("canota_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        synchronous = connection.get_execution_options().get("canota_synchronous")
+        if synchronous is None:
+            connection.exec_driver_sql("BEGIN")
+            return
+        # FULL: a report is acknowledged after its commit, and the vehicle then forgets it.
+        connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

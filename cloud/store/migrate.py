@@ -13,7 +13,7 @@ _MIGRATIONS: Final = Path(__file__).with_name("migrations")
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Apply what is missing, all in one transaction."""
     with engine.connect() as connection:
-        writing = connection.execution_options(canota_writes=True)
+        writing = connection.execution_options(canota_synchronous="FULL")
         with writing.begin():
             config = configuration()
             config.attributes["connection"] = writing

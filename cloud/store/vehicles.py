@@ -1,6 +1,7 @@
 """Rows of vehicles and their ECUs."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, select
@@ -75,8 +76,9 @@ def check_in(
     connection.execute(
         tables.vehicle.update().where(tables.vehicle.c.vin == vin).values(last_seen_us=to_us(now))
     )
-    save_ecus(connection, vin, [new for ecu in vehicle.ecus if (new := update(ecu)) != ecu])
-    return get(connection, vin)
+    ecus = tuple(update(ecu) for ecu in vehicle.ecus)
+    save_ecus(connection, vin, [new for new in ecus if new not in vehicle.ecus])
+    return replace(vehicle, last_seen_time=now, ecus=ecus)
 
 
 def save_ecus(connection: Connection, vin: str, ecus: Iterable[Ecu]) -> None:

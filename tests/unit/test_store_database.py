@@ -61,6 +61,21 @@ async def test_a_transaction_is_kept_as_a_whole_or_not_at_all(tmp_path: Path) ->
 
 
 @on_a_loop
+async def test_what_is_acknowledged_is_on_disk_and_only_passing_words_are_not(
+    tmp_path: Path,
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    await database.open()
+
+    def synchronous(connection: Connection) -> object:
+        return connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+
+    for write, level in ((database.write, 2), (database.write_passing, 1), (database.write, 2)):
+        assert await write(synchronous) == level
+    await database.close()
+
+
+@on_a_loop
 async def test_a_full_database_is_a_full_store_and_goes_on_when_there_is_room(
     tmp_path: Path,
 ) -> None:
