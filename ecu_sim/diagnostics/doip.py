@@ -22,6 +22,8 @@ OnRequest = Callable[[bytes, int, bool], None]
 
 #: Messages that may wait for a peer that does not read; one more and it is cut off.
 _OUTGOING_LIMIT: Final = 64
+#: An ECU that is to reset waits so long for peers to take what it sent.
+_FLUSH_S: Final = 1.0
 _READ_SIZE: Final = 0x1_0000
 
 
@@ -30,6 +32,8 @@ class _Connection:
         self.stream = stream
         #: `None` ends the connection once what stands before it is out.
         self.outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
+        #: Messages in the queue, and the one that is being sent.
+        self.unsent = 0
         self.reader: asyncio.Task[None] | None = None
         self.writer: asyncio.Task[None] | None = None
 
@@ -54,9 +58,8 @@ class DoipNode:
         self._timer = Timer(self._loop, self._timeout)
         self._connections: dict[int, _Connection] = {}
         self._numbers = 0
-        #: Messages handed to writers that are not on the wire yet.
-        self._unsent = 0
         self._when_idle: list[Callable[[], None]] = []
+        self._patience = Timer(self._loop, self._call_idle)
 
     def start(self, *, announce_wait_s: float) -> None:
         """Announce the vehicle after a random wait (0 to 0.5 s) that the caller draws."""
@@ -87,15 +90,20 @@ class DoipNode:
         return self._entity.receive_datagram(data, now=self._loop.time())
 
     def when_idle(self, callback: Callable[[], None]) -> None:
-        """Call back once everything to be sent is out (at once if nothing waits)."""
-        if self._unsent:
-            self._when_idle.append(callback)
-        else:
+        """Call back once everything to be sent is out (at once if nothing waits).
+
+        A peer that takes nothing delays it by a second at most.
+        """
+        if self._is_idle():
             callback()
+            return
+        self._when_idle.append(callback)
+        self._patience.set(self._loop.time() + _FLUSH_S)
 
     async def stop(self) -> None:
         """Close every connection, as an ECU that resets does."""
         self._when_idle.clear()
+        self._patience.cancel()
         connections = list(self._connections.values())
         tasks = [task for its in connections for task in (its.reader, its.writer) if task]
         for task in tasks:
@@ -117,22 +125,30 @@ class DoipNode:
             with suppress(OSError):  # a peer that is gone is noticed by the reader too
                 while (data := await connection.outgoing.get()) is not None:
                     await connection.stream.send(data)
-                    self._sent(1)
+                    connection.unsent -= 1
+                    self._tell_idle()
         finally:
+            # What was not sent to this peer never will be.
             del self._connections[number]
-            self._sent(sum(data is not None for data in _drain(connection.outgoing)))
+            self._tell_idle()
             if connection.reader is not None:
                 connection.reader.cancel()
             self._handle(self._entity.disconnected(number, now=self._loop.time()))
             with suppress(OSError):
                 await connection.stream.close()
 
-    def _sent(self, count: int) -> None:
-        self._unsent -= count
-        if self._unsent == 0:
-            callbacks, self._when_idle = self._when_idle, []
-            for callback in callbacks:
-                callback()
+    def _is_idle(self) -> bool:
+        return not any(connection.unsent for connection in self._connections.values())
+
+    def _tell_idle(self) -> None:
+        if self._is_idle():
+            self._call_idle()
+
+    def _call_idle(self) -> None:
+        self._patience.cancel()
+        callbacks, self._when_idle = self._when_idle, []
+        for callback in callbacks:
+            callback()
 
     def _timeout(self) -> None:
         self._handle(self._entity.handle_timeout(now=self._loop.time()))
@@ -159,15 +175,11 @@ class DoipNode:
         if connection.outgoing.qsize() >= _OUTGOING_LIMIT and connection.writer is not None:
             connection.writer.cancel()
             return
-        self._unsent += 1
+        connection.unsent += 1
         connection.outgoing.put_nowait(data)
 
     def _arm(self) -> None:
         self._timer.set(self._entity.next_deadline())
-
-
-def _drain(queue: asyncio.Queue[bytes | None]) -> list[bytes | None]:
-    return [queue.get_nowait() for _ in range(queue.qsize())]
 
 
 class TcpStream:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+import pytest
 import udsoncan
 from doipclient.client import DoIPClient
 from doipclient.connectors import DoIPClientUDSConnector
@@ -209,3 +210,57 @@ def test_what_a_reset_sends_last_is_out_before_the_connection_closes() -> None:
         return list(received)
 
     assert clock.run(main(), virtual=True) == [Response(ECU, b"\x51\x01")]
+
+
+class _DeafStream:
+    """A peer that takes nothing: `send` never returns."""
+
+    def __init__(self, hears: bytes) -> None:
+        self._hears = [hears]
+        self.closed = asyncio.Event()
+
+    async def receive(self) -> bytes:
+        if self._hears:
+            return self._hears.pop()
+        await self.closed.wait()
+        return b""
+
+    async def send(self, data: bytes) -> None:  # noqa: ARG002 nothing arrives
+        await self.closed.wait()
+
+    async def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_peer_that_does_not_read_is_cut_off_and_its_place_is_free() -> None:
+    async def main() -> bool:
+        ecu = DoipEcu(two_slot_application(), BenchDevice())
+        deaf = _DeafStream(encode(m.RoutingActivationRequest(source_address=0x0F00)))
+        ecu.node.attach(deaf)
+        await asyncio.sleep(0.001)
+        for _ in range(100):
+            ecu.node.respond(b"\x7e\x00", tester=0x0F00)
+        await asyncio.wait_for(deaf.closed.wait(), 1)
+        idle = asyncio.Event()
+        ecu.node.when_idle(idle.set)
+        await ecu.stop()
+        return idle.is_set()
+
+    assert clock.run(main(), virtual=True)
+
+
+def test_a_peer_that_does_not_read_holds_up_a_reset_for_a_second_at_most() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        ecu = DoipEcu(two_slot_application(), BenchDevice())
+        deaf = _DeafStream(encode(m.RoutingActivationRequest(source_address=0x0F00)))
+        ecu.node.attach(deaf)
+        await asyncio.sleep(0.5)
+        idle = asyncio.Event()
+        ecu.node.when_idle(idle.set)
+        await idle.wait()
+        waited = loop.time() - 0.5
+        await ecu.stop()
+        return waited
+
+    assert clock.run(main(), virtual=True) == pytest.approx(1.0)
