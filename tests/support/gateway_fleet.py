@@ -152,7 +152,10 @@ class Fleet:
     def snapshots(self) -> list[diagnostics_pb2.DiagnosticSnapshot]:
         stub = diagnostics_pb2_grpc.DiagnosticsServiceStub(self.channel)
         request = diagnostics_pb2.ListSnapshotsRequest(parent=f"vehicles/{VIN}")
-        return list(stub.ListSnapshots(request).snapshots)
+        return [
+            stub.GetSnapshot(diagnostics_pb2.GetSnapshotRequest(name=one.name))
+            for one in stub.ListSnapshots(request).snapshots
+        ]
 
 
 def flashed(ecu: str, version: str) -> bytes:
