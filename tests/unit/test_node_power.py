@@ -1,0 +1,113 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import clock
+from ecu_sim.memory import Cut, PowerBudget
+from ecu_sim.node import Mode
+from tests.support.ecu import crc_image, signed_image
+from tests.support.programming import erase, expect, transfer, unlock
+from tests.support.vehicle import back_in, new_vehicle, open_tester, running, small_images
+
+NEW = signed_image(bytes(2000), version=(2, 0, 0), security_counter=2)
+V1 = "62 f1 89 31 2e 30 2e 30"
+
+
+@pytest.mark.parametrize("cut", Cut)
+def test_an_ecu_whose_supply_fails_while_it_programs_goes_dark_and_boots_the_old_image(
+    tmp_path: Path, cut: Cut
+) -> None:
+    async def drive() -> None:
+        async with running(tmp_path, "ccu") as vehicle:
+            node, tester = vehicle.nodes["ccu"], open_tester(vehicle, "ccu")
+            await expect(tester, "10 03", "50 03 00 32 01 f4")
+            await unlock(tester, node)
+            await erase(tester, node.ecu.application_base, len(NEW))
+            flash = node.hardware.memory.flash
+            flash.power = PowerBudget(operations=1, cut=cut)
+            tester.send(
+                bytes.fromhex("34 00 44")
+                + node.ecu.application_base.to_bytes(4)
+                + len(NEW).to_bytes(4)
+            )
+            await tester.answer()
+            # Acknowledged on receipt, programmed after it.
+            await expect(tester, b"\x36\x01" + NEW, "76 01")
+            await asyncio.sleep(1.0)
+            assert node.mode is Mode.OFF
+            assert f"power lost ({cut.value}) programming" in node.reason
+            flash.power = None
+            node.power_on()
+            await back_in(node, Mode.APPLICATION)
+            await expect(tester, "22 F1 89", V1)
+            tester.close()
+
+    clock.run(drive(), virtual=True)
+
+
+def test_a_process_that_dies_leaves_what_its_ecus_had_written(tmp_path: Path) -> None:
+    async def die_while_programming() -> None:
+        vehicle = new_vehicle(tmp_path, "blower")
+        vehicle.provision("blower", small_images()["blower"])
+        await vehicle.start()
+        node, tester = vehicle.nodes["blower"], open_tester(vehicle, "blower")
+        await expect(tester, "10 03", "50 03 00 32 01 f4")
+        await expect(tester, "10 02", "50 02 00 32 01 f4")
+        await unlock(tester, node)
+        image = crc_image(bytes(2000))
+        await erase(tester, node.ecu.application_base, len(image))
+        await transfer(tester, node.ecu.application_base, image, blocks=3)
+        node.kill()
+        tester.close()
+        await vehicle.stop()
+
+    async def come_back() -> None:
+        async with running(tmp_path, "blower") as vehicle:
+            node, tester = vehicle.nodes["blower"], open_tester(vehicle, "blower")
+            assert node.mode is Mode.BOOTLOADER
+            assert "programming" in node.reason
+            assert node.hardware.memory.flash.read(0, 4) == b"CRC1"
+            tester.close()
+
+    clock.run(die_while_programming(), virtual=True)
+    clock.run(come_back(), virtual=True)
+
+
+def test_an_ecu_without_power_is_silent(tmp_path: Path) -> None:
+    async def drive() -> None:
+        async with running(tmp_path, "ccu") as vehicle:
+            tester = open_tester(vehicle, "ccu")
+            vehicle.nodes["ccu"].kill()
+            tester.send(bytes.fromhex("3E 00"))
+            with pytest.raises(TimeoutError):
+                await tester.answer()
+            tester.close()
+
+    clock.run(drive(), virtual=True)
+
+
+def test_provisioning_a_running_ecu_is_refused(tmp_path: Path) -> None:
+    async def drive() -> None:
+        async with running(tmp_path, "ccu") as vehicle:
+            with pytest.raises(RuntimeError, match="ccu: provisioning"):
+                vehicle.provision("ccu", NEW)
+
+    clock.run(drive(), virtual=True)
+
+
+def test_the_fingerprint_survives_the_power(tmp_path: Path) -> None:
+    async def drive() -> None:
+        async with running(tmp_path, "ccu") as vehicle:
+            node, tester = vehicle.nodes["ccu"], open_tester(vehicle, "ccu")
+            await expect(tester, "22 F1 5A", "62 f1 5a ff")
+            await expect(tester, "10 03", "50 03 00 32 01 f4")
+            await unlock(tester, node)
+            await expect(tester, "2E F1 5A 26 06 01 41", "6e f1 5a")
+            node.kill()
+            node.power_on()
+            await node.booted()
+            await expect(tester, "22 F1 5A", "62 f1 5a 26 06 01 41")
+            tester.close()
+
+    clock.run(drive(), virtual=True)
