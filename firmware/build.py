@@ -2,6 +2,8 @@
 
     python -m firmware.build            writes firmware/images
     python -m firmware.build --check    builds anew elsewhere and compares byte for byte
+    python -m firmware.build --ecu ccu --version 2.1.0 --sources mine --output mine
+                                        builds a version of your own from your copy of firmware/src
 
 The compiler is PyPI's `ziglang`, pinned by version; it runs in a folder of its own with relative
 names, so that no path of this machine gets into the output. Images are signed by imgtool with
@@ -11,12 +13,15 @@ ed25519, whose signatures are the same every time. Needs the dependency group `f
 import argparse
 import contextlib
 import io
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +29,7 @@ import imgtool.main
 
 from dbc import EcuDescription, describe_vehicle
 from firmware import IMAGES, KEYS
-from firmware.applications import APPLICATIONS, RELEASES, VERSIONS
+from firmware.applications import APPLICATIONS, RELEASES, VERSIONS, Release
 from firmware.tables import c_source
 from protocols.firmware.containers import crc32
 from protocols.firmware.containers.mcuboot import Tlv
@@ -45,18 +50,18 @@ class BuildError(Exception):
     """An image that cannot be built; the message names ECU and version."""
 
 
-def compile_application(ecu: str, version: str, folder: Path) -> bytes:
+def compile_application(ecu: str, version: str, folder: Path, sources: Path = _SOURCES) -> bytes:
     """The WebAssembly module of one application, compiled inside `folder`."""
-    shutil.copytree(_SOURCES / _COMMON, folder / _COMMON, dirs_exist_ok=True)
-    shutil.copytree(_SOURCES / ecu, folder / ecu, dirs_exist_ok=True)
+    shutil.copytree(sources / _COMMON, folder / _COMMON, dirs_exist_ok=True)
+    shutil.copytree(sources / ecu, folder / ecu, dirs_exist_ok=True)
     (folder / ecu / "tables.c").write_text(c_source(ecu, version), encoding="ascii")
     own = sorted(path.name for path in (folder / ecu).glob(f"*-{version}.c"))
-    sources = [f"{ecu}/{name}" for name in (f"{ecu}.c", "tables.c", *own)]
+    units = [f"{ecu}/{name}" for name in (f"{ecu}.c", "tables.c", *own)]
     # The caches stay in the folder too: nothing of an earlier build can take part.
     cache = str(folder / "cache")
     caches = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
     done = subprocess.run(  # noqa: S603 the command line is made of constants and our own names
-        [sys.executable, "-m", "ziglang", "cc", *_COMPILE, "-o", "application.wasm", *sources],
+        [sys.executable, "-m", "ziglang", "cc", *_COMPILE, "-o", "application.wasm", *units],
         cwd=folder,
         env={**os.environ, **caches},
         capture_output=True,
@@ -68,8 +73,21 @@ def compile_application(ecu: str, version: str, folder: Path) -> bytes:
     return (folder / "application.wasm").read_bytes()
 
 
-def _sign_mcuboot(module: bytes, ecu: EcuDescription, version: str, folder: Path) -> bytes:
-    release = RELEASES[version]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One image to be built."""
+
+    ecu: EcuDescription
+    #: What the image calls itself.
+    version: str
+    release: Release
+    #: The version whose sources and tables it takes.
+    like: str
+    sources: Path = _SOURCES
+
+
+def _sign_mcuboot(module: bytes, build: Build, folder: Path) -> bytes:
+    ecu, release = build.ecu, build.release
     entries = {
         Tlv.HARDWARE_ID: ecu.hardware_id,
         Tlv.SOFTWARE_NUMBER: APPLICATIONS[ecu.name].software_number,
@@ -77,7 +95,8 @@ def _sign_mcuboot(module: bytes, ecu: EcuDescription, version: str, folder: Path
     }
     source, target = folder / "unsigned.bin", folder / "signed.bin"
     source.write_bytes(module)
-    arguments = ["sign", "--key", str(_SIGNING_KEY), "--version", version, "--align", "8"]
+    arguments = ["sign", "--key", str(_SIGNING_KEY), "--version", build.version]
+    arguments += ["--align", "8"]
     arguments += ["--header-size", str(_HEADER_SIZE), "--pad-header"]
     arguments += ["--slot-size", str(ecu.slot_size)]
     arguments += ["--security-counter", str(release.security_counter)]
@@ -88,46 +107,64 @@ def _sign_mcuboot(module: bytes, ecu: EcuDescription, version: str, folder: Path
     return target.read_bytes()
 
 
-def _wrap_crc32(module: bytes, ecu: EcuDescription, version: str, _folder: Path) -> bytes:
-    major, minor, revision = (int(number) for number in version.split("."))
+def _wrap_crc32(module: bytes, build: Build, _folder: Path) -> bytes:
+    major, minor, revision = (int(number) for number in build.version.split("."))
     return crc32.encode(
         crc32.Crc32Image(
-            hardware_id=ecu.hardware_id,
-            software_number=APPLICATIONS[ecu.name].software_number,
-            supplier_version=RELEASES[version].supplier_version,
+            hardware_id=build.ecu.hardware_id,
+            software_number=APPLICATIONS[build.ecu.name].software_number,
+            supplier_version=build.release.supplier_version,
             version_numbers=(major, minor, revision, 0),
             payload=module,
         )
     )
 
 
-_WRAP: Final[dict[str, Callable[[bytes, EcuDescription, str, Path], bytes]]] = {
+_WRAP: Final[dict[str, Callable[[bytes, Build, Path], bytes]]] = {
     "mcuboot": _sign_mcuboot,
     "crc32": _wrap_crc32,
 }
 
 
-def build_image(ecu: EcuDescription, version: str, folder: Path) -> tuple[str, bytes]:
+def build_image(build: Build, folder: Path) -> tuple[str, bytes]:
     """File name and content of one image; `folder` is scratch space."""
+    ecu = build.ecu
     application = APPLICATIONS[ecu.name]
-    module = compile_application(ecu.name, version, folder)
-    image = _WRAP[application.container](module, ecu, version, folder)
+    module = compile_application(ecu.name, build.like, folder, build.sources)
+    image = _WRAP[application.container](module, build, folder)
     if len(image) > ecu.slot_size:
         raise BuildError(
-            f"{ecu.name} {version}: {len(image)} bytes do not fit its slot of {ecu.slot_size}"
+            f"{ecu.name} {build.version}: {len(image)} bytes do not fit its slot of {ecu.slot_size}"
         )
     placed = Image(address=ecu.application_base, data=image)
     file = formats()[application.file_format].encode(placed)
-    return f"{ecu.name}-{version}{application.suffix}", file
+    return f"{ecu.name}-{build.version}{application.suffix}", file
 
 
 def build_all() -> Iterator[tuple[str, bytes]]:
     """File name and content of every image, in the order of the tables."""
     described = describe_vehicle().ecus
-    for ecu in APPLICATIONS:
-        for version in VERSIONS:
-            with tempfile.TemporaryDirectory(prefix="firmware-") as folder:
-                yield build_image(described[ecu], version, Path(folder))
+    for ecu, version in itertools.product(APPLICATIONS, VERSIONS):
+        build = Build(ecu=described[ecu], version=version, release=RELEASES[version], like=version)
+        with tempfile.TemporaryDirectory(prefix="firmware-") as folder:
+            yield build_image(build, Path(folder))
+
+
+def _build_own(arguments: argparse.Namespace) -> int:
+    like: str = arguments.like
+    build = Build(
+        ecu=describe_vehicle().ecus[arguments.ecu],
+        version=arguments.version,
+        release=replace(RELEASES[like], supplier_version=f"own {arguments.version}"),
+        like=like,
+        sources=arguments.sources,
+    )
+    with tempfile.TemporaryDirectory(prefix="firmware-") as folder:
+        name, content = build_image(build, Path(folder))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / name).write_bytes(content)
+    print(f"{arguments.output / name}: {len(content)} bytes")  # noqa: T201 what the command is for
+    return 0
 
 
 def _write() -> int:
@@ -151,9 +188,30 @@ def _check() -> int:
 
 def main() -> int:
     """Build, or with `--check` compare; 1 if an image differs."""
-    parser = argparse.ArgumentParser(prog="python -m firmware.build", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m firmware.build",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    return _check() if parser.parse_args().check else _write()
+    own = parser.add_argument_group("a version of your own")
+    own.add_argument("--ecu", choices=sorted(APPLICATIONS), help="build for this ECU alone")
+    own.add_argument("--version", help="what the image calls itself, for example 2.1.0")
+    own.add_argument(
+        "--like", choices=VERSIONS, default=VERSIONS[-1], help="take this version's sources"
+    )
+    own.add_argument("--sources", type=Path, default=_SOURCES, help="your copy of firmware/src")
+    own.add_argument("--output", type=Path, default=Path(), help="folder for the image")
+    arguments = parser.parse_args()
+    if arguments.ecu is None:
+        return _check() if arguments.check else _write()
+    if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,5}", arguments.version or ""):
+        parser.error("--version: three numbers expected, for example 2.1.0")
+    try:
+        return _build_own(arguments)
+    except (BuildError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 what the command is for
+        return 1
 
 
 if __name__ == "__main__":
