@@ -146,3 +146,50 @@ async def bench(
             )
     finally:
         await vehicle.stop()
+
+
+@dataclass(slots=True)
+class Line:
+    """What the gateway sends to a CAN wire, request by request, and what gets lost on it."""
+
+    #: (identifier, first bytes of the request), in order.
+    requests: list[tuple[int, bytes]] = field(default_factory=list)
+    #: Asked for every frame that goes out, with the start of the request it begins.
+    lose_request: Callable[[int, bytes], bool] = lambda _identifier, _request: False
+    #: Asked for every frame that comes in.
+    lose_answer: Callable[[int, bytes], bool] = lambda _identifier, _frame: False
+
+    def outgoing(self, header: FrameHeader, payloads: Sequence[bytes]) -> bool:
+        begun = _begun(payloads[0])
+        if begun is None:
+            return False
+        self.requests.append((header.identifier, begun))
+        return self.lose_request(header.identifier, begun)
+
+    def incoming(self, header: FrameHeader, payloads: Sequence[bytes]) -> bool:
+        return self.lose_answer(header.identifier, payloads[0])
+
+    def sequence(self, identifier: int) -> list[str]:
+        """Requests to one identifier as hex of at most four bytes, runs of 36 as one."""
+        found: list[str] = []
+        for sent_to, begun in self.requests:
+            if sent_to != identifier:
+                continue
+            text = "36" if begun[0] == 0x36 else _start(begun).hex(" ").upper()
+            if text != "36" or found[-1:] != ["36"]:
+                found.append(text)
+        return found
+
+
+def _begun(frame: bytes) -> bytes | None:
+    """The start of the message that a single or a first frame begins (classic frames)."""
+    match frame[0] >> 4:
+        case 0x0:
+            return frame[1 : 1 + frame[0]]
+        case 0x1:
+            return frame[2:]
+    return None
+
+
+def _start(request: bytes) -> bytes:
+    return request[: {0x31: 4, 0x22: 3, 0x2E: 3, 0x34: 1, 0x27: 2, 0x28: 3}.get(request[0], 2)]

@@ -1,0 +1,69 @@
+import pytest
+
+from clock import run
+from vehicle_gateway.wires import LinkError
+from vehicle_gateway.wires.uri import BridgeTarget, DoipTarget, UriLinks, parse
+
+
+@pytest.mark.parametrize(
+    ("uri", "target"),
+    [
+        (
+            "can://bridge/127.0.0.1:29540/comfort",
+            BridgeTarget(host="127.0.0.1", port=29540, wire="comfort"),
+        ),
+        ("can://bridge/[::1]:29540/thermal", BridgeTarget(host="::1", port=29540, wire="thermal")),
+        ("doip://127.0.0.1:13401", DoipTarget(host="127.0.0.1", port=13401)),
+        ("doip://rear.local", DoipTarget(host="rear.local", port=13400)),
+    ],
+)
+def test_a_uri_says_where_a_wire_is(uri: str, target: BridgeTarget | DoipTarget) -> None:
+    assert parse(uri) == target
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("lin://x", "no scheme 'lin'"),
+        ("comfort", "no scheme ''"),
+        ("can://pcan/1", "no CAN interface 'pcan'"),
+        ("can://bridge/127.0.0.1:1", "names no wire"),
+        ("can://bridge/127.0.0.1/comfort", "is not HOST:PORT"),
+        ("can://bridge/127.0.0.1:port/comfort", "Port could not be cast"),
+        ("doip://127.0.0.1:99999", "Port out of range"),
+        ("doip://", "is not HOST:PORT"),
+        ("doip://127.0.0.1:13400/rear", "nothing follows host and port"),
+    ],
+)
+def test_a_wrong_uri_is_refused_by_name_with_those_that_are_known(uri: str, reason: str) -> None:
+    with pytest.raises(LinkError) as caught:
+        parse(uri)
+    assert str(caught.value).startswith(f"{uri}: ")
+    assert reason in str(caught.value)
+    assert "can://bridge/HOST:PORT/WIRE" in str(caught.value)
+
+
+def test_a_wire_without_a_link_says_which_there_are() -> None:
+    links = UriLinks({"rear": "doip://127.0.0.1:1"})
+    with pytest.raises(LinkError, match="comfort: no link given for this wire .*rear"):
+        links.can("comfort")
+    with pytest.raises(LinkError, match="rear: doip://127.0.0.1:1 is not a CAN link"):
+        links.can("rear")
+
+
+@pytest.mark.parametrize(
+    "uris", [{"comfort": "can://bridge/127.0.0.1:1/comfort"}, {"rear": "doip://127.0.0.1:1"}]
+)
+def test_a_link_to_nobody_is_an_error_that_names_the_uri(uris: dict[str, str]) -> None:
+    async def main() -> None:
+        links = UriLinks(uris)
+        try:
+            await links.open()
+            await links.stream("rear")
+        finally:
+            await links.close()
+
+    (uri,) = uris.values()
+    with pytest.raises(LinkError) as caught:
+        run(main(), virtual=False)
+    assert str(caught.value).startswith(f"{uri}: ")
