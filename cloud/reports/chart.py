@@ -54,27 +54,60 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(number * step, 9) for number in range(first, last + 1)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """A stretch of time that is shaded, with its name above."""
+
+    label: str
+    start_s: float
+    end_s: float
+
+
 def line_chart(
-    lines: Sequence[Line], *, title: str, x_range: tuple[float, float], y_range: tuple[float, float]
+    lines: Sequence[Line],
+    *,
+    title: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    width: float = WIDTH,
+    band: Band | None = None,
 ) -> Markup:
     """Plot lines over seconds on given ranges, so that several charts can share them."""
-    x = Scale(low=x_range[0], high=x_range[1], start=_LEFT, end=WIDTH - _RIGHT)
+    x = Scale(low=x_range[0], high=x_range[1], start=_LEFT, end=width - _RIGHT)
     y = Scale(low=y_range[0], high=y_range[1], start=HEIGHT - _BOTTOM, end=_TOP)
     unit = lines[0].unit if lines else ""
     return element(
         "svg",
         element("title", title),
+        _band(band, x) if band else "",
         _axes(x, y, unit=unit),
         *(join(*_line(line, x, y)) for line in lines),
-        viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
+        viewBox=f"0 0 {width:g} {HEIGHT:g}",
         role="img",
         aria_label=title,
         class_="chart",
     )
 
 
+def _band(band: Band, x: Scale) -> Markup:
+    start, end = x(band.start_s), x(band.end_s)
+    said = f"{band.label}: {seconds(band.end_s - band.start_s)}"
+    return join(
+        element(
+            "rect",
+            element("title", said),
+            x=start,
+            y=_TOP,
+            width=max(end - start, 2.0),
+            height=HEIGHT - _BOTTOM - _TOP,
+            class_="band",
+        ),
+        element("text", said, x=(start + end) / 2, y=_TOP - 8, class_="tick middle"),
+    )
+
+
 def _axes(x: Scale, y: Scale, *, unit: str) -> Markup:
-    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
+    bottom, right = HEIGHT - _BOTTOM, x.end
     rows = [
         join(
             element("line", x1=_LEFT, x2=right, y1=y(value), y2=y(value), class_="grid"),
@@ -136,10 +169,12 @@ class Bar:
     lane: str
     start_s: float
     seconds: float
-    title: str
+    label: str
     style: str
 
 
+#: Width of a letter in a bar.
+_LETTER: Final = 7.0
 _LANE: Final = 30.0
 _LANE_LEFT: Final = 84.0
 _LANES_WIDTH: Final = 1120.0
@@ -174,21 +209,26 @@ def _grid_line(x: float, bottom: float, label: str) -> Markup:
 
 def _bar(bar: Bar, x: Scale, top: float) -> Markup:
     width = max(x(bar.start_s + bar.seconds) - x(bar.start_s), 2.5)
-    return element(
+    said = f"{bar.lane}: {bar.label}, {seconds(bar.seconds)} from {seconds_label(bar.start_s)}"
+    shape = element(
         "rect",
-        element("title", f"{bar.title}, {seconds(bar.seconds)} from {seconds_label(bar.start_s)}"),
+        element("title", said),
         x=x(bar.start_s),
-        y=top + 6,
+        y=top + 5,
         width=width,
-        height=_LANE - 12,
+        height=_LANE - 10,
         rx=3,
         class_=f"bar {bar.style}",
     )
+    if width < _LETTER * len(bar.label) + 12:
+        return shape
+    name = element("text", bar.label, x=x(bar.start_s) + 7, y=top + 19.5, class_="inside")
+    return join(shape, name)
 
 
 def seconds_label(value: float) -> str:
     """Say a moment on a time axis: `45 s`, `2:05`."""
     if value < 60:
-        return f"{value:g} s" if value == round(value) else f"{value:.1f} s"
+        return f"{round(value, 1):g} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes}:{rest:02}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Final
 
+from cloud.reports.cabin import figure
 from cloud.reports.markup import Markup, element, join
 from cloud.reports.model import CampaignReport, Outcome, VehicleReport
 from cloud.reports.sections import SECTIONS
@@ -134,6 +135,8 @@ def _figures(vehicle: VehicleReport) -> Markup:
         (f"{proved} of {len(ecus)}", "ECUs proved by signed read-back"),
         (size(sum(ecu.image_bytes for ecu in ecus)), "of new software"),
     ]
+    if comfort := figure(vehicle):
+        figures.append(comfort)
     if vehicle.start and vehicle.finish:
         elapsed = (vehicle.finish - vehicle.start).total_seconds()
         figures.append((seconds(elapsed), "from offer to report"))

@@ -5,6 +5,7 @@ durations seconds, digests lower-case hexadecimal.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 #: Raised when a key changes its meaning.
 FORMAT: Final = "canota-report/1"
+#: A list of nothing but numbers; text cannot look like one, for it holds no line feeds.
+_NUMBERS: Final = re.compile(r"\[\n((?:\s*(?:-?\d[\d.eE+-]*|null),?\n)+)\s*\]")
 #: Decimal places kept of measured numbers: nanoseconds of seconds.
 _PLACES: Final = 9
 
@@ -33,7 +36,11 @@ _PLACES: Final = 9
 def render_json(report: CampaignReport) -> bytes:
     """Render indented UTF-8 JSON with a final line feed; the same report gives the same bytes."""
     text = json.dumps(as_json(report), indent=2, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()
+    return f"{_NUMBERS.sub(_on_one_line, text)}\n".encode()
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{', '.join(numbers[1].split())}]".replace(",,", ",")
 
 
 def as_json(report: CampaignReport) -> dict[str, Json]:

@@ -3,17 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from cloud.reports.chart import Bar, Line, lanes, line_chart
+from cloud.reports.cabin import plot
+from cloud.reports.chart import Bar, lanes
 from cloud.reports.dtcs import Change, DtcChange, compare, words
 from cloud.reports.markup import Markup, element, join
-from cloud.reports.model import EcuUpdate, Outcome, SignalSeries, Snapshot, Step, VehicleReport
+from cloud.reports.model import EcuUpdate, Outcome, Snapshot, Step, VehicleReport
 from cloud.reports.words import CHANGES, plural, rate, seconds, size, unit
 
 _ARROW: Final = Markup('<span class="arrow">&#8594;</span>')
 _NONE: Final = Markup("&#8211;")
-#: The signals of the temperature plot: what is controlled, and what it should be.
-_CONTROLLED: Final = "CabinTemperature"
-_WANTED: Final = "Setpoint"
 _DTC_TONES: Final[dict[Change, str]] = {
     Change.NEW: "bad",
     Change.GONE: "good",
@@ -35,7 +33,9 @@ _DTC_ORDER: Final = (
 _SLOW: Final = 1.25
 
 
-def table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[Markup]]) -> Markup:
+def table(
+    head: Sequence[tuple[str, str]], rows: Sequence[Sequence[Markup]], *, dense: bool = False
+) -> Markup:
     """Build a table; `head` is (heading, CSS class of its column)."""
     heading = element("tr", *(element("th", text, class_=style or None) for text, style in head))
     body = [
@@ -51,7 +51,7 @@ def table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[Markup]]) -> 
     return element(
         "div",
         element("table", element("thead", heading), element("tbody", *body)),
-        class_="scroll",
+        class_="scroll dense" if dense else "scroll",
     )
 
 
@@ -110,87 +110,15 @@ def _read_back(ecu: EcuUpdate, outcome: Outcome) -> Markup:
 
 
 def temperature(vehicle: VehicleReport) -> Markup | None:
-    windows = [
-        (label, style, window)
-        for label, style, snapshot in (
-            ("Before", "before", vehicle.before),
-            ("After", "after", vehicle.after),
-        )
-        if (window := _window(snapshot, style)) and window[0].points
-    ]
-    if not windows:
+    drawn = plot(vehicle)
+    if drawn is None:
         return None
-    points = [point for _, _, lines in windows for line in lines for point in line.points]
-    y_range = _widened([value for _, value in points])
-    x_range = (0.0, max(at for at, _ in points) or 1.0)
-    charts = [
-        element(
-            "div",
-            element("h3", f"{label} the update ", element("i", _settled(lines))),
-            line_chart(
-                lines,
-                title=f"Cabin temperature {label.lower()} the update: {_settled(lines)}",
-                x_range=x_range,
-                y_range=y_range,
-            ),
-        )
-        for label, _, lines in windows
-    ]
-    keys = [
-        *(
-            join(element("span", class_=f"key {style}"), f"cabin, {label.lower()}")
-            for label, style, _ in windows
-        ),
-        join(element("span", class_="key set"), "set temperature"),
-    ]
     return section(
         "Cabin temperature",
-        "What the climate control unit's own bus signals said, recorded by the gateway up to the "
-        "reading of the trouble codes. Both charts have the same axes.",
-        element("div", *charts, class_="pair"),
-        element("p", *keys, class_="legend"),
+        "What the climate control unit's own bus signals said, as the gateway recorded them up to "
+        "each reading of the trouble codes; dashed: the set temperature.",
+        drawn,
     )
-
-
-def _window(snapshot: Snapshot | None, style: str) -> list[Line]:
-    """Cabin temperature and, if it was on the bus, set temperature; seconds from their start."""
-    series = {one.signal: one for one in (snapshot.signals if snapshot else ())}
-    if _CONTROLLED not in series or not series[_CONTROLLED].offsets_seconds:
-        return []
-    start = series[_CONTROLLED].offsets_seconds[0]
-    lines = [_as_line(series[_CONTROLLED], "cabin", style, start)]
-    if _WANTED in series:
-        lines.append(_as_line(series[_WANTED], "set", "set", start))
-    return lines
-
-
-def _as_line(series: SignalSeries, label: str, style: str, start: float) -> Line:
-    points = zip(series.offsets_seconds, series.values, strict=False)
-    return Line(
-        label=label,
-        style=style,
-        unit=unit(series.unit),
-        label_first=style == "set",
-        points=tuple((at - start, value) for at, value in points if at >= start),
-    )
-
-
-def _settled(lines: Sequence[Line]) -> str:
-    at, value = lines[0].points[-1]
-    said = f"{value:.1f} {lines[0].unit} after {at:.0f} s"
-    if len(lines) < 2 or not lines[1].points:
-        return said
-    wanted = lines[1].points[-1][1]
-    away = value - wanted
-    if abs(away) < 0.5:
-        return f"{said}, as set ({wanted:.1f})"
-    return f"{said}, {abs(away):.1f} K {'above' if away > 0 else 'below'} the set {wanted:.1f}"
-
-
-def _widened(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    margin = max((high - low) * 0.08, 0.5)
-    return low - margin, high + margin
 
 
 def trouble_codes(vehicle: VehicleReport) -> Markup | None:
@@ -246,7 +174,7 @@ def _codes(changes: Sequence[DtcChange]) -> Markup:
             element("b", one.display, class_="mono"),
             join(one.text),
             _status(one.before),
-            _status(one.after),
+            _status(0 if one.change is Change.GONE else one.after),
         )
         for one in ordered
     ]
@@ -314,45 +242,61 @@ def _meters(ecu: EcuUpdate, longest: float) -> Markup:
     )
 
 
+#: Step of an ECU -> its colour; every other is blue.
+_STEP_STYLES: Final[dict[str, str]] = {
+    "activate": "out",
+    "revert": "out",
+    "read back": "check",
+    "confirm": "check",
+}
+_STEP_KEYS: Final = (
+    ("whole", "vehicle"),
+    ("transfer", "staged while in use"),
+    ("out", "activated, out of use"),
+    ("check", "read back, confirmed"),
+    ("failed", "failed"),
+)
+
+
 def steps(vehicle: VehicleReport) -> Markup | None:
     if not vehicle.steps:
         return None
     ordered = sorted(vehicle.steps, key=lambda step: step.start)
     begin = ordered[0].start
     bars = [_step_bar(step, (step.start - begin).total_seconds()) for step in ordered]
-    length = max(bar.start_s + bar.seconds for bar in bars) or 1.0
-    names = list(dict.fromkeys(["vehicle", *(ecu.name for ecu in vehicle.ecus)]))
-    names += [bar.lane for bar in bars if bar.lane not in names]
-    head = [("At", "right"), ("Took", "right"), ("ECU", "tight"), ("Step", "tight"), ("Detail", "")]
+    length = max(bar.start_s + bar.seconds for bar in bars)
+    names = dict.fromkeys(["vehicle", *(ecu.name for ecu in vehicle.ecus)])
+    names.update(dict.fromkeys(bar.lane for bar in bars))
+    # What the vehicle waits for at the end would leave no room for what its ECUs do.
+    worked = max((bar.start_s + bar.seconds for bar in bars if bar.style != "whole"), default=0.0)
+    shown_s = 1.02 * worked or length or 1.0
+    shown = [bar for bar in bars if bar.start_s + bar.seconds <= shown_s]
+    head = [("At", "right"), ("Took", "right"), ("ECU", "tight"), ("Step", "tight"), ("", "")]
     rows = [_step_row(step, bar) for step, bar in zip(ordered, bars, strict=True)]
+    keys = [
+        join(element("span", class_=f"key {style}"), text)
+        for style, text in _STEP_KEYS
+        if style != "failed" or any(bar.style == "failed" for bar in bars)
+    ]
     return section(
         "Every step",
-        f"{plural(len(ordered), 'step')} in {seconds(length)}, from {begin:%H:%M:%S} UTC on.",
-        lanes(list(dict.fromkeys(names)), bars, length_s=length, title="Steps of the update"),
-        element(
-            "p",
-            element("span", class_="key whole"),
-            "vehicle",
-            element("span", class_="key transfer"),
-            "ECU",
-            element("span", class_="key failed"),
-            "failed",
-            class_="legend",
-        ),
-        table(head, rows),
+        f"{plural(len(ordered), 'step')} in {seconds(length)}, from {begin:%H:%M:%S} UTC on; "
+        f"the chart shows the {seconds(worked)} in which ECUs were worked on.",
+        lanes(list(names), shown, length_s=shown_s, title="Steps of the update"),
+        element("p", *keys, class_="legend"),
+        table(head, rows, dense=True),
         long=True,
     )
 
 
 def _step_bar(step: Step, start_s: float) -> Bar:
-    lane = step.ecu or "vehicle"
-    style = "failed" if step.failed else "ecu" if step.ecu else "whole"
+    style = _STEP_STYLES.get(step.step, "ecu") if step.ecu else "whole"
     return Bar(
-        lane=lane,
+        lane=step.ecu or "vehicle",
         start_s=start_s,
         seconds=step.seconds,
-        title=f"{lane}: {step.step}",
-        style=style,
+        label=step.step,
+        style="failed" if step.failed else style,
     )
 
 
@@ -362,8 +306,8 @@ def _step_row(step: Step, bar: Bar) -> tuple[Markup, ...]:
         join(f"{bar.start_s:.1f} s"),
         join(seconds(step.seconds)),
         join(step.ecu or "vehicle"),
-        join(step.step, " " if step.failed else "", failed),
-        join(step.detail),
+        join(step.step),
+        join(failed, " " if step.failed else "", step.detail),
     )
 
 
@@ -390,7 +334,7 @@ def identification(vehicle: VehicleReport) -> Markup | None:
     return section(
         "Identification",
         "Data identifiers of every ECU as read over its wire; what changed is bold.",
-        table(head, rows),
+        table(head, rows, dense=True),
         long=True,
     )
 
@@ -424,7 +368,7 @@ def signals(vehicle: VehicleReport) -> Markup | None:
         "Bus signals",
         "The window of decoded signals that travelled with each reading; report.json has every "
         "value.",
-        table(head, rows),
+        table(head, rows, dense=True),
         long=True,
     )
 
