@@ -5,7 +5,9 @@ Nothing here outlives a reset. What does is in flash and NVM, and read from ther
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 from clock import Timer
@@ -13,7 +15,7 @@ from ecu_sim import runtime
 from ecu_sim.boot import Application, Boot, BootMemory, Decision, ResetReason, Trust
 from ecu_sim.device import DTC_KEY, EcuDevice, Identity, Surroundings
 from ecu_sim.diagnostics import EnterBootloader, Respond, Restart, ServerEvent
-from ecu_sim.diagnostics.dtc import DtcDefinition, DtcMemory
+from ecu_sim.diagnostics.dtc import DtcDefinition, DtcMemory, DtcMemoryError
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
 from ecu_sim.ecus import EcuType
@@ -196,7 +198,9 @@ class Program:
         )
         stored = self._nvm.read(DTC_KEY)
         if stored is not None:
-            dtcs.restore(stored)
+            # What another edition of the ECU has stored is dropped: the monitors begin anew.
+            with suppress(DtcMemoryError):
+                dtcs.restore(stored)
         return dtcs
 
     def _snapshot(self) -> dict[int, bytes]:
@@ -247,11 +251,10 @@ class Program:
                 case Respond(payload, source):
                     self._respond(payload, source)
                 case Restart():
-                    self._when_all_sent(lambda: self._hooks.reset(ResetReason.SOFTWARE, None))
+                    self._when_all_sent(partial(self._hooks.reset, ResetReason.SOFTWARE, None))
                 case EnterBootloader(source):
-                    self._when_all_sent(
-                        lambda tester=source: self._hooks.reset(ResetReason.PROGRAMMING, tester)
-                    )
+                    reset = partial(self._hooks.reset, ResetReason.PROGRAMMING, source)
+                    self._when_all_sent(reset)
 
     def _respond(self, payload: bytes, source: int) -> None:
         transport = self._transports.get(source)

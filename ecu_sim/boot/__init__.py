@@ -107,9 +107,6 @@ class Boot(Protocol):
         """The slot whose application runs; None in the boot loader."""
         ...
 
-    @property
-    def on_trial(self) -> bool: ...
-
     def begin_download(self) -> int:
         """The slot that may be erased and written now; `NotNowError` if there is none."""
         ...

@@ -93,10 +93,6 @@ class Conventional:
     def running(self) -> int | None:
         return self._running
 
-    @property
-    def on_trial(self) -> bool:
-        return False
-
     def boot(self, reset: ResetReason) -> Decision:
         if reset is ResetReason.PROGRAMMING:
             return StayInBootloader(reset.value)

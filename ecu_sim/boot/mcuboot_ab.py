@@ -153,10 +153,6 @@ class McubootAb:
     def running(self) -> int | None:
         return self._running
 
-    @property
-    def on_trial(self) -> bool:
-        return self.record.state is State.TRIAL
-
     def boot(self, reset: ResetReason) -> Decision:
         record = self.record
         if reset is ResetReason.PROGRAMMING:

@@ -63,9 +63,6 @@ class Flash:
         self._check_range(address, size)
         return bytes(self._cells[address : address + size])
 
-    def is_erased(self, address: int, size: int) -> bool:
-        return self.read(address, size).count(ERASED) == size
-
     def erase(self, address: int, size: int) -> Operations:
         """Erase whole sectors; one step of `erase_s` each, done when the step's time is over."""
         self._check_range(address, size)
