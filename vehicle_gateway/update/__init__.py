@@ -84,8 +84,13 @@ class Inventory:
     software_number: str = ""  # F188; empty while no application runs
     software_version: str = ""  # F189; empty while no application runs
     supplier_version: str = ""  # F195; empty while no application runs
-    #: None where the ECU has no image to digest (it stays in its boot loader).
+    #: None where the boot loader has no image to digest. It may digest one that does not run.
     read_back: ReadBack | None = None
+
+    @property
+    def application_runs(self) -> bool:
+        """Whether an application answered: a boot loader has no software versions to tell."""
+        return bool(self.software_number or self.software_version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +166,6 @@ class EcuUpdater(Protocol):
     async def inventory(self, nonce: bytes) -> Inventory:
         """Read F191, F18C, F188, F189, F195 and the digest over `nonce`.
 
-        An ECU that stays in its boot loader is not an error: its versions are empty and its
-        read-back None. One that does not answer is an `UpdateError`.
+        An ECU that stays in its boot loader is not an error: its versions are empty, and its
+        read-back may be None. One that does not answer is an `UpdateError`.
         """

@@ -360,7 +360,8 @@ class VehicleUpdate:
         figures = await self._updater(ecu).revert(job, progress=self._sink(ecu))
         inventory = await self._ask(ecu)
         read_back = inventory.read_back
-        if read_back is None or read_back.image_sha256 != job.before_sha256:
+        old = read_back is not None and read_back.image_sha256 == job.before_sha256
+        if not old or not inventory.application_runs:
             cause = inventory.error or "does not run its old image"
             raise UpdateError(ecu=ecu, step="reverting", cause=cause)
         self._note(Kind.REVERTED, ecu, started_us=started_us, figures=figures)
@@ -421,7 +422,7 @@ class VehicleUpdate:
         image = self._offered[inventory.ecu].image
         if inventory.error:
             return inventory.error
-        if inventory.read_back is None:
+        if inventory.read_back is None or not inventory.application_runs:
             return "no image runs, it stays in its boot loader"
         if inventory.read_back.nonce != self._opening.offer.nonce:
             return "its digest is over another nonce"
@@ -497,7 +498,11 @@ def begin(
     parts = []
     for offered in offer.images:
         read_back = found[offered.ecu].read_back if offered.ecu in found else None
-        runs = read_back is not None and read_back.image_sha256 == offered.image.image_sha256
+        runs = (
+            read_back is not None
+            and read_back.image_sha256 == offered.image.image_sha256
+            and found[offered.ecu].application_runs
+        )
         ecu = vehicle.ecus.get(offered.ecu)
         parts.append(
             EcuPart(
