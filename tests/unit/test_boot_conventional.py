@@ -13,6 +13,7 @@ from ecu_sim.boot import (
     Trust,
 )
 from ecu_sim.boot.conventional import PROFILE, TRANSITIONS, State, Trigger
+from ecu_sim.memory import Cut, PowerBudget, PowerLossError, PowerSupply
 from ecu_sim.memory.flash import finish
 from protocols.uds.routine_status import CheckStatus
 from tests.support.ecu import Cells, crc_image
@@ -101,3 +102,33 @@ def test_there_are_no_trials(step: str) -> None:
     boot, _ = booted(programmed(IMAGE))
     with pytest.raises(NotNowError, match="one slot"):
         getattr(boot, step)()
+
+
+def reprogram(cells: Cells, image: bytes, power: PowerSupply | None = None) -> None:
+    memory = cells.memory(slots=1, power=power)
+    boot = PROFILE.open(memory, TRUST)
+    boot.boot(ResetReason.PROGRAMMING)
+    finish(boot.preparing())
+    finish(memory.flash.erase(0, 0x400))
+    finish(memory.flash.program(0, image))
+    finish(boot.finish_download(len(image)))
+
+
+@pytest.mark.parametrize("cut", Cut)
+def test_power_loss_at_any_operation_leaves_a_boot_loader_that_finishes_the_job(cut: Cut) -> None:
+    new = crc_image(version=(2, 0, 0))
+    counting = PowerBudget(operations=1_000_000)
+    reprogram(programmed(IMAGE), new, counting)
+    unbootable = 0
+    for budget in range(counting.drawn):
+        cells = programmed(IMAGE)
+        with pytest.raises(PowerLossError):
+            reprogram(cells, new, PowerBudget(operations=budget, cut=cut))
+        _, decision = booted(cells)
+        unbootable += isinstance(decision, StayInBootloader)
+        reprogram(cells, new)
+        _, decision = booted(cells)
+        assert isinstance(decision, Application)
+        assert decision.declared.software_version == "2.0.0"
+    # The profile's known weakness: while it is rewritten there is nothing to start.
+    assert unbootable >= counting.drawn // 2
