@@ -23,7 +23,7 @@ from canota.cli.campaign import print_verdicts
 from canota.cli.client import Operator
 from canota.cli.exits import CommandError, Exit, explained
 from canota.cli.firmware_files import inspect
-from canota.cli.output import console, size, styled, table
+from canota.cli.output import STYLES, console, size, table
 from dbc.vehicle import describe_vehicle
 from protocols.uds.dtc import StatusBit, display
 from vehicle_gateway.update import Progress
@@ -211,7 +211,7 @@ class Story:
             "image",
             "transfer",
             "bound",
-            "idle",
+            "out of use",
         )
         shown = table(*columns, right=columns[4:])
         for ecu in vehicle["ecus"]:
@@ -232,9 +232,10 @@ class Story:
             for code in vehicle["dtcs"][verdict]:
                 said = f"{code['display']} {verdict.replace('_', ' ')}: {code['text']}"
                 self._say(f"{code['ecu']}: {said}")
-        outcome = styled(report["campaign"]["outcome"])
+        campaign = report["campaign"]
+        colour = STYLES.get(campaign["outcome"], "")
         self._out.print()
-        self._out.print(outcome, Text(report["campaign"]["verdict"], style="bold"))
+        self._out.print(Text(campaign["verdict"], style=f"bold {colour}"))
         for name in ("html", "json"):
             self._say(f"{self._options.report_directory / f'report.{name}'}")
 
@@ -242,7 +243,8 @@ class Story:
         for when in ("before", "after"):
             for series in vehicle["signals"][when]:
                 if series["signal"] == "CabinTemperature" and series["values"]:
-                    values = series["values"]
+                    pairs = zip(series["offsets_seconds"], series["values"], strict=True)
+                    values = [value for at, value in pairs if at >= -OBSERVE_S]
                     line = sparkline(values[:: max(1, len(values) // 48)])
                     self._say(f"cabin {when:<6}  {line}  ends at {values[-1]:.1f} °C")
 

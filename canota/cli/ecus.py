@@ -1,0 +1,122 @@
+"""`canota ecus`: a vehicle's simulated ECUs as a process, for gateways and testers elsewhere."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+import clock
+from canota.cli.exits import CommandError, Exit
+from canota.cli.output import group, print_json
+from canota.cli.serving import log_to_stderr, say, until_stopped
+from canota.identities import as_rows
+from ecu_sim.app import EcuServer, ServeOptions
+from ecu_sim.vehicle import EcuIdentity, Vehicle, VehicleError, VehicleOptions
+from firmware import dev_keys, image_path
+from protocols.firmware.formats import detect
+
+app = group()
+
+VinArgument = Annotated[str, typer.Argument(help="17 characters, as F190 reads.")]
+_ECUS: Final = ("ccu", "blower", "ecomp", "rear")
+
+
+@app.callback()
+def ecus() -> None:
+    """
+    Run a vehicle's simulated ECUs.
+
+    CAN wires are offered over a socket bridge, the rear zone over DoIP; the command prints the
+    URIs that `canota gateway run --wire` takes. Real time only: others wait at the other end.
+    """
+
+
+@app.command()
+def serve(
+    vin: VinArgument,
+    *,
+    state: Annotated[
+        Path, typer.Option(help="Where the ECUs' flash and NVM are kept.", file_okay=False)
+    ] = Path("canota-ecus"),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WIRE=PORT", help="A wire's TCP port; a free one if left out."),
+    ] = None,
+    factory: Annotated[
+        str, typer.Option(help="Firmware of ECUs that have never held any.")
+    ] = "1.0.0",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """
+    Serve the ECUs until interrupted; what they have in flash outlives the process.
+
+    `canota ecus serve WCANHVAC000000001 --port comfort=50091 --port rear=13400`
+    """
+    log_to_stderr(verbose=verbose)
+    options = ServeOptions(
+        vehicle=_options(vin, state),
+        host=host,
+        ports=dict(_port(argument) for argument in port or []),
+        factory_images={ecu: _factory_image(ecu, factory) for ecu in _ECUS},
+    )
+    try:
+        clock.run(_serve(options), virtual=False)
+    except VehicleError as error:
+        raise CommandError(str(error)) from error
+
+
+@app.command()
+def identities(vin: VinArgument) -> None:
+    """
+    Print what the cloud must know of the ECUs, as JSON.
+
+    `canota ecus identities VIN | canota vehicle register VIN -`
+    """
+    with tempfile.TemporaryDirectory(prefix="canota-") as folder:
+        found = clock.run(_identities(_options(vin, Path(folder))), virtual=True)
+    print_json([{**row} for row in as_rows(found)])
+
+
+async def _serve(options: ServeOptions) -> None:
+    async with EcuServer(options) as server:
+        for name, uri in server.endpoints.items():
+            say(f"{name}={uri}")
+        say(f"ecus of {options.vehicle.vin} run")
+        await until_stopped()
+
+
+async def _identities(options: VehicleOptions) -> list[EcuIdentity]:
+    vehicle = Vehicle(options)
+    try:
+        return vehicle.identities()
+    finally:
+        await vehicle.stop()
+
+
+def _options(vin: str, state: Path) -> VehicleOptions:
+    keys = dev_keys()
+    return VehicleOptions(
+        vin=vin,
+        state_directory=state,
+        ecus=_ECUS,
+        image_public_keys=(keys.image_public_key,),
+        diagnostics_master=keys.diagnostics_master,
+    )
+
+
+def _factory_image(ecu: str, version: str) -> bytes:
+    try:
+        path = image_path(ecu, version)
+    except FileNotFoundError as error:
+        raise CommandError(f"--factory {version}: {error}", Exit.NOT_FOUND) from error
+    content = path.read_bytes()
+    return detect(path.name, content).decode(content).data
+
+
+def _port(argument: str) -> tuple[str, int]:
+    name, _, number = argument.partition("=")
+    if not number.isdecimal():
+        raise CommandError(f"--port {argument}: WIRE=PORT expected", Exit.USAGE)
+    return name, int(number)
