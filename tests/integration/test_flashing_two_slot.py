@@ -175,12 +175,10 @@ def test_an_interrupted_download_goes_on_at_the_last_verified_sector(tmp_path: P
     async def main(on: Bench) -> None:
         updater, update = on.updaters["ccu"], job("ccu")
         staging = asyncio.create_task(updater.stage(update, resume_from=0, progress=on.progress))
-        while not on.notes or on.notes[-1].verified < 0x10000:
-            await asyncio.sleep(0.05)
+        verified = await on.verified(0x10000)
         staging.cancel()
         with pytest.raises(asyncio.CancelledError):
             await staging
-        verified = on.notes[-1].verified
         await asyncio.sleep(6.0)  # the session runs out, and the download with it
         line.requests.clear()
         await updater.stage(update, resume_from=verified, progress=on.progress)

@@ -1,5 +1,6 @@
 """A simulated vehicle with the gateway's testers on its wires, on the virtual loop."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -105,9 +106,18 @@ class Bench:
     testers: Testers
     updaters: dict[str, EcuUpdater]
     notes: list[Progress] = field(default_factory=list)
+    _noted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def progress(self, note: Progress) -> None:
         self.notes.append(note)
+        self._noted.set()
+
+    async def verified(self, least: int) -> int:
+        """Wait until so many bytes are in an ECU for certain; how many there are."""
+        while not self.notes or self.notes[-1].verified < least:
+            self._noted.clear()
+            await self._noted.wait()
+        return self.notes[-1].verified
 
 
 @asynccontextmanager

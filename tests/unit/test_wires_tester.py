@@ -75,7 +75,7 @@ def test_p2_runs_from_the_last_bit_of_the_request() -> None:
 
 
 def test_a_silent_ecu_is_given_up_after_p2() -> None:
-    with pytest.raises(NoAnswerError, match="ccu: no answer to READ_DATA_BY_IDENTIFIER .*P2$"):
+    with pytest.raises(NoAnswerError, match=r"ccu: no answer to READ_DATA_BY_IDENTIFIER .*P2$"):
         ask(ScriptedChannel([(0.151, VERSION)]), READ)
 
 
@@ -98,7 +98,7 @@ def test_a_storm_of_78_ends_by_count() -> None:
 
 def test_a_78_without_end_ends_by_time() -> None:
     storm: Script = [(4.0 * number, PENDING) for number in range(90)]
-    with pytest.raises(NoAnswerError, match="still pending after 47 answers 78 in 184.0 s"):
+    with pytest.raises(NoAnswerError, match=r"still pending after 47 answers 78 in 184.0 s"):
         ask(ScriptedChannel(storm), READ)
 
 

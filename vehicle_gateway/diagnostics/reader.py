@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dbc import EcuDescription
 from protocols.uds import MalformedResponseError, Nrc, dtc, requests, responses
 from vehicle_gateway.diagnostics import DtcRecord, EcuDiagnostics, IdentificationRecord, TroubleCode
-from vehicle_gateway.wires import NoAnswerError, WireError
+from vehicle_gateway.wires import WireError
 from vehicle_gateway.wires.tester import NegativeResponseError, UdsTester
 from vehicle_gateway.wires.testers import Testers
 
 #: 59 04 and 59 06 repeat DTC and status before the records: 59, sub-function, three bytes, status.
 _RECORDS_AT = 6
-_TRIES = 3
 #: Data identifiers of ISO 14229-1 Annex C.1 that name software, hardware and vehicle in text.
 _IDENTIFICATION = range(0xF180, 0xF1A0)
 
@@ -39,7 +38,7 @@ async def read_identification(
     found: list[IdentificationRecord] = []
     for did, text in description.data_identifiers.items():
         try:
-            answer = await _ask(tester, requests.read_data(did))
+            answer = await tester.insist(requests.read_data(did))
         except NegativeResponseError:
             continue  # a boot loader, or an application of another version, may not have it
         record = responses.decode_data(answer, did)
@@ -59,7 +58,7 @@ async def read_dtcs(
     `lengths` are those of the data records that a snapshot may hold, by DID.
     """
     try:
-        answer = await _ask(tester, requests.read_dtcs())
+        answer = await tester.insist(requests.read_dtcs())
     except NegativeResponseError as error:
         if error.code == Nrc.SERVICE_NOT_SUPPORTED:
             return ()
@@ -81,14 +80,14 @@ async def read_dtcs(
 
 async def clear_dtcs(tester: UdsTester) -> None:
     """14 FFFFFF: every trouble code of the ECU. Raises `WireError`."""
-    await _ask(tester, requests.clear_dtcs())
+    await tester.insist(requests.clear_dtcs())
 
 
 async def _snapshots(
     tester: UdsTester, code: int, lengths: Mapping[int, int]
 ) -> tuple[DtcRecord, ...]:
     try:
-        answer = await _ask(tester, requests.read_snapshots(code))
+        answer = await tester.insist(requests.read_snapshots(code))
     except NegativeResponseError:
         return ()  # nothing stored for this code
     if len(answer) <= _RECORDS_AT:
@@ -110,7 +109,7 @@ async def _snapshots(
 
 async def _extended_data(tester: UdsTester, code: int) -> tuple[DtcRecord, ...]:
     try:
-        answer = await _ask(tester, requests.read_extended_data(code))
+        answer = await tester.insist(requests.read_extended_data(code))
     except NegativeResponseError:
         return ()
     if len(answer) <= _RECORDS_AT:
@@ -122,16 +121,6 @@ async def _extended_data(tester: UdsTester, code: int) -> tuple[DtcRecord, ...]:
     return tuple(
         DtcRecord(record_number=number, record=record) for number, record in decoded.records.items()
     )
-
-
-async def _ask(tester: UdsTester, request: bytes) -> bytes:
-    """Reading twice does no harm: a lost answer is asked for again."""
-    for _ in range(_TRIES - 1):
-        try:
-            return await tester.request(request)
-        except NoAnswerError:
-            continue
-    return await tester.request(request)
 
 
 def _lengths(identification: tuple[IdentificationRecord, ...]) -> dict[int, int]:

@@ -24,12 +24,10 @@ from protocols.uds.routine_status import CHECK_TEXTS, CheckStatus
 from protocols.uds.security_access import compute_key, derive_key
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.wires import NoAnswerError, WireError
-from vehicle_gateway.wires.tester import NegativeResponseError, UdsTester
+from vehicle_gateway.wires.tester import TRIES, NegativeResponseError, UdsTester
 
 T = TypeVar("T")
 
-#: So often is a request sent whose answer gets lost.
-TRIES: Final = 3
 #: Asking twice is not the same as asking once: a second key fits no seed, a second 37 ends
 #: nothing, a second reset resets again.
 _ONCE: Final = frozenset(
@@ -60,16 +58,13 @@ class Dialogue:
 
     async def ask(self, step: str, request: bytes) -> bytes:
         """The positive answer; a lost one is asked for again where that does no harm."""
-        tries = 1 if request[0] in _ONCE else TRIES
-        for attempt in range(1, tries + 1):
-            try:
-                return await self.tester.request(request)
-            except NoAnswerError as error:
-                if attempt == tries:
-                    raise self.failed(step, error, tries=attempt) from error
-            except WireError as error:
-                raise self.failed(step, error) from error
-        raise AssertionError("unreachable: the last try answers or raises")
+        once = request[0] in _ONCE
+        try:
+            return await (self.tester.request(request) if once else self.tester.insist(request))
+        except NoAnswerError as error:
+            raise self.failed(step, error, tries=1 if once else TRIES) from error
+        except WireError as error:
+            raise self.failed(step, error) from error
 
     async def enter(self, step: str, session: Session) -> None:
         await self.ask(step, requests.session_control(session))

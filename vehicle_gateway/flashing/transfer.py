@@ -11,10 +11,10 @@ from typing import Final
 
 from protocols.uds import MalformedResponseError, Nrc, requests, responses
 from vehicle_gateway.flashing.bound import Bound, BoundCalculator, WireTime, block_size
-from vehicle_gateway.flashing.dialogue import TRIES, Dialogue
+from vehicle_gateway.flashing.dialogue import Dialogue
 from vehicle_gateway.update import Progress, ProgressSink, TransferFigures
 from vehicle_gateway.wires import NoAnswerError, WireError
-from vehicle_gateway.wires.tester import NegativeResponseError
+from vehicle_gateway.wires.tester import TRIES, NegativeResponseError
 
 STEP: Final = "transferring"
 #: Progress is told so often per download, and whenever another sector is certain.

@@ -40,6 +40,12 @@ _ECHO: Final = {
     ServiceId.CONTROL_DTC_SETTING: 1,
 }
 
+#: Pauses in seconds before a request is sent again whose answer got lost: at once, then when an ECU
+#: has given up (N_Bs) that waits for our flow control to a first frame which we never saw.
+_AGAIN_AFTER_S: Final = (0.0, 1.0)
+#: So often is such a request sent.
+TRIES: Final = 1 + len(_AGAIN_AFTER_S)
+
 #: Services whose first byte is a sub-function, with the suppressPosRspMsgIndicationBit on top.
 _WITH_SUB_FUNCTION: Final = frozenset(
     {
@@ -107,6 +113,15 @@ class UdsTester:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, self.timing.busy_last_s)
             return await self._exchange(payload)
+
+    async def insist(self, payload: bytes) -> bytes:
+        """`request`, up to `TRIES` times if the answer gets lost; where asking twice is harmless."""
+        for pause_s in _AGAIN_AFTER_S:
+            try:
+                return await self.request(payload)
+            except NoAnswerError:
+                await asyncio.sleep(pause_s)
+        return await self.request(payload)
 
     async def tell(self, payload: bytes) -> None:
         """Send a request that suppresses its positive answer, without waiting for a refusal."""

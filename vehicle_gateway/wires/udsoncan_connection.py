@@ -15,27 +15,41 @@ from vehicle_gateway.wires import (
     AnswerReceived,
     AnswerStarted,
     Channel,
+    LinkError,
     WireError,
 )
+from vehicle_gateway.wires.testers import Testers
 
 
 class UdsoncanConnection(BaseConnection):
     """One ECU for one udsoncan `Client`; `loop` must not be running when the client is used."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel, *, name: str) -> None:
-        super().__init__(name)
+    def __init__(self, loop: asyncio.AbstractEventLoop, testers: Testers, ecu: str) -> None:
+        super().__init__(ecu)
         self._loop = loop
-        self._channel = channel
-        self._opened = False
+        self._testers = testers
+        self._ecu = ecu
+        self._opened: Channel | None = None
 
     def open(self) -> "UdsoncanConnection":
-        self._opened = True
+        """`LinkError` if there is no link to the ECU."""
+
+        async def open_channel() -> Channel:
+            return self._testers.channel(self._ecu)
+
+        self._opened = self._loop.run_until_complete(open_channel())
         return self
 
     def close(self) -> None:
-        self._opened = False
+        self._opened = None
 
     def is_open(self) -> bool:
+        return self._opened is not None
+
+    @property
+    def _channel(self) -> Channel:
+        if self._opened is None:
+            raise LinkError(f"{self._ecu}: connection not open")
         return self._opened
 
     def __exit__(self, *_: object) -> None:

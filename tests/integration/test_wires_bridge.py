@@ -1,0 +1,95 @@
+"""A wire of another process over a real socket: the bridge's two ends, in real time."""
+
+import asyncio
+
+import pytest
+
+from clock import run
+from ecu_sim.bus.bridge import serve_bridge
+from ecu_sim.bus.can import CanWire
+from protocols.can import FrameHeader
+from vehicle_gateway.wires import LinkError
+from vehicle_gateway.wires.bridge import BridgePort
+from vehicle_gateway.wires.uri import UriLinks
+
+REQUEST, ANSWER = FrameHeader(0x7A0), FrameHeader(0x7A8)
+
+
+def test_frames_and_their_confirmations_pass_in_both_directions() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        wire = CanWire("comfort", bit_rate=500_000, loop=loop)
+        server = await serve_bridge(wire, "127.0.0.1", 0)
+        links = UriLinks({"comfort": f"can://bridge/127.0.0.1:{server.port}/comfort"})
+        try:
+            await links.open()
+            here, there = links.can("comfort"), wire.port("ccu")
+            heard: asyncio.Queue[bytes] = asyncio.Queue()
+            answered: asyncio.Queue[bytes] = asyncio.Queue()
+            confirmed: asyncio.Queue[float] = asyncio.Queue()
+            there.listen(lambda _header, data, _at_s: heard.put_nowait(data), REQUEST)
+            stop = here.listen(lambda _header, data, _at_s: answered.put_nowait(data), ANSWER)
+            here.send(REQUEST, [b"one", b"two"], confirmed.put_nowait)
+            assert [await heard.get(), await heard.get()] == [b"one", b"two"]
+            await confirmed.get()
+            while answered.empty():  # the bridge has to be told first what is listened to
+                sent: asyncio.Future[float] = loop.create_future()
+                there.send(ANSWER, [b"three"], sent.set_result)
+                await sent
+                await asyncio.sleep(0.01)
+            assert answered.get_nowait() == b"three"
+            stop()
+        finally:
+            await links.close()
+            await server.close()
+            wire.close()
+
+    run(main(), virtual=False)
+
+
+def test_a_bridge_that_comes_back_is_found_again() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        wire = CanWire("comfort", bit_rate=500_000, loop=loop)
+        server = await serve_bridge(wire, "127.0.0.1", 0)
+        uri = f"can://bridge/127.0.0.1:{server.port}/comfort"
+        port = BridgePort(uri, host="127.0.0.1", port=server.port, wire="comfort", node="gateway")
+        await port.open()
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        port.listen(lambda _header, data, _at_s: heard.put_nowait(data), ANSWER)
+        await server.close()
+        await asyncio.sleep(0.1)
+        with pytest.raises(LinkError, match="not connected"):
+            port.send(REQUEST, [b"?"])
+        server = await serve_bridge(wire, "127.0.0.1", server.port)
+        try:
+            async with asyncio.timeout(10):
+                while heard.empty():
+                    await asyncio.sleep(0.05)
+                    wire.port("ccu").send(ANSWER, [b"!"])
+        finally:
+            await port.close()
+            await server.close()
+            wire.close()
+
+    run(main(), virtual=False)
+
+
+def test_a_wire_that_the_bridge_does_not_have_is_refused_by_name() -> None:
+    async def main() -> str:
+        wire = CanWire("comfort", bit_rate=500_000, loop=asyncio.get_running_loop())
+        server = await serve_bridge(wire, "127.0.0.1", 0)
+        links = UriLinks({"thermal": f"can://bridge/127.0.0.1:{server.port}/thermal"})
+        try:
+            await links.open()
+        except LinkError as error:
+            return str(error)
+        finally:
+            await links.close()
+            await server.close()
+            wire.close()
+        return ""
+
+    said = run(main(), virtual=False)
+    assert said.startswith("can://bridge/127.0.0.1:")
+    assert "thermal" in said.split("/thermal", 1)[1]
