@@ -78,6 +78,7 @@ _QUICK_REAL_S, _QUICK_VIRTUAL_S = 9, 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
+    image_bytes: int
     #: 34 to 37, on the loop's clock.
     transfer_s: float
     #: The whole sequence on the loop's clock, on the wall, and in CPU time.
@@ -86,6 +87,11 @@ class Measured:
     cpu_s: float
     #: Bytes per second in full consecutive frames.
     limit_bytes_per_s: float
+
+    @property
+    def ratio(self) -> float:
+        """Transferred bytes over what full consecutive frames would have carried meanwhile."""
+        return self.image_bytes / self.transfer_s / self.limit_bytes_per_s
 
 
 def run(*, quick: bool) -> dict[str, dict[str, float]]:
@@ -105,22 +111,23 @@ def table(results: dict[str, dict[str, float]]) -> str:
 
 
 def _measure(case: Case, *, real_s: int, virtual_s: int) -> dict[str, float]:
-    long, short = _image(case, virtual_s), _image(case, real_s)
-    virtual = clock.run(_flash(case, long), virtual=True)
-    real = clock.run(_flash(case, short), virtual=False)
+    long, short = make_image(case, virtual_s), make_image(case, real_s)
+    virtual = clock.run(program(case, long), virtual=True)
+    real = clock.run(program(case, short), virtual=False)
     return {
-        "real_time_ratio": round(len(short) / real.transfer_s / real.limit_bytes_per_s, 4),
+        "real_time_ratio": round(real.ratio, 4),
         "virtual_factor": round(virtual.loop_s / virtual.wall_s, 1),
         "core_share": round(real.cpu_s / real.wall_s, 4),
     }
 
 
-def _image(case: Case, seconds: int) -> bytes:
+def make_image(case: Case, seconds: int) -> bytes:
+    """Random bytes for about so many seconds on the wire, the same in every run."""
     size = min(case.bytes_per_s * seconds, _GEOMETRY.size)
     return random.Random(case.name).randbytes(size)  # noqa: S311 the same data in every run
 
 
-async def _flash(case: Case, image: bytes) -> Measured:
+async def program(case: Case, image: bytes) -> Measured:
     """One whole programming sequence into an empty ECU, which waits in its boot loader."""
     loop = asyncio.get_running_loop()
     wire = CanWire(case.name, bit_rate=_BIT_RATE, data_bit_rate=case.data_bit_rate, loop=loop)
@@ -157,15 +164,16 @@ async def _flash(case: Case, image: bytes) -> Measured:
     if cells[: len(image)] != image:
         raise RuntimeError(f"{case.name}: what is in the ECU's flash is not what was sent")
     return Measured(
+        image_bytes=len(image),
         transfer_s=figures.transfer_s,
         loop_s=end[0] - start[0],
         wall_s=end[1] - start[1],
         cpu_s=end[2] - start[2],
-        limit_bytes_per_s=_limit(case, plan.requests),
+        limit_bytes_per_s=consecutive_frame_limit(case, plan.requests),
     )
 
 
-def _limit(case: Case, requests: Sequence[bytes]) -> float:
+def consecutive_frame_limit(case: Case, requests: Sequence[bytes]) -> float:
     """Payload of all full consecutive frames of these requests over their time on the wire."""
     length = 64 if case.fd else 8
     payload = time_ns = 0

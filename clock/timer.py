@@ -43,10 +43,11 @@ class Timer:
             self._handle = None
 
     def _fire(self) -> None:
-        handle, self._handle = self._handle, None
-        if self._deadline is None or handle is None:
+        self._handle = None
+        if self._deadline is None:
             return
-        if self._deadline > handle.when():
+        if self._deadline > self._loop.time():
+            # Moved, or woken within the loop's clock resolution: never call a core early.
             self._handle = self._loop.call_at(self._deadline, self._fire)
             return
         self._deadline = None

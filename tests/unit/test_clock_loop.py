@@ -308,6 +308,23 @@ def test_a_timer_fires_once_at_the_deadline_set_last(
     assert fired(script) == (expected, 0)
 
 
+@pytest.mark.parametrize("fraction_ns", [0.1, 0.4, 0.6, 0.9])
+def test_a_timer_between_two_nanoseconds_is_never_early(fraction_ns: float) -> None:
+    deadline = (5_000_000_000 + fraction_ns) / 1e9
+
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        times: list[float] = []
+        timer = Timer(loop, lambda: times.append(loop.time()))
+        loop.call_at(5.0, lambda: None)  # wakes the loop just before
+        timer.set(deadline)
+        await asyncio.sleep(10)
+        return times
+
+    (time,) = virtually(main())
+    assert 0 <= time - deadline <= 1e-9
+
+
 def test_a_cancelled_timer_never_fires() -> None:
     def script(timer: Timer) -> None:
         timer.set(5.0)
