@@ -4,10 +4,9 @@ All lengths here are without the address extension byte; `endpoint` puts it befo
 takes it off.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import repeat
+from itertools import cycle
 from typing import Final
 
 from protocols.isotp.errors import FrameFormatError, ParameterError
@@ -147,16 +146,17 @@ def first_frame_room(length: int, room: int) -> int:
 
 def consecutive_frames(
     message: bytes, start: int, stop: int, *, room: int, sequence_number: int
-) -> Iterator[bytes]:
-    """The frames that carry `message[start:stop]`, unpadded, from `sequence_number` on."""
+) -> list[bytes]:
+    """The frames that carry `message[start:stop]`, unpadded, from `sequence_number` on.
+
+    `stop` is the end of the message or of one of its frames.
+    """
     step = room - 1
-    pci = _CF_PCI[sequence_number:] + _CF_PCI[:sequence_number]
-    cycles = (stop - start + 16 * step - 1) // (16 * step) if stop > start else 0
-    numbers = (number for cycle in repeat(pci, cycles) for number in cycle)
-    return (
-        number + message[offset : min(offset + step, stop)]
+    numbers = cycle(_CF_PCI[sequence_number:] + _CF_PCI[:sequence_number])
+    return [
+        number + message[offset : offset + step]
         for offset, number in zip(range(start, stop, step), numbers, strict=False)
-    )
+    ]
 
 
 def pad(frame: bytes, padding: int | None) -> bytes:
@@ -183,7 +183,7 @@ def segment(
     rest = consecutive_frames(message, start, len(message), room=room, sequence_number=1)
     return [
         extension + first_frame(message, room),
-        *finish(list(rest), padding=padding, extension=extension),
+        *finish(rest, padding=padding, extension=extension),
     ]
 
 

@@ -140,7 +140,7 @@ class Sender:
         frames = consecutive_frames(
             self._message, self._offset, stop, room=self._room, sequence_number=self._number
         )
-        run = finish(list(frames), padding=self._parameters.padding, extension=self._extension)
+        run = finish(frames, padding=self._parameters.padding, extension=self._extension)
         self._offset = stop
         self._number = (self._number + count) % 16
         if self._block_left is not None:
