@@ -13,7 +13,8 @@ from typing import Final, Self
 
 from vehicle_gateway.update import UpdateError
 
-_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: No room on the disk, in the user's share of it, or in what a process may write.
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_BYTES: Final = 1 << 20
 STEP: Final = "downloading"
 
@@ -71,10 +72,11 @@ class Part:
         self._digest = hashlib.sha256()
         self._file = path.open("a+b")
         self._file.seek(0)
-        while content := self._file.read(_READ_BYTES):
-            self._digest.update(content)
         #: Bytes at hand.
-        self.length = self._file.tell()
+        self.length = 0
+        while self.length <= size and (content := self._file.read(_READ_BYTES)):
+            self._digest.update(content)
+            self.length += len(content)
         if self.length > size:
             self.clear()
 
