@@ -29,13 +29,11 @@ class Text(udsoncan.DidCodec):
         raise udsoncan.DidCodec.ReadAllRemainingData
 
 
-CONFIG = {
-    **udsoncan.configs.default_client_config,
-    "data_identifiers": {"default": Text},
-    "p2_timeout": 0.2,
-    # An overall limit by the wall clock: not for erasing under many 78.
-    "request_timeout": None,
-}
+CONFIG = udsoncan.configs.default_client_config.copy()
+CONFIG["data_identifiers"] = {"default": Text}
+CONFIG["p2_timeout"] = 0.2
+# An overall limit by the wall clock: not for erasing under many 78.
+CONFIG["request_timeout"] = None  # type: ignore[typeddict-item] # the library takes None
 
 
 @contextmanager

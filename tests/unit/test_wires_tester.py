@@ -122,7 +122,8 @@ def test_a_busy_ecu_is_asked_again_with_growing_pauses() -> None:
 
 
 def test_an_ecu_that_stays_busy_is_a_refusal() -> None:
-    channel = ScriptedChannel(*[[(0.0, BUSY)] for _ in range(20)])
+    always: list[Script] = [[(0.0, BUSY)] for _ in range(20)]
+    channel = ScriptedChannel(*always)
     with pytest.raises(NegativeResponseError, match="BUSY_REPEAT_REQUEST"):
         ask(channel, READ)
     assert len(channel.requests) == 8

@@ -115,7 +115,7 @@ class UdsTester:
             return await self._exchange(payload)
 
     async def insist(self, payload: bytes) -> bytes:
-        """`request`, up to `TRIES` times if the answer gets lost; where asking twice is harmless."""
+        """`request`, up to `TRIES` times if answers get lost; where asking twice is harmless."""
         for pause_s in _AGAIN_AFTER_S:
             try:
                 return await self.request(payload)
