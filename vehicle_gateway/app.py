@@ -154,6 +154,8 @@ class Gateway:
             raise CloudAwayError(str(error)) from error
         except (JournalError, CoordinatorError, OutboxError, ManagementError) as error:
             raise GatewayError(str(error)) from error
+        except OSError as error:
+            raise GatewayError(f"{self._options.state_directory}: {error}") from error
 
     async def _turn(self, parts: "_Open") -> Outcome | None:
         if not parts.journal.entries:

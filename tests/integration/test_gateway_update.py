@@ -145,6 +145,39 @@ def test_a_gateway_that_is_killed_goes_on_where_its_journal_ends(
     clock.run(walk(), virtual=True)
 
 
+@pytest.mark.parametrize("cut_at_s", [0.9, 4.0, 6.7, 7.3, 9.5, 11.8])
+def test_a_car_that_loses_all_power_ends_all_new_or_all_old(
+    tmp_path: Path, cut_at_s: float
+) -> None:
+    ecus = ("ccu", "blower")
+
+    async def walk() -> None:
+        with cloud_in(tmp_path) as cloud:
+            async with (
+                car(tmp_path, ecus, cloud) as fleet,
+                Gateway(fleet.options(), fleet.links()) as gateway,
+            ):
+                await asyncio.sleep(5)
+                campaign = await _offered(fleet, gateway)
+                cut = asyncio.create_task(gateway.run_once())
+                await asyncio.sleep(cut_at_s)
+                for node in fleet.vehicle.nodes.values():
+                    node.power_off()
+                cut.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await cut
+            async with car(tmp_path, ecus, cloud) as fleet:
+                outcome = await Gateway(fleet.options(), fleet.links()).run_once()
+                assert outcome in {Outcome.UPDATED, Outcome.ROLLED_BACK}
+                version = "2.0.0" if outcome is Outcome.UPDATED else "1.0.0"
+                # The cloud learns what is in the car at the next check-in.
+                assert await Gateway(fleet.options(), fleet.links()).run_once() is None
+                assert fleet.versions() == dict.fromkeys(ecus, version)
+                assert fleet.assignment(campaign).phase == campaigns_pb2.PHASE_DONE
+
+    clock.run(walk(), virtual=True)
+
+
 def test_the_same_seed_gives_the_same_journal(tmp_path: Path) -> None:
     async def walk(folder: Path) -> bytes:
         with cloud_in(folder) as cloud:
@@ -191,5 +224,42 @@ def test_an_unknown_vin_is_a_clear_error(tmp_path: Path) -> None:
             async with car(tmp_path, ("ccu",), cloud) as fleet:
                 with pytest.raises(GatewayError, match=VIN):
                     await Gateway(fleet.options(), fleet.links()).run_once()
+
+    clock.run(walk(), virtual=True)
+
+
+def test_progress_reaches_the_cloud_while_the_update_runs(tmp_path: Path) -> None:
+    async def walk() -> None:
+        with cloud_in(tmp_path) as cloud:
+            async with (
+                car(tmp_path, ("ccu",), cloud) as fleet,
+                Gateway(fleet.options(), fleet.links()) as gateway,
+            ):
+                campaign = await _offered(fleet, gateway)
+                updating = asyncio.create_task(gateway.run_once())
+                await asyncio.sleep(4.5)
+                seen = fleet.assignment(campaign)
+                assert seen.phase == campaigns_pb2.PHASE_STAGING
+                assert seen.ecus[0].step == "transferring"
+                assert 0 < seen.ecus[0].bytes_done < seen.ecus[0].bytes_total
+                assert 0 < seen.ecus[0].remaining_seconds < 6
+                await updating
+
+    clock.run(walk(), virtual=True)
+
+
+def test_an_ecu_that_never_answers_refuses_the_release_for_the_whole_car(tmp_path: Path) -> None:
+    async def walk() -> None:
+        with cloud_in(tmp_path) as cloud:
+            async with (
+                car(tmp_path, ("ccu", "blower"), cloud) as fleet,
+                Gateway(fleet.options(), fleet.links()) as gateway,
+            ):
+                campaign = await _offered(fleet, gateway)
+                fleet.vehicle.nodes["blower"].power_off()
+                assert await gateway.run_once() is Outcome.REFUSED
+                assignment = fleet.assignment(campaign)
+                assert assignment.outcome == campaigns_pb2.OUTCOME_REFUSED
+                assert "blower" in assignment.reason
 
     clock.run(walk(), virtual=True)
