@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 import clock
@@ -34,6 +35,9 @@ NEW_VERSION: Final = "2.0.0"
 #: Seconds of driving before the update, and of watching after it.
 DRIVE_S: Final = 240.0
 OBSERVE_S: Final = 240.0
+#: The range that a course of the cabin temperature is drawn in.
+COLD_C: Final = 21.5
+HOT_C: Final = 35.0
 _SAMPLE_S: Final = 5.0
 _BLOCKS: Final = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 
@@ -72,6 +76,9 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep flash, journal and database in REPORT_DIR/state.")
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write what the terminal shows as SVG.", dir_okay=False)
+    ] = None,
 ) -> None:
     """
     Update a simulated car from end to end and write a report of it.
@@ -99,7 +106,10 @@ def demo(
         images=images,
     )
     try:
-        updated = clock.run(Story(options, console()).tell(), virtual=options.virtual)
+        out = console() if picture is None else _recorder()
+        updated = clock.run(Story(options, out).tell(), virtual=options.virtual)
+        if picture is not None:
+            out.save_svg(str(picture), title="canota demo")
     finally:
         if not keep:
             shutil.rmtree(state, ignore_errors=True)
@@ -159,7 +169,11 @@ class Story:
             codes = node.program.dtcs.matching(StatusBit.CONFIRMED_DTC) if node.program else []
             for code, _ in codes:
                 text = self._ecus[name].dtcs.get(code, "")
-                self._out.print("  ", Text(display(code), style="bold red"), f"{name}: {text}")
+                self._out.print(
+                    Text.assemble(
+                        "   ", (display(code), "bold red"), f" confirmed by {name}: {text}"
+                    )
+                )
 
     async def _drive(self, bench: Bench, seconds: float) -> list[float]:
         course = [bench.vehicle.cabin.cabin_temperature_c]
@@ -179,7 +193,7 @@ class Story:
         await bench.ask(lambda operator: operator.create_campaign(CAMPAIGN, release, [VIN]))
         verdicts = await bench.ask(lambda operator: operator.dry_run(CAMPAIGN))
         self._say("dry run:")
-        print_verdicts(verdicts)
+        print_verdicts(verdicts, self._out, indent=3)
 
     async def _update(self, bench: Bench) -> None:
         self._begin("The campaign")
@@ -219,13 +233,13 @@ class Story:
                 ecu["name"],
                 ecu["version_before"],
                 ecu["version_after"],
-                Text("proved", style="green") if ecu["read_back"] else Text("no", style="yellow"),
+                _read_back(ecu),
                 size(ecu["image_bytes"]),
                 f"{ecu['transfer_seconds']:.1f} s",
                 f"{ecu['bound_seconds']:.1f} s",
                 f"{ecu['out_of_use_seconds']:.2f} s",
             )
-        self._out.print(shown)
+        self._out.print(Padding(shown, (0, 0, 0, 3)))
         self._out.print()
         self._say_temperature(vehicle)
         for verdict in ("new", "still_there", "gone"):
@@ -235,7 +249,7 @@ class Story:
         campaign = report["campaign"]
         colour = STYLES.get(campaign["outcome"], "")
         self._out.print()
-        self._out.print(Text(campaign["verdict"], style=f"bold {colour}"))
+        self._out.print(Text(f"   {campaign['verdict']}", style=f"bold {colour}"))
         for name in ("html", "json"):
             self._say(f"{self._options.report_directory / f'report.{name}'}")
 
@@ -267,11 +281,24 @@ class Story:
         self._out.print(f"   {text}")
 
 
-def sparkline(values: list[float]) -> str:
-    """A course of values as one line of blocks."""
-    low, high = min(values), max(values)
-    step = (high - low) / (len(_BLOCKS) - 1) or 1.0
-    return "".join(_BLOCKS[round((value - low) / step)] for value in values)
+def _recorder() -> Console:
+    """A console that keeps what it shows; it looks the same everywhere."""
+    return Console(record=True, force_terminal=True, width=98, highlight=False, markup=False)
+
+
+def sparkline(values: list[float], low: float = COLD_C, high: float = HOT_C) -> str:
+    """A course of values as one line of blocks; what lies outside of the range is cut off."""
+    steps = len(_BLOCKS) - 1
+    levels = (round((value - low) / (high - low) * steps) for value in values)
+    return "".join(_BLOCKS[min(max(level, 0), steps)] for level in levels)
+
+
+def _read_back(ecu: dict[str, Any]) -> Text:
+    if ecu["read_back"]:
+        return Text("proved", style="green")
+    if ecu["read_back_sha256"] and ecu["version_after"] == ecu["version_before"]:
+        return Text("as before", style="yellow")
+    return Text("no", style="red")
 
 
 def _report_call(name: str) -> Callable[[Operator], bytes]:

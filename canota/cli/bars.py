@@ -37,6 +37,7 @@ class EcuBars:
         self._tasks: dict[str, TaskID] = {}
         self._steps: dict[str, str] = {}
         self._progress = Progress(
+            TextColumn(" "),
             SpinnerColumn(finished_text="[green]\u2713"),
             TextColumn("[bold]{task.description:<8}"),
             TextColumn("{task.fields[step]:<14}"),
@@ -48,7 +49,8 @@ class EcuBars:
         )
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        # A recording would hold every refresh: it gets the last one.
+        if self._console.is_terminal and not self._console.record:
             self._progress.start()
         return self
 
@@ -58,7 +60,10 @@ class EcuBars:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        if self._console.record:
+            self._console.print(self._progress)
+        elif self._console.is_terminal:
+            self._progress.stop()
 
     def show(self, steps: Iterable[EcuStep], *, vehicle: str = "") -> None:
         for step in steps:
@@ -71,7 +76,7 @@ class EcuBars:
 
     def _show_bar(self, name: str, step: EcuStep) -> None:
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, step="", remaining="")
+            self._tasks[name] = self._progress.add_task(name, total=None, step="", remaining="")
         remaining = f"{step.remaining_s:.0f} s left" if step.remaining_s >= 1 else ""
         self._progress.update(self._tasks[name], step=step.step, remaining=remaining)
         if step.bytes_total:

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from typing import Annotated, Final
 
 import typer
+from rich.columns import Columns
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 
 from canota.cli.bars import EcuBars, EcuStep
 from canota.cli.client import Operator
@@ -99,7 +102,7 @@ def dry_run(
     if as_json:
         print_messages(verdicts)
     else:
-        print_verdicts(verdicts)
+        print_verdicts(verdicts, console())
     if any(verdict.verdict == campaigns_pb2.VERDICT_REFUSED for verdict in verdicts):
         raise typer.Exit(Exit.REFUSED)
 
@@ -164,13 +167,20 @@ def ecu_step(progress: campaigns_pb2.EcuProgress) -> EcuStep:
     )
 
 
-def print_verdicts(verdicts: Iterable[campaigns_pb2.VehicleVerdict]) -> None:
+def print_verdicts(
+    verdicts: Iterable[campaigns_pb2.VehicleVerdict], out: Console, *, indent: int = 0
+) -> None:
+    """Print each vehicle's verdict with its reasons and what would change."""
+
+    def say(*parts: RenderableType) -> None:
+        out.print(Padding(Columns(parts) if len(parts) > 1 else parts[0], (0, 0, 0, indent)))
+
     for verdict in verdicts:
-        console().print(verdict.vin, styled(word(_VERDICTS, verdict.verdict)))
+        say(verdict.vin, styled(word(_VERDICTS, verdict.verdict)))
         for reason in verdict.reasons:
-            console().print(f"  refused: {reason}")
+            say(f"  refused: {reason}")
         for warning in verdict.warnings:
-            console().print(f"  note: {warning}")
+            say(f"  note: {warning}")
         shown = table("  ECU", "hardware", "now", "then", "image", right=("image",))
         for change in verdict.changes:
             shown.add_row(
@@ -181,7 +191,7 @@ def print_verdicts(verdicts: Iterable[campaigns_pb2.VehicleVerdict]) -> None:
                 size(change.image_size),
             )
         if verdict.changes:
-            console().print(shown)
+            say(shown)
 
 
 def _print_assignments(found: campaigns_pb2.Campaign) -> None:
