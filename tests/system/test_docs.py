@@ -1,7 +1,9 @@
 """Code blocks of the documentation do what the pages say."""
 
+import importlib.util
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,33 +13,74 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("tutorial/*.md")) + sorted((ROOT / "docs").glob("how-to/*.md"))
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PORT = re.compile(r"\b50[0-9]{3}\b")
+_PROLOGUE = """\
+set -euo pipefail
+trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
+"""
 
 
 def shell_script(page: str) -> str:
-    """Every `$ ` line (and its continuations) of a page's console blocks, in order."""
-    lines = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"]
+    """Every `$ ` line (and its continuations) of a page's console blocks, in order.
+
+    Ports are replaced by free ones, and after a program is started in the background the script
+    waits until its ports answer, as a reader would for its first line.
+    """
+    commands: list[str] = []
     for kind, block in _BLOCK.findall(page):
         if kind == "python":
-            lines += ["python - <<'PYTHON'", block.rstrip("\n"), "PYTHON"]
+            commands.append(f"python - <<'PYTHON'\n{block}PYTHON")
             continue
-        continued = False
         for line in block.splitlines():
-            if line.startswith("$ ") or continued:
-                command = line.removeprefix("$ ")
-                lines.append(re.sub(r"^uv run (--\S+ \S+ )?", "", command.strip()))
-                continued = command.endswith("\\")
-    return "\n".join(lines) + "\n"
+            if line.startswith("$ "):
+                commands.append(line.removeprefix("$ "))
+            elif commands[-1].endswith("\\"):
+                commands[-1] += f"\n{line}"
+    script = "\n".join(
+        command + (_wait_for(_PORT.findall(command)) if command.endswith("&") else "")
+        for command in commands
+    )
+    script = re.sub(r"\buv run (--group \S+ )?", "", script)
+    for port in sorted(set(_PORT.findall(script))):
+        script = script.replace(port, str(_free_port()))
+    return f"{_PROLOGUE}{script}\n"
+
+
+def _wait_for(ports: list[str]) -> str:
+    return "".join(
+        f"\nuntil (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do kill -0 $!; done"
+        for port in ports
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def missing_tools(page: str) -> list[str]:
+    """What a page needs beyond the default dependency groups."""
+    needs = {"--group firmware": "ziglang"}
+    return [
+        package
+        for words, package in needs.items()
+        if words in page and importlib.util.find_spec(package) is None
+    ]
 
 
 @pytest.mark.system
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_run_as_written(page: Path, tmp_path: Path) -> None:
-    script = shell_script(page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    if missing := missing_tools(text):
+        pytest.skip(f"needs {missing}: uv sync --all-groups")
+    (tmp_path / "firmware").symlink_to(ROOT / "firmware")
+    script = shell_script(text)
     environment = dict(os.environ)
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment["PYTHONPATH"] = str(ROOT)
-    environment["CANOTA_CHECKOUT"] = str(ROOT)
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 our own pages
         ["bash", "-c", script],  # noqa: S607 the shell of the reader
         cwd=tmp_path,
         env=environment,
