@@ -74,7 +74,7 @@ def test_the_new_image_is_programmed_and_runs(tmp_path: Path) -> None:
     assert to_everyone(line) == [*OPENING, *CLOSING]
     said = line.sequence(BLOWER)
     assert said[: said.index("11 01") + 1] == [
-        *("22 F1 8C", "10 02", "27 01", "27 02", "2E F1 5A", "31 01 FF 00"),
+        *("22 F1 8C", "22 F1 88", "10 02", "27 01", "27 02", "2E F1 5A", "31 01 FF 00"),
         *("34", "36", "37", "31 01 02 02", "31 01 FF 01", "11 01"),
     ]
 
@@ -171,6 +171,26 @@ def test_an_ecu_that_does_not_agree_stops_the_programming_before_it_begins(
     on_bench(tmp_path, main, line)
     assert to_everyone(line) == [*OPENING[:3], *CLOSING]
     assert "10 02" not in line.sequence(BLOWER)
+
+
+def test_the_ecu_itself_is_asked_again_where_its_agreement_got_lost(tmp_path: Path) -> None:
+    line = Line()
+    lost: list[bytes] = []
+
+    def lose_answer(identifier: int, frame: bytes) -> bool:
+        if lost or identifier != BLOWER + 8 or frame[1:5] != b"\x71\x01\x02\x03":
+            return False
+        lost.append(frame)
+        return True
+
+    line.lose_answer = lose_answer
+
+    async def main(on: Bench) -> None:
+        await on.updaters["blower"].activate(job("blower"), resume_from=0, progress=on.progress)
+
+    on_bench(tmp_path, main, line)
+    assert lost
+    assert "31 01 02 03" in line.sequence(BLOWER)
 
 
 def test_a_foreign_image_is_written_does_not_run_and_the_old_one_is_put_back(

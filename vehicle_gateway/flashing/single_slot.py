@@ -103,7 +103,8 @@ class SingleSlotUpdater:
         loop = asyncio.get_running_loop()
         dialogue = self._site.dialogue()
         await dialogue.serial()
-        async with self._wire_stands_back():
+        runs = await self._application_runs(dialogue)
+        async with self._wire_stands_back(dialogue if runs else None):
             start_s = loop.time()
             await dialogue.enter("entering the boot loader", Session.PROGRAMMING)
             await dialogue.unlock("unlocking")
@@ -122,13 +123,17 @@ class SingleSlotUpdater:
             return replace(figures, out_of_use_s=loop.time() - start_s)
 
     @asynccontextmanager
-    async def _wire_stands_back(self) -> AsyncIterator[None]:
-        """No normal messages, no DTCs, no session that runs out, until the block is left."""
+    async def _wire_stands_back(self, must_agree: Dialogue | None) -> AsyncIterator[None]:
+        """No normal messages, no DTCs, no session that runs out, until the block is left.
+
+        An ECU that says nothing to 0203 does not know it, or its answer got lost; of the ECU that
+        is programmed, if its application runs, that has to be known: it is asked by itself.
+        """
         everyone = self._site.functional()
         try:
             async with session_kept_open(everyone.tell):
                 try:
-                    await self._ask_all(everyone)
+                    await self._ask_all(everyone, must_agree)
                     yield
                 except BaseException:
                     # What went wrong first is what has to be told.
@@ -139,13 +144,16 @@ class SingleSlotUpdater:
         except WireError as error:
             raise UpdateError(ecu=self.ecu, step=_OPENING, cause=str(error)) from error
 
-    async def _ask_all(self, everyone: FunctionalTester) -> None:
+    async def _ask_all(self, everyone: FunctionalTester, must_agree: Dialogue | None) -> None:
         await everyone.request(requests.session_control(Session.EXTENDED, suppress=True))
         answers = await everyone.request(self._preconditions())
         for ecu, answer in answers.items():
             if isinstance(answer, NegativeResponseError):
                 raise UpdateError(ecu=ecu, step="checking preconditions", cause=str(answer))
             _check_preconditions(ecu, answer)
+        if must_agree is not None and self.ecu not in answers:
+            answer = await must_agree.ask("checking preconditions", self._preconditions())
+            _check_preconditions(self.ecu, answer)
         await everyone.request(requests.control_dtc_setting(DtcSetting.OFF, suppress=True))
         await everyone.request(
             requests.communication_control(CommunicationControl.DISABLE_RX_AND_TX, suppress=True)
