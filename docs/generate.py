@@ -4,6 +4,7 @@
 """
 
 import argparse
+import importlib
 import re
 import sys
 from collections import defaultdict
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 from typer.core import TyperArgument
 from typer.main import get_command
 
-from canota.cli.app import app
+from canota.cli.app import GROUPS
+from canota.cli.exits import explained
 from cloud.fleet.campaigns import ADVANCES, Phase
 from dbc import describe_vehicle
 from dbc.vehicle import EcuDescription, VehicleDescription
@@ -213,8 +215,11 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def command_line() -> str:
     """Every command with its help, arguments and options."""
-    root = get_command(app)
-    return "\n".join((_NOTE, "# Command line\n", *_command("canota", root)))
+    parts = [_NOTE, "# Command line\n", f"{explained()}\n"]
+    for name, group in GROUPS.items():
+        module = importlib.import_module(group.module)
+        parts.extend(_command(f"canota {name}", get_command(module.app)))
+    return "\n".join(parts)
 
 
 def _command(path: str, command: "Command") -> Iterator[str]:
@@ -223,7 +228,7 @@ def _command(path: str, command: "Command") -> Iterator[str]:
     rows = [
         (f"`{_usage(parameter)}`", _one_line(getattr(parameter, "help", None) or ""))
         for parameter in command.params
-        if not getattr(parameter, "hidden", False)
+        if not getattr(parameter, "hidden", False) and "completion" not in (parameter.name or "")
     ]
     if rows:
         yield _table(("parameter", "meaning"), rows)
