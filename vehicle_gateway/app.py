@@ -27,11 +27,12 @@ from vehicle_gateway.outbox import Outbox, OutboxError
 from vehicle_gateway.transfer import Artifacts
 from vehicle_gateway.transfer.grpc import GrpcImages
 from vehicle_gateway.update import EcuUpdater, Progress, UpdateError
+from vehicle_gateway.update.begin import begin, inventories
 from vehicle_gateway.update.coordinator import CoordinatorError, Outcome
 from vehicle_gateway.update.images import NotNowError
 from vehicle_gateway.update.journal import Journal, JournalError, Kind
 from vehicle_gateway.update.offer import Offer
-from vehicle_gateway.update.vehicle import Phase, VehicleUpdate, begin, inventories
+from vehicle_gateway.update.vehicle import Phase, VehicleUpdate
 from vehicle_gateway.wires import Links, WireError
 from vehicle_gateway.wires.testers import Testers
 

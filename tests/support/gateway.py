@@ -24,9 +24,10 @@ from vehicle_gateway.update import (
     UpdateJob,
 )
 from vehicle_gateway.update.account import UpdateReport
+from vehicle_gateway.update.begin import begin, inventories
 from vehicle_gateway.update.journal import Entry, Journal
 from vehicle_gateway.update.offer import ImageFormat, Offer, OfferedImage, PublishedImage
-from vehicle_gateway.update.vehicle import Phase, VehicleUpdate, begin, inventories
+from vehicle_gateway.update.vehicle import Phase, VehicleUpdate
 
 NONCE = bytes(range(16))
 VIN = "WCANATA0000000001"

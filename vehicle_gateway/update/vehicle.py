@@ -18,9 +18,9 @@ from vehicle_gateway.update import (
     UpdateJob,
 )
 from vehicle_gateway.update.account import Opening, UpdateReport, opening_of, report
+from vehicle_gateway.update.begin import inventories, inventory_of
 from vehicle_gateway.update.coordinator import (
     Direction,
-    EcuPart,
     EcuState,
     State,
     Verb,
@@ -28,9 +28,9 @@ from vehicle_gateway.update.coordinator import (
     decide,
     fold,
 )
-from vehicle_gateway.update.images import Images, NotNowError, check_offer, make_job
+from vehicle_gateway.update.images import Images, check_offer, make_job
 from vehicle_gateway.update.journal import Entry, Journal, JournalError, Kind
-from vehicle_gateway.update.offer import Offer, OfferedImage, PublishedImage
+from vehicle_gateway.update.offer import OfferedImage, PublishedImage
 
 _LOG = logging.getLogger(__name__)
 
@@ -409,12 +409,12 @@ class VehicleUpdate:
 
     async def _ask(self, ecu: str) -> Inventory:
         """An ECU's inventory; it may be on its way up from a reset."""
-        found = await _inventory(self._updater(ecu), self._opening.offer.nonce)
+        found = await inventory_of(self._updater(ecu), self._opening.offer.nonce)
         for pause_s in _ASK_AGAIN_S:
             if not found.error:
                 return found
             await asyncio.sleep(pause_s)
-            found = await _inventory(self._updater(ecu), self._opening.offer.nonce)
+            found = await inventory_of(self._updater(ecu), self._opening.offer.nonce)
         return found
 
     def _not_new(self, inventory: Inventory) -> str | None:
@@ -484,54 +484,6 @@ class VehicleUpdate:
         self._state = after
 
 
-def begin(
-    journal: Journal,
-    *,
-    vin: str,
-    offer: Offer,
-    before: Iterable[Inventory],
-    vehicle: VehicleDescription,
-    now_us: int,
-) -> None:
-    """Write the first entry of an update; `before` was read over the offer's nonce."""
-    found = {inventory.ecu: inventory for inventory in before}
-    parts = []
-    for offered in offer.images:
-        read_back = found[offered.ecu].read_back if offered.ecu in found else None
-        runs = (
-            read_back is not None
-            and read_back.image_sha256 == offered.image.image_sha256
-            and found[offered.ecu].application_runs
-        )
-        ecu = vehicle.ecus.get(offered.ecu)
-        parts.append(
-            EcuPart(
-                ecu=offered.ecu,
-                single_slot=ecu is not None and ecu.single_slot,
-                state=EcuState.UNCHANGED if runs else EcuState.IDLE,
-            )
-        )
-    opening = Opening(vin=vin, offer=offer, before=tuple(found.values()), parts=tuple(parts))
-    journal.append(Entry(kind=Kind.OFFERED, time_us=now_us, fields=opening.fields()))
-
-
-async def inventories(updaters: Iterable[EcuUpdater], nonce: bytes) -> tuple[Inventory, ...]:
-    """What all these ECUs say of themselves, asked at once; one that fails says why."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(_inventory(updater, nonce), name=f"inventory {updater.ecu}")
-            for updater in updaters
-        ]
-    return tuple(task.result() for task in tasks)
-
-
-async def _inventory(updater: EcuUpdater, nonce: bytes) -> Inventory:
-    try:
-        return await updater.inventory(nonce)
-    except UpdateError as error:
-        return Inventory(ecu=updater.ecu, error=f"{error.step}: {error.cause}")
-
-
 def _snapshot_id(campaign: str, occasion: str, taken: int) -> str:
     """Unique for a vehicle, the same after a restart, and 63 characters at most."""
     short = campaign.rpartition("/")[2]
@@ -546,13 +498,3 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found
-
-
-__all__ = [
-    "NotNowError",
-    "Phase",
-    "VehicleDiagnostics",
-    "VehicleUpdate",
-    "begin",
-    "inventories",
-]
