@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -95,6 +96,8 @@ def demo(
         report_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"{report_dir}: {error.strerror}", Exit.REFUSED) from error
+    # Told to end, it still cleans up behind itself.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     state = report_dir / "state" if keep else Path(tempfile.mkdtemp(prefix="canota-demo-"))
     if keep:
         shutil.rmtree(state, ignore_errors=True)
@@ -177,9 +180,16 @@ class Story:
 
     async def _drive(self, bench: Bench, seconds: float) -> list[float]:
         course = [bench.vehicle.cabin.cabin_temperature_c]
-        for _ in range(round(seconds / _SAMPLE_S)):
-            await asyncio.sleep(_SAMPLE_S)
-            course.append(bench.vehicle.cabin.cabin_temperature_c)
+        status = self._out.status("", spinner="dots")
+        if self._out.is_terminal and not self._out.record:
+            status.start()
+        try:
+            for step in range(1, round(seconds / _SAMPLE_S) + 1):
+                await asyncio.sleep(_SAMPLE_S)
+                course.append(bench.vehicle.cabin.cabin_temperature_c)
+                status.update(f"{_minutes(step * _SAMPLE_S)} of driving, cabin {course[-1]:.1f} °C")
+        finally:
+            status.stop()
         return course
 
     async def _publish(self, bench: Bench) -> None:
@@ -198,6 +208,8 @@ class Story:
     async def _update(self, bench: Bench) -> None:
         self._begin("The campaign")
         await bench.ask(lambda operator: operator.start_campaign(CAMPAIGN))
+        if not self._options.virtual:
+            self._say(f"when all is written, the car is watched for {_minutes(OBSERVE_S)}")
         async with AsyncExitStack() as stack:
             stack.enter_context(self._bars)
             await bench.gateway.run_once()

@@ -1,7 +1,7 @@
 """The cabin temperature before and after an update: what it was, and how far from what was set."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cloud.reports.chart import WIDTH, Band, Line, line_chart
@@ -14,6 +14,8 @@ _CONTROLLED: Final = "CabinTemperature"
 _WANTED: Final = "Setpoint"
 #: Degrees within which a temperature counts as set.
 _NEAR_K: Final = 0.5
+#: Share of a chart's width that a label takes.
+_ROOM_FOR_A_LABEL: Final = 0.15
 _WIDE: Final = 1120.0
 #: Longest gap in seconds over which before and after are one course.
 _ONE_COURSE_S: Final = 120.0
@@ -98,7 +100,10 @@ def _together(
 ) -> Markup:
     first, second = found
     begin = first.begin_s
+    end = second.cabin.points[-1][0] - begin
     lines = [_moved(course.cabin, begin) for course in found]
+    if end + begin - second.begin_s < _ROOM_FOR_A_LABEL * end:
+        lines[1] = replace(lines[1], label_below=True)
     wanted = [
         point for course in found if course.wanted for point in _moved(course.wanted, begin).points
     ]
@@ -113,7 +118,7 @@ def _together(
         line_chart(
             lines,
             title=f"Cabin temperature: {first.settled()}; after the update {second.settled()}",
-            x_range=(0.0, second.cabin.points[-1][0] - begin),
+            x_range=(0.0, end),
             y_range=y_range,
             width=_WIDE,
             band=_update(vehicle, -begin),

@@ -25,6 +25,8 @@ class Line:
     unit: str
     #: Where its name stands: at its first point, or at its last.
     label_first: bool = False
+    #: Its name stands under it: another line's stands above.
+    label_below: bool = False
     points: tuple[tuple[float, float], ...]
 
 
@@ -145,7 +147,7 @@ def _line(line: Line, x: Scale, y: Scale) -> Iterator[Markup]:
         "text",
         f"{line.label} {labelled[1]:.1f} {line.unit}",
         x=x(labelled[0]) + (6 if line.label_first else -2),
-        y=y(labelled[1]) - 9,
+        y=y(labelled[1]) + (20 if line.label_below else -9),
         class_=side,
     )
     for at, value in thinned(line.points, _HOVERED):

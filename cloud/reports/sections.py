@@ -95,6 +95,9 @@ def _read_back(ecu: EcuUpdate, outcome: Outcome) -> Markup:
     if ecu.read_back:
         tag = element("span", "proved", class_="tag good")
         said = f"runs the image that was sent, SHA-256 {ecu.image_sha256[:16]}"
+    elif ecu.read_back_sha256 and ecu.version_after == ecu.version_before:
+        tag = element("span", "as before", class_="tag calm")
+        said = f"runs SHA-256 {ecu.read_back_sha256[:16]}, sent was {ecu.image_sha256[:16]}"
     elif ecu.read_back_sha256:
         tag = element("span", "another image", class_="tag warn")
         said = f"runs SHA-256 {ecu.read_back_sha256[:16]}, sent was {ecu.image_sha256[:16]}"
