@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import signal
 import tempfile
@@ -112,7 +113,7 @@ def demo(
         out = console() if picture is None else _recorder()
         updated = clock.run(Story(options, out).tell(), virtual=options.virtual)
         if picture is not None:
-            out.save_svg(str(picture), title="canota demo")
+            picture.write_text(_picture(out), encoding="utf-8")
     finally:
         if not keep:
             shutil.rmtree(state, ignore_errors=True)
@@ -296,6 +297,11 @@ class Story:
 def _recorder() -> Console:
     """A console that keeps what it shows; it looks the same everywhere."""
     return Console(record=True, force_terminal=True, width=98, highlight=False, markup=False)
+
+
+def _picture(out: Console) -> str:
+    """What a recorder has kept as SVG, without the fonts that rich would fetch from elsewhere."""
+    return re.sub(r"@font-face \{.*?\}", "", out.export_svg(title="canota demo"), flags=re.DOTALL)
 
 
 def sparkline(values: list[float], low: float = COLD_C, high: float = HOT_C) -> str:

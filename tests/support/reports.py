@@ -25,13 +25,15 @@ def dtc(code: int, status: int, text: str = "Cabin temperature control deviation
     return DtcReading(code=code, display=display, text=text, status=status)
 
 
-def snapshot(occasion: str, *readings: EcuReading, settles_at: float = 22.0) -> Snapshot:
+def snapshot(
+    occasion: str, *readings: EcuReading, settles_at: float = 22.0, at_s: float = 0.0
+) -> Snapshot:
     """A reading with 240 s of cabin temperature behind it."""
     offsets = tuple(float(second - 240) for second in range(241))
     cabin = tuple(settles_at + (35.0 - settles_at) * exp(-second / 50) for second in range(241))
     return Snapshot(
         occasion=occasion,
-        time=START,
+        time=START + timedelta(seconds=at_s),
         ecus=readings,
         signals=(
             _series("CabinTemperature", "degC", offsets, cabin),
@@ -85,7 +87,7 @@ _ECUS = {
 
 
 def vehicle(
-    outcome: Outcome = Outcome.UPDATED, *, vin: str = VIN, reason: str = ""
+    outcome: Outcome = Outcome.UPDATED, *, vin: str = VIN, reason: str = "", after_s: float = 270.0
 ) -> VehicleReport:
     updated = outcome is Outcome.UPDATED
     names = ("ccu", "ecomp", "rear", "blower")
@@ -108,6 +110,7 @@ def vehicle(
             "after_update",
             EcuReading(ecu="ccu", dtcs=(dtc(0x9A0100, status_after),), dids=(_version("2.0.0"),)),
             EcuReading(ecu="blower", dtcs=(dtc(0xD14587, 0x50, "No communication with ccu"),)),
+            at_s=after_s,
         ),
         steps=_steps(),
     )

@@ -90,6 +90,26 @@ def test_the_page_says_the_verdict_versions_codes_and_times() -> None:
         assert expected in said
 
 
+@pytest.mark.parametrize(
+    ("after_s", "charts"),
+    [
+        pytest.param(100.0, 1, id="the window after reaches back to before the update"),
+        pytest.param(270.0, 1, id="the windows follow each other"),
+        pytest.param(86_400.0, 2, id="a day lies between"),
+    ],
+)
+def test_the_cabin_is_one_course_or_two(after_s: float, charts: int) -> None:
+    html = render_html(campaign(vehicle(after_s=after_s))).decode()
+    section = html.partition("Cabin temperature</h2>")[2].partition("</section>")[0]
+    assert section.count("<svg") == charts
+    assert section.count('class="line before"') == section.count('class="line after"') == 1
+
+
+def test_a_cabin_that_was_not_recorded_is_left_out() -> None:
+    silent = replace(vehicle(), before=None, after=None)
+    assert "Cabin temperature" not in Page(render_html(campaign(silent))).said
+
+
 def test_a_page_that_was_not_updated_says_why() -> None:
     reason = "ccu: memory check: not signed"
     said = Page(render_html(campaign(vehicle(Outcome.REFUSED, reason=reason)))).said
