@@ -76,11 +76,12 @@ def _dotted(parts: Sequence[Markup]) -> Markup:
 
 
 def _verdict(report: CampaignReport) -> Markup:
-    sentence = OUTCOMES[report.outcome][1]
+    # What one outcome means is not true of a fleet whose vehicles ended differently.
+    agreed = len({vehicle.outcome for vehicle in report.vehicles}) == 1
     return element(
         "div",
         element("h1", verdict(report)),
-        element("p", sentence),
+        element("p", OUTCOMES[report.outcome][1]) if agreed else "",
         class_=f"verdict {_TONES[report.outcome]}",
     )
 

@@ -68,7 +68,13 @@ def section(title: str, said: str, *content: Markup, long: bool = False) -> Mark
 def versions(vehicle: VehicleReport) -> Markup | None:
     if not vehicle.ecus:
         return None
-    head = [("ECU", "tight"), ("Wire", ""), ("Before", ""), ("After", ""), ("Read-back", "")]
+    head = [
+        ("ECU", "tight"),
+        ("Wire", "tight"),
+        ("Before", "tight"),
+        ("After", ""),
+        ("Read-back", ""),
+    ]
     rows = [
         (
             join(element("b", ecu.name), element("small", ecu.hardware_id)),

@@ -186,6 +186,7 @@ def test_a_campaign_ends_as_its_worst_vehicle(outcomes: list[Outcome], worst: Ou
 def test_a_fleet_is_counted_in_the_verdict() -> None:
     report = campaign(vehicle(), vehicle(Outcome.REFUSED, vin="WCANHVAC000000002"))
     assert verdict(report) == "2 vehicles: 1 updated, 1 refused."
+    assert "Nothing was changed." not in Page(render_html(report)).said
 
 
 @pytest.mark.parametrize(
