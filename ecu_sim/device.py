@@ -208,6 +208,9 @@ class EcuDevice:
     def _slot_digest(self, option: bytes) -> Job:
         if len(option) not in _NONCE_LENGTHS:
             raise OptionError("the option record is a nonce of 16 to 32 bytes")
+        if self._application is None:
+            # The statement says what *runs*: a slot whose content does not start is not active.
+            raise NotNowError("no application runs")
         image = self._boot.active_image()
         yield self._hashing_s(len(image))
         sha256 = hashlib.sha256(image).digest()

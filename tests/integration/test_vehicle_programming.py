@@ -225,6 +225,8 @@ def test_foreign_bytes_are_written_without_secure_boot_do_not_run_and_can_be_rep
             await program_single_slot(tester, node, b"not an image of ours" * 20)
             await asyncio.sleep(0.01)
             await back_in(node, Mode.BOOTLOADER)
+            # Written, but not running: no statement of it is to be had.
+            await expect(tester, bytes.fromhex("31 01 02 14") + bytes(16), "7f 31 22")
             assert node.reason == "no application (written)"
             await expect(tester, VERSION, "7f 22 22")
             await program_single_slot(tester, node, crc_image())

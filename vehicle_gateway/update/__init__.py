@@ -84,7 +84,7 @@ class Inventory:
     software_number: str = ""  # F188; empty while no application runs
     software_version: str = ""  # F189; empty while no application runs
     supplier_version: str = ""  # F195; empty while no application runs
-    #: None where the boot loader has no image to digest. It may digest one that does not run.
+    #: None where no application runs. (A foreign boot loader may digest one that does not.)
     read_back: ReadBack | None = None
 
     @property
