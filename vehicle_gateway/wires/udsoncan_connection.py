@@ -6,10 +6,13 @@ it; use the client where nothing else needs the loop meanwhile.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from udsoncan.connections import BaseConnection
 from udsoncan.exceptions import TimeoutException
 
+from dbc import VehicleDescription, describe_vehicle
 from vehicle_gateway.wires import (
     AnswerBroken,
     AnswerReceived,
@@ -19,6 +22,7 @@ from vehicle_gateway.wires import (
     WireError,
 )
 from vehicle_gateway.wires.testers import Testers
+from vehicle_gateway.wires.uri import UriLinks
 
 
 class UdsoncanConnection(BaseConnection):
@@ -93,3 +97,23 @@ class UdsoncanConnection(BaseConnection):
 
 def _timeout(text: str) -> TimeoutException:
     return TimeoutException(text)  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
+
+@contextmanager
+def udsoncan_connection(
+    ecu: str, uri: str, *, description: VehicleDescription | None = None
+) -> Iterator[UdsoncanConnection]:
+    """A connection to one ECU on the wire behind `uri`, in real time, on a loop of its own.
+
+    `LinkError` if the wire cannot be opened; `KeyError` if the vehicle has no such ECU.
+    """
+    vehicle = describe_vehicle() if description is None else description
+    wire = vehicle.ecus[ecu].wire
+    with asyncio.Runner() as runner:
+        links = runner.run(UriLinks({wire: uri}).open())
+        testers = Testers(vehicle, links)
+        try:
+            yield UdsoncanConnection(runner.get_loop(), testers, ecu)
+        finally:
+            runner.run(testers.close())
+            runner.run(links.close())
