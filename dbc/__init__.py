@@ -4,6 +4,7 @@ from dbc.database import load
 from dbc.vehicle import (
     EcuDescription,
     RoutineIdentifiers,
+    Scaling,
     VehicleDescription,
     WireDescription,
     describe_vehicle,
@@ -12,6 +13,7 @@ from dbc.vehicle import (
 __all__ = [
     "EcuDescription",
     "RoutineIdentifiers",
+    "Scaling",
     "VehicleDescription",
     "WireDescription",
     "describe_vehicle",

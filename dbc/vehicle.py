@@ -4,9 +4,10 @@
 ECUs of their own writes one by hand.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,21 @@ class WireDescription:
     functional_id: int
     #: Signal databases whose messages are on this wire.
     databases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """How the big-endian number in a data record becomes a physical value."""
+
+    scale: float = 1.0
+    unit: str = ""
+    signed: bool = True
+
+    def physical(self, record: bytes) -> str:
+        """The value with its unit, for people."""
+        raw = int.from_bytes(record, "big", signed=self.signed)
+        decimals = max(0, -math.floor(math.log10(self.scale))) if self.scale < 1 else 0
+        return f"{raw * self.scale:.{decimals}f} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +81,8 @@ class EcuDescription:
     dtcs: Mapping[int, str]
     #: Data identifier -> name.
     data_identifiers: Mapping[int, str]
+    #: Data identifier -> how its number is read; text or bytes where there is none.
+    scalings: Mapping[int, Scaling] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +142,16 @@ def _wire(name: str, table: dict[str, Any]) -> WireDescription:  # Any: TOML is 
 
 
 def _ecu(name: str, table: dict[str, Any]) -> EcuDescription:  # Any: TOML is untyped
-    known = {field.name for field in fields(EcuDescription)}
+    known = {one.name for one in fields(EcuDescription)}
     if unknown := sorted(table.keys() - known):
         raise ValueError(f"ecus.{name}: unknown field {unknown[0]!r}")
     numbered = {
         key: {int(number, 16): text for number, text in table[key].items()}
         for key in ("dtcs", "data_identifiers")
     }
-    return EcuDescription(**{**table, **numbered, "name": name})
+    scalings = {
+        int(number, 16): Scaling(**scaling) for number, scaling in table.get("scalings", {}).items()
+    }
+    if any(scaling.scale <= 0 for scaling in scalings.values()):
+        raise ValueError(f"ecus.{name}.scalings: a scale is above 0")
+    return EcuDescription(**{**table, **numbered, "scalings": scalings, "name": name})

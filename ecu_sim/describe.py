@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_names, ecu_type
+from ecu_sim.ecus import WIRES, EcuType, LiveValue, WireType, ecu_names, ecu_type
 from protocols.uds import RoutineId
 
 MODEL: Final = "canota HVAC bench"
@@ -80,10 +80,19 @@ def _ecu(ecu: EcuType) -> Iterable[str]:
     )
     yield _table(f"ecus.{ecu.name}.dtcs", _texts(ecu.dtcs, 6))
     yield _table(f"ecus.{ecu.name}.data_identifiers", _texts(ecu.data_identifiers, 4))
+    yield _table(f"ecus.{ecu.name}.scalings", _scalings(ecu.live_values))
 
 
 def _texts(texts: Mapping[int, str], digits: int) -> list[str]:
     return [f'"{number:0{digits}X}" = "{text}"' for number, text in texts.items()]
+
+
+def _scalings(values: Mapping[int, LiveValue]) -> list[str]:
+    return [
+        f'"{did:04X}" = {{ scale = {value.scale}, unit = "{value.unit}", '
+        f"signed = {str(value.signed).lower()} }}"
+        for did, value in values.items()
+    ]
 
 
 def _table(name: str, lines: Iterable[str]) -> str:

@@ -23,6 +23,8 @@ import wasmtime
 DEFAULT_FUEL_PER_STEP: Final = 2_000_000
 #: Linear memory that an application may have, bytes.
 MEMORY_LIMIT: Final = 16 * 1024 * 1024
+#: Elements of its function tables; fuel pays for one step's growth, not for that of all of them.
+TABLE_LIMIT: Final = 10_000
 #: The watchdog bites after so many steps in a row without a kick.
 STEPS_WITHOUT_KICK: Final = 3
 #: Channels 0 to 63; a read or write beyond is a programming error and traps.
@@ -127,7 +129,13 @@ class Application:
         self._steps_without_kick = 0
         self._channels: list[int] = []
         self._store = wasmtime.Store(_engine())
-        self._store.set_limits(memory_size=MEMORY_LIMIT, instances=2, memories=2, tables=2)
+        self._store.set_limits(
+            memory_size=MEMORY_LIMIT,
+            #table_elements=TABLE_LIMIT,
+            instances=2,
+            memories=2,
+            tables=2,
+        )
         self._store.set_fuel(fuel_per_step)
         mailbox = self._open_mailbox()
         try:
@@ -243,6 +251,7 @@ def _engine() -> wasmtime.Engine:
     config.wasm_threads = False
     config.wasm_relaxed_simd = False
     config.wasm_memory64 = False
+    #config.wasm_gc = False  # its heap is in no limit of the store
     return wasmtime.Engine(config)
 
 

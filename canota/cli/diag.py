@@ -76,10 +76,15 @@ def dtc(
         print_json({**_head(reading), "dtcs": [*codes], "errors": _unread(reading)})
         return
     _print_head(reading)
-    shown = table("ECU", "code", "status", "what it means", "in words")
+    shown = table("ECU", "code", "status", "what it means", "in words", "stored with it")
     for ecu in reading.ecus:
         for one in ecu.dtcs:
-            shown.add_row(ecu.ecu, one.display, f"{one.status:02X}", one.text, words(one.status))
+            stored = ", ".join(
+                record.value for record in (*one.snapshots, *one.extended_data) if record.value
+            )
+            shown.add_row(
+                ecu.ecu, one.display, f"{one.status:02X}", one.text, words(one.status), stored
+            )
     console().print(shown if shown.row_count else "no trouble codes")
 
 

@@ -212,5 +212,8 @@ def to_model(snapshot: Snapshot) -> model.Snapshot:
     )
 
 
-def _records(records: Iterable[DtcRecord]) -> tuple[tuple[int, bytes], ...]:
-    return tuple((record.record_number, record.record) for record in records)
+def _records(records: Iterable[DtcRecord]) -> tuple[model.DtcRecord, ...]:
+    return tuple(
+        model.DtcRecord(number=record.record_number, data=record.record, value=record.value)
+        for record in records
+    )

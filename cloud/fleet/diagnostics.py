@@ -28,6 +28,8 @@ class DataIdentifier:
 class DtcRecord:
     record_number: int
     record: bytes
+    #: For people.
+    value: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

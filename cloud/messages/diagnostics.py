@@ -103,14 +103,16 @@ def _from_ecu(message: diagnostics_pb2.EcuDiagnostics) -> EcuDiagnostics:
 
 def _to_records(records: Iterable[DtcRecord]) -> list[diagnostics_pb2.DtcRecord]:
     return [
-        diagnostics_pb2.DtcRecord(record_number=record.record_number, record=record.record)
+        diagnostics_pb2.DtcRecord(
+            record_number=record.record_number, record=record.record, value=record.value
+        )
         for record in records
     ]
 
 
 def _from_records(messages: Iterable[diagnostics_pb2.DtcRecord]) -> tuple[DtcRecord, ...]:
     return tuple(
-        DtcRecord(record_number=message.record_number, record=message.record)
+        DtcRecord(record_number=message.record_number, record=message.record, value=message.value)
         for message in messages
     )
 

@@ -20,6 +20,16 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DtcRecord:
+    """What an ECU stored beside a trouble code: a snapshot or extended data record."""
+
+    number: int
+    data: bytes
+    #: For people: `Cabin temperature 26.6 °C`; hexadecimal where nothing is known of it.
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DtcReading:
     """One trouble code as an ECU reported it at one time."""
 
@@ -30,9 +40,8 @@ class DtcReading:
     text: str
     #: Status byte, ISO 14229-1 annex D.2.
     status: int
-    #: Snapshot and extended data records as (record number, bytes).
-    snapshots: tuple[tuple[int, bytes], ...] = ()
-    extended_data: tuple[tuple[int, bytes], ...] = ()
+    snapshots: tuple[DtcRecord, ...] = ()
+    extended_data: tuple[DtcRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from cloud.reports.dtcs import Change, compare, confirmed, words
 from cloud.reports.model import (
     CampaignReport,
+    DtcRecord,
     EcuReading,
     EcuUpdate,
     SignalSeries,
@@ -141,8 +142,11 @@ def _readings(snapshot: Snapshot | None) -> list[Json]:
     ]
 
 
-def _records(records: Iterable[tuple[int, bytes]]) -> list[Json]:
-    return [{"record": number, "data": data.hex()} for number, data in records]
+def _records(records: Iterable[DtcRecord]) -> list[Json]:
+    return [
+        {"record": record.number, "data": record.data.hex(), "value": record.value}
+        for record in records
+    ]
 
 
 def _dids(snapshot: Snapshot | None) -> list[Json]:

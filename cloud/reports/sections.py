@@ -1,6 +1,6 @@
 """The parts of a vehicle's report, in reading order; a part with nothing to say is left out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cloud.reports.cabin import plot
@@ -136,7 +136,8 @@ def trouble_codes(vehicle: VehicleReport) -> Markup | None:
     changes = compare(vehicle.before, vehicle.after)
     own = [change for change in changes if not change.network]
     network = [change for change in changes if change.network]
-    content = [_codes(own)] if own else []
+    stored = _stored(vehicle)
+    content = [_codes(own, stored)] if own else []
     if network:
         content += [
             element("h3", "Communication codes"),
@@ -145,7 +146,7 @@ def trouble_codes(vehicle: VehicleReport) -> Markup | None:
                 "Listed apart: resets that belong to an update can raise them.",
                 class_="note",
             ),
-            _codes(network),
+            _codes(network, stored),
         ]
     return section("Trouble codes", _codes_said(vehicle, changes), *content)
 
@@ -172,7 +173,19 @@ def _codes_said(vehicle: VehicleReport, changes: Sequence[DtcChange]) -> str:
     )
 
 
-def _codes(changes: Sequence[DtcChange]) -> Markup:
+def _stored(vehicle: VehicleReport) -> dict[tuple[str, int], str]:
+    """What the ECUs stored beside each code, in words; the newest reading wins."""
+    return {
+        (reading.ecu, dtc.code): ", ".join(
+            record.value for record in (*dtc.snapshots, *dtc.extended_data) if record.value
+        )
+        for snapshot in (vehicle.before, vehicle.after)
+        for reading in (snapshot.ecus if snapshot else ())
+        for dtc in reading.dtcs
+    }
+
+
+def _codes(changes: Sequence[DtcChange], stored: Mapping[tuple[str, int], str]) -> Markup:
     head = [("Verdict", "tight"), ("ECU", "tight"), ("Code", "tight"), ("What it means", "")]
     head += [("Before", ""), ("After", "")]
     ordered = sorted(changes, key=lambda one: (_DTC_ORDER.index(one.change), one.ecu, one.code))
@@ -181,7 +194,7 @@ def _codes(changes: Sequence[DtcChange]) -> Markup:
             element("span", CHANGES[one.change], class_=f"tag {_DTC_TONES[one.change]}"),
             join(one.ecu),
             element("b", one.display, class_="mono"),
-            join(one.text),
+            join(one.text, element("small", stored.get((one.ecu, one.code), ""))),
             _status(one.before),
             _status(0 if one.change is Change.GONE else one.after),
         )

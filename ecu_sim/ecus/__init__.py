@@ -81,6 +81,7 @@ class LiveValue:
 
     name: str
     source: Source
+    unit: str
     scale: float = 1.0
     length: int = 2
     signed: bool = True

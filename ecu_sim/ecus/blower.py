@@ -34,7 +34,9 @@ ECU = EcuType(
         0xD14587: "No communication with climate control unit",
     },
     live_values={
-        0x0111: LiveValue(name="Blower speed", source=Plant("blower_rpm"), signed=False),
+        0x0111: LiveValue(
+            name="Blower speed", source=Plant("blower_rpm"), unit="rpm", signed=False
+        ),
     },
     inputs={
         0: Signal("hvac_comfort", "CCU_Control", "BlowerRequest", 0.0),

@@ -34,10 +34,13 @@ ECU = EcuType(
         0xD14087: "No communication with blower module",
     },
     live_values={
-        0x0101: LiveValue(name="Cabin temperature", source=Plant("cabin_temperature_c"), scale=0.1),
+        0x0101: LiveValue(
+            name="Cabin temperature", source=Plant("cabin_temperature_c"), unit="°C", scale=0.1
+        ),
         0x0102: LiveValue(
             name="Blower level",
             source=Signal("hvac_comfort", "Blower_Status", "BlowerLevel", 0.0),
+            unit="%",
             length=1,
             signed=False,
         ),

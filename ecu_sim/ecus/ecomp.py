@@ -36,8 +36,10 @@ ECU = EcuType(
         0x9A214B: "Compressor over-temperature",
     },
     live_values={
-        0x0121: LiveValue(name="Compressor speed", source=OutputOf(0), signed=False),
-        0x0122: LiveValue(name="Evaporator temperature", source=Plant("evaporator_c"), scale=0.1),
+        0x0121: LiveValue(name="Compressor speed", source=OutputOf(0), unit="rpm", signed=False),
+        0x0122: LiveValue(
+            name="Evaporator temperature", source=Plant("evaporator_c"), unit="°C", scale=0.1
+        ),
     },
     inputs={
         0: Plant("evaporator_c"),

@@ -19,7 +19,9 @@ ECU = EcuType(
     boot_s=0.8,
     dtcs={0x9A3000: "Rear zone temperature control deviation"},
     live_values={
-        0x0131: LiveValue(name="Rear zone temperature", source=Plant("rear_c"), scale=0.1),
+        0x0131: LiveValue(
+            name="Rear zone temperature", source=Plant("rear_c"), unit="°C", scale=0.1
+        ),
     },
     inputs={
         0: Plant("rear_c"),

@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,8 @@ def test_a_trouble_code_comes_with_text_status_snapshot_and_counters(tmp_path: P
         assert lost.code == 0xD14087
         assert lost.text == "No communication with blower module"
         assert lost.status & StatusBit.CONFIRMED_DTC
-        assert lost.snapshots
+        (snapshot,) = lost.snapshots
+        assert re.fullmatch(r"Cabin temperature \d\d\.\d °C, Blower level \d+ %", snapshot.value)
         assert [one.record_number for one in lost.extended_data] == [1, 2, 3]
 
         await clear_dtcs(on.testers.tester("ccu"))

@@ -20,10 +20,12 @@ class IdentificationRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DtcRecord:
-    """A snapshot record or an extended data record of a trouble code, undecoded."""
+    """A snapshot record or an extended data record of a trouble code."""
 
     record_number: int
     record: bytes
+    #: For people; hexadecimal where nothing is known of it.
+    value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

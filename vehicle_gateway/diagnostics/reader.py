@@ -13,6 +13,11 @@ from vehicle_gateway.wires.testers import Testers
 _RECORDS_AT = 6
 #: Data identifiers of ISO 14229-1 Annex C.1 that name software, hardware and vehicle in text.
 _IDENTIFICATION = range(0xF180, 0xF1A0)
+_COUNTERS: Mapping[int, str] = {
+    dtc.ExtendedDataRecord.OCCURRENCE_COUNTER: "cycles with this fault:",
+    dtc.ExtendedDataRecord.AGING_COUNTER: "cycles without it:",
+    dtc.ExtendedDataRecord.CYCLES_SINCE_FIRST_FAILURE: "cycles since it first came:",
+}
 
 
 async def read_ecu(testers: Testers, name: str) -> EcuDiagnostics:
@@ -44,7 +49,10 @@ async def read_identification(
         record = responses.decode_data(answer, did)
         found.append(
             IdentificationRecord(
-                data_identifier=did, text=text, record=record, value=_readable(did, record)
+                data_identifier=did,
+                text=text,
+                record=record,
+                value=_readable(description, did, record),
             )
         )
     return tuple(found)
@@ -70,7 +78,7 @@ async def read_dtcs(
                 display=dtc.display(one.code),
                 text=description.dtcs.get(one.code, "unknown trouble code"),
                 status=one.status,
-                snapshots=await _snapshots(tester, one.code, lengths),
+                snapshots=await _snapshots(tester, description, one.code, lengths),
                 extended_data=await _extended_data(tester, one.code),
             )
             for one in responses.decode_dtcs(answer)
@@ -84,7 +92,7 @@ async def clear_dtcs(tester: UdsTester) -> None:
 
 
 async def _snapshots(
-    tester: UdsTester, code: int, lengths: Mapping[int, int]
+    tester: UdsTester, description: EcuDescription, code: int, lengths: Mapping[int, int]
 ) -> tuple[DtcRecord, ...]:
     try:
         answer = await tester.insist(requests.read_snapshots(code))
@@ -96,10 +104,11 @@ async def _snapshots(
         records = responses.decode_snapshots(answer, lengths)
     except MalformedResponseError:
         # A DID of unknown length: what follows the first record number is kept as one.
-        return (DtcRecord(record_number=answer[_RECORDS_AT], record=answer[_RECORDS_AT + 1 :]),)
+        return (_undecoded(answer),)
     return tuple(
         DtcRecord(
             record_number=one.record_number,
+            value=", ".join(_named(description, did, record) for did, record in one.data.items()),
             record=bytes([len(one.data)])
             + b"".join(did.to_bytes(2) + record for did, record in one.data.items()),
         )
@@ -117,18 +126,41 @@ async def _extended_data(tester: UdsTester, code: int) -> tuple[DtcRecord, ...]:
     try:
         decoded = responses.decode_extended_data(answer)
     except MalformedResponseError:
-        return (DtcRecord(record_number=answer[_RECORDS_AT], record=answer[_RECORDS_AT + 1 :]),)
+        return (_undecoded(answer),)
     return tuple(
-        DtcRecord(record_number=number, record=record) for number, record in decoded.records.items()
+        DtcRecord(record_number=number, record=record, value=_counted(number, record))
+        for number, record in decoded.records.items()
     )
+
+
+def _undecoded(answer: bytes) -> DtcRecord:
+    record = answer[_RECORDS_AT + 1 :]
+    return DtcRecord(
+        record_number=answer[_RECORDS_AT], record=record, value=record.hex(" ").upper()
+    )
+
+
+def _counted(number: int, record: bytes) -> str:
+    """An extended data record in words, if it is one of the counters that we know."""
+    name = _COUNTERS.get(number)
+    if name is None:
+        return record.hex(" ").upper()
+    return f"{name} {int.from_bytes(record, 'big')}"
+
+
+def _named(description: EcuDescription, did: int, record: bytes) -> str:
+    name = description.data_identifiers.get(did, f"{did:04X}")
+    return f"{name} {_readable(description, did, record)}"
 
 
 def _lengths(identification: tuple[IdentificationRecord, ...]) -> dict[int, int]:
     return {one.data_identifier: len(one.record) for one in identification}
 
 
-def _readable(did: int, record: bytes) -> str:
-    """The text that an identification record holds; hexadecimal for everything else."""
+def _readable(description: EcuDescription, did: int, record: bytes) -> str:
+    """A physical value, or the text that an identification record holds, or hexadecimal."""
+    if did in description.scalings:
+        return description.scalings[did].physical(record)
     text = record.rstrip(b"\0 ")
     if did in _IDENTIFICATION and text and all(0x20 <= byte < 0x7F for byte in text):
         return text.decode("ascii")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$protocols/fleet/v1/diagnostics.proto\x12\x08\x66leet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n\x12\x44iagnosticSnapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08occasion\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04\x65\x63us\x18\x05 \x03(\x0b\x32\x18.fleet.v1.EcuDiagnostics\x12\'\n\x07signals\x18\x06 \x03(\x0b\x32\x16.fleet.v1.SignalSeries\"}\n\x0e\x45\x63uDiagnostics\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x32\n\x10\x64\x61ta_identifiers\x18\x03 \x03(\x0b\x32\x18.fleet.v1.DataIdentifier\x12\x1b\n\x04\x64tcs\x18\x04 \x03(\x0b\x32\r.fleet.v1.Dtc\"V\n\x0e\x44\x61taIdentifier\x12\x17\n\x0f\x64\x61ta_identifier\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06record\x18\x03 \x01(\x0c\x12\r\n\x05value\x18\x04 \x01(\t\"\x96\x01\n\x03\x44tc\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07\x64isplay\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\r\x12&\n\tsnapshots\x18\x05 \x03(\x0b\x32\x13.fleet.v1.DtcRecord\x12*\n\rextended_data\x18\x06 \x03(\x0b\x32\x13.fleet.v1.DtcRecord\"2\n\tDtcRecord\x12\x15\n\rrecord_number\x18\x01 \x01(\r\x12\x0e\n\x06record\x18\x02 \x01(\x0c\"|\n\x0cSignalSeries\x12\x0c\n\x04wire\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x1b\n\x0foffsets_seconds\x18\x05 \x03(\x01\x42\x02\x10\x01\x12\x12\n\x06values\x18\x06 \x03(\x01\x42\x02\x10\x01\"M\n\x14ListSnapshotsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x15ListSnapshotsResponse\x12/\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1c.fleet.v1.DiagnosticSnapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\xb1\x01\n\x12\x44iagnosticsService\x12P\n\rListSnapshots\x12\x1e.fleet.v1.ListSnapshotsRequest\x1a\x1f.fleet.v1.ListSnapshotsResponse\x12I\n\x0bGetSnapshot\x12\x1c.fleet.v1.GetSnapshotRequest\x1a\x1c.fleet.v1.DiagnosticSnapshotb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$protocols/fleet/v1/diagnostics.proto\x12\x08\x66leet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n\x12\x44iagnosticSnapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08occasion\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04\x65\x63us\x18\x05 \x03(\x0b\x32\x18.fleet.v1.EcuDiagnostics\x12\'\n\x07signals\x18\x06 \x03(\x0b\x32\x16.fleet.v1.SignalSeries\"}\n\x0e\x45\x63uDiagnostics\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x32\n\x10\x64\x61ta_identifiers\x18\x03 \x03(\x0b\x32\x18.fleet.v1.DataIdentifier\x12\x1b\n\x04\x64tcs\x18\x04 \x03(\x0b\x32\r.fleet.v1.Dtc\"V\n\x0e\x44\x61taIdentifier\x12\x17\n\x0f\x64\x61ta_identifier\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06record\x18\x03 \x01(\x0c\x12\r\n\x05value\x18\x04 \x01(\t\"\x96\x01\n\x03\x44tc\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07\x64isplay\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\r\x12&\n\tsnapshots\x18\x05 \x03(\x0b\x32\x13.fleet.v1.DtcRecord\x12*\n\rextended_data\x18\x06 \x03(\x0b\x32\x13.fleet.v1.DtcRecord\"A\n\tDtcRecord\x12\x15\n\rrecord_number\x18\x01 \x01(\r\x12\x0e\n\x06record\x18\x02 \x01(\x0c\x12\r\n\x05value\x18\x03 \x01(\t\"|\n\x0cSignalSeries\x12\x0c\n\x04wire\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x1b\n\x0foffsets_seconds\x18\x05 \x03(\x01\x42\x02\x10\x01\x12\x12\n\x06values\x18\x06 \x03(\x01\x42\x02\x10\x01\"M\n\x14ListSnapshotsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x15ListSnapshotsResponse\x12/\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1c.fleet.v1.DiagnosticSnapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\xb1\x01\n\x12\x44iagnosticsService\x12P\n\rListSnapshots\x12\x1e.fleet.v1.ListSnapshotsRequest\x1a\x1f.fleet.v1.ListSnapshotsResponse\x12I\n\x0bGetSnapshot\x12\x1c.fleet.v1.GetSnapshotRequest\x1a\x1c.fleet.v1.DiagnosticSnapshotb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,15 +45,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DTC']._serialized_start=495
   _globals['_DTC']._serialized_end=645
   _globals['_DTCRECORD']._serialized_start=647
-  _globals['_DTCRECORD']._serialized_end=697
-  _globals['_SIGNALSERIES']._serialized_start=699
-  _globals['_SIGNALSERIES']._serialized_end=823
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=825
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=902
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=904
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1001
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1003
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1037
-  _globals['_DIAGNOSTICSSERVICE']._serialized_start=1040
-  _globals['_DIAGNOSTICSSERVICE']._serialized_end=1217
+  _globals['_DTCRECORD']._serialized_end=712
+  _globals['_SIGNALSERIES']._serialized_start=714
+  _globals['_SIGNALSERIES']._serialized_end=838
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=840
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=917
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=919
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1016
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1018
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1052
+  _globals['_DIAGNOSTICSSERVICE']._serialized_start=1055
+  _globals['_DIAGNOSTICSSERVICE']._serialized_end=1232
 # @@protoc_insertion_point(module_scope)

@@ -167,17 +167,21 @@ class DtcRecord(_message.Message):
 
     RECORD_NUMBER_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
     record_number: _builtins.int
     record: _builtins.bytes
+    value: _builtins.str
+    """For people, for example `Cabin temperature 26.6 °C`; hexadecimal where nothing is known of it."""
     def __init__(
         self,
         *,
         record_number: _builtins.int = ...,
         record: _builtins.bytes = ...,
+        value: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "record_number", b"record_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "record_number", b"record_number", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

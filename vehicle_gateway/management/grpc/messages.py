@@ -220,7 +220,9 @@ def _dtc(dtc: TroubleCode) -> diagnostics_pb2.Dtc:
 
 def _records(records: Iterable[DtcRecord]) -> list[diagnostics_pb2.DtcRecord]:
     return [
-        diagnostics_pb2.DtcRecord(record_number=one.record_number, record=one.record)
+        diagnostics_pb2.DtcRecord(
+            record_number=one.record_number, record=one.record, value=one.value
+        )
         for one in records
     ]
 
