@@ -131,7 +131,7 @@ class Application:
         self._store = wasmtime.Store(_engine())
         self._store.set_limits(
             memory_size=MEMORY_LIMIT,
-            #table_elements=TABLE_LIMIT,
+            table_elements=TABLE_LIMIT,
             instances=2,
             memories=2,
             tables=2,
@@ -251,7 +251,7 @@ def _engine() -> wasmtime.Engine:
     config.wasm_threads = False
     config.wasm_relaxed_simd = False
     config.wasm_memory64 = False
-    #config.wasm_gc = False  # its heap is in no limit of the store
+    config.wasm_gc = False  # its heap is in no limit of the store
     return wasmtime.Engine(config)
 
 

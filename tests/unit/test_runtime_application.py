@@ -11,6 +11,7 @@ from ecu_sim.runtime import (
     CHANNELS,
     MEMORY_LIMIT,
     STEPS_WITHOUT_KICK,
+    TABLE_LIMIT,
     Application,
     InvalidModule,
     WatchdogReset,
@@ -148,6 +149,18 @@ def test_an_application_that_stops_kicking_is_reset() -> None:
         application.step(0.1)
 
 
+def test_a_table_grows_no_further_than_its_limit_however_many_steps_it_takes() -> None:
+    grow = """(call $write (i32.const 0)
+      (f64.convert_i32_s (table.grow $table (ref.null func) (i32.const %d))))"""
+    text = _TEXT.replace("(memory", "(table $table 0 funcref) (memory", 1)
+    half = TABLE_LIMIT // 2
+    ecu = Ecu()
+    application = ecu.start(bytes(wasmtime.wat2wasm(text % ("", grow % half + KICK))))
+    for _ in range(4):
+        application.step(0.1)
+    assert [value for _, _, value in ecu.log] == [0, half, -1, -1]
+
+
 def test_one_kick_in_time_is_enough() -> None:
     rarely = f"""(if (i32.eqz (i32.rem_u (i32.trunc_f64_u (global.get $count))
       (i32.const {STEPS_WITHOUT_KICK}))) (then (call $kick)))"""
@@ -208,6 +221,8 @@ INVALID = [
      "env.clock"),
     ("import of another type", interface('(import "io" "kick" (func (param i32)))' + MEMORY + INIT
                                          + STEP), "io.kick"),
+    ("garbage-collected heap",
+     interface("(type $bytes (array (mut i8)))" + MEMORY + INIT + STEP), "not a WebAssembly"),
     ("trap at the start", interface("(func $start unreachable) (start $start)" + MEMORY + INIT
                                     + STEP), "cannot be loaded"),
 ]  # fmt: skip
