@@ -75,11 +75,7 @@ class EcuNode:
 
     def power_off(self) -> None:
         """Key off: the ECU writes what it has to keep, and goes."""
-        if self.program is not None:
-            try:
-                self.program.keep_dtcs()
-            except PowerLossError as error:
-                self._power_lost(error)
+        self._keep_dtcs()
         self.kill()
 
     def kill(self) -> None:
@@ -92,6 +88,8 @@ class EcuNode:
 
     def reset(self, reason: ResetReason, tester: int | None = None) -> None:
         """Begin anew, as after 11 01, a watchdog, or 10 02 (`tester` awaits the boot loader)."""
+        if reason is not ResetReason.WATCHDOG:
+            self._keep_dtcs()  # a reset that is asked for is prepared; the watchdog just bites
         if self.mode is Mode.OFF:
             return
         if reason is ResetReason.WATCHDOG:
@@ -263,6 +261,14 @@ class EcuNode:
     def _fd(self) -> bool:
         functional = self.hardware.functional
         return functional is not None and functional.fd
+
+    def _keep_dtcs(self) -> None:
+        if self.program is None:
+            return
+        try:
+            self.program.keep_dtcs()
+        except PowerLossError as error:
+            self._power_lost(error)
 
     def _settled(self) -> None:
         self._watchdogs_in_a_row = 0
