@@ -6,6 +6,8 @@ from protocols.uds.requests import next_block
 
 #: Blocks that may wait while one is programmed.
 WAITING_BLOCKS = 1
+#: 36, counter, and a byte at least.
+_SHORTEST_BLOCK = 3
 
 
 class Download:
@@ -46,8 +48,8 @@ class Download:
         """Raise the `Refusal` that a 36 deserves, before its data is looked at."""
         if self._failure is not None:
             raise self._failure
-        if len(request) > self.max_block_length:
-            raise Refusal(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT, "block too long")
+        if not _SHORTEST_BLOCK <= len(request) <= self.max_block_length:
+            raise Refusal(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT, "length of the block")
         if self.is_repeated(request[1]):
             return
         if request[1] != self._expected:

@@ -193,8 +193,9 @@ def _programming_services(sessions: frozenset[Session], level: int) -> dict[int,
         ServiceId.REQUEST_DOWNLOAD: ServiceRule(
             sessions=sessions, secured=True, functional=False, min_length=5, max_length=11
         ),
+        # The parameter record is optional: a block without data is the download's to refuse.
         ServiceId.TRANSFER_DATA: ServiceRule(
-            sessions=sessions, secured=True, functional=False, min_length=3
+            sessions=sessions, secured=True, functional=False, min_length=2
         ),
         ServiceId.REQUEST_TRANSFER_EXIT: ServiceRule(
             sessions=sessions, secured=True, functional=False, max_length=1

@@ -425,7 +425,7 @@ def test_more_data_than_announced_is_refused(programming: Bench) -> None:
     assert programming.ask(b"\x36\x02\x00") == "7602"
 
 
-@pytest.mark.parametrize("request_hex", ["3601aa", "37"])
+@pytest.mark.parametrize("request_hex", ["3601", "3601aa", "37"])
 def test_without_a_download_there_is_no_transfer(programming: Bench, request_hex: str) -> None:
     assert programming.ask(request_hex) == f"7f{request_hex[:2]}24"
 
