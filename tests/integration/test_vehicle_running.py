@@ -139,6 +139,39 @@ def test_communication_control_silences_the_ecu_and_never_the_rest_bus(tmp_path:
     clock.run(drive(), virtual=True)
 
 
+@pytest.mark.parametrize(
+    ("control", "sends", "listens"),
+    [
+        ("28 01 01", False, True),
+        ("28 02 01", True, False),
+        ("28 03 01", False, False),
+        # Network management only: these ECUs have none, and their normal messages go on.
+        ("28 03 02", True, True),
+    ],
+)
+def test_communication_control_stops_what_it_names(
+    tmp_path: Path, control: str, *, sends: bool, listens: bool
+) -> None:
+    async def drive() -> None:
+        heard: set[int] = set()
+
+        async with running(tmp_path, "ccu") as vehicle:
+            port = vehicle.can_port("comfort", "logger")
+            port.listen(lambda header, _, __: heard.add(header.identifier))
+            tester = open_tester(vehicle, "ccu")
+            await expect(tester, "10 03", "50 03 00 32 01 f4")
+            await expect(tester, control, f"68 {control[3:5]}")
+            vehicle.rest_bus.set("Speed", 50.0)
+            heard.clear()
+            await asyncio.sleep(0.5)
+            assert (0x210 in heard) is sends
+            moving = "01 01 02" if listens else "00 00"
+            await expect(tester, "31 01 02 03", f"71 01 02 03 {moving}")
+            tester.close()
+
+    clock.run(drive(), virtual=True)
+
+
 def test_a_scenario_value_of_the_rest_bus_is_on_the_wire_and_stops_programming(
     tmp_path: Path,
 ) -> None:

@@ -73,6 +73,18 @@ def test_a_confirmed_dtc_ages_away_with_its_records() -> None:
     assert memory.extended_data(CODE) == {}
 
 
+def test_a_new_failure_begins_the_aging_anew() -> None:
+    memory = _memory(aging_cycles=3)
+    for failed in (True, False, False, True):
+        memory.report(CODE, failed=failed)
+        memory.start_operation_cycle()
+    assert memory.extended_data(CODE)[ExtendedDataRecord.AGING_COUNTER] == b"\x00"
+    for _ in range(2):
+        memory.report(CODE, failed=False)
+        memory.start_operation_cycle()
+    assert memory.status(CODE) & StatusBit.CONFIRMED_DTC
+
+
 def test_cycles_in_which_the_test_did_not_run_do_not_age() -> None:
     memory = _memory(aging_cycles=3)
     memory.report(CODE, failed=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecu_sim.diagnostics import EnterBootloader, Respond, Restart
+from ecu_sim.diagnostics import EnterBootloader, Job, Nrc, Refusal, Respond, Restart
 from protocols.uds import CommunicationControl, ResetType, Session
 from protocols.uds.rules import bootloader, single_slot_application, two_slot_application
 from tests.support.diagnostics import (
@@ -149,6 +149,21 @@ def test_silence_depends_on_addressing_and_suppress_bit(
 def test_nothing_is_suppressed_once_a_78_was_sent(unlocked: Bench) -> None:
     unlocked.tell("3181ff00")
     assert hexes([event for _, event in unlocked.run(7.0)]) == ["7f3178", "7f3178", "7101ff0000"]
+
+
+class SlowToRefuse(BenchDevice):
+    """Finds out late that it has no such routine."""
+
+    def routine(self, rid: int, option: bytes) -> Job:  # noqa: ARG002 the port's arguments
+        yield 0.2
+        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE)
+
+
+def test_nor_is_a_refusal_of_a_functional_request_once_a_78_was_sent() -> None:
+    bench = Bench(two_slot_application(), SlowToRefuse())
+    bench.ask("1003")
+    bench.tell("31010203", functional=True)
+    assert hexes([event for _, event in bench.run(1.0)]) == ["7f3178", "7f3131"]
 
 
 # P2, P2* and one request at a time

@@ -219,9 +219,10 @@ def test_what_is_no_frame_or_not_due_is_ignored(frame: bytes) -> None:
     assert core.next_deadline() is None
 
 
-def test_a_consecutive_frame_that_is_too_short_is_ignored() -> None:
-    core = receiving()
-    assert core.receive(b"\x21abc", now=0.1) == []
+@pytest.mark.parametrize("frame", [b"\x21abc", b"\x21" + bytes(11)], ids=["short", "long"])
+def test_a_consecutive_frame_of_another_length_than_the_first_is_ignored(frame: bytes) -> None:
+    core = receiving(tx_data_length=64)
+    assert core.receive(frame, now=0.1) == []
     assert core.receive(segment(MESSAGE, 8)[1], now=0.2) == []
     assert core.next_deadline() == 1.2
 
