@@ -244,7 +244,7 @@ def _usage(parameter: "Parameter") -> str:
 
 
 def _paragraphs(text: str) -> str:
-    return re.sub(r"\[/?[a-z ]+\]", "", text).replace("\b", "").strip() + "\n"
+    return text.replace("\b", "").strip() + "\n"
 
 
 def _one_line(text: str) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from canota.cli.exits import CommandError, explained
+from canota.cli.exits import CommandError, Exit, explained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +71,21 @@ class LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except CommandError as error:
-            Console(stderr=True).print(
-                f"[bold red]canota:[/] {escape(str(error))}", highlight=False, soft_wrap=True
-            )
-            raise typer.Exit(error.code) from error
+            raise _said(str(error), error.code) from error
+        except UnicodeEncodeError as error:
+            # Arguments that are not text in the terminal's encoding come as lone surrogates.
+            raise _said(f"{error.object!r} is not text", Exit.USAGE) from error
+
+
+def _said(message: str, code: Exit) -> typer.Exit:
+    """Say it in one line, whatever a file is called or a peer sent."""
+    line = "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in message
+    )
+    Console(stderr=True).print(
+        f"[bold red]canota:[/] {escape(line)}", highlight=False, soft_wrap=True
+    )
+    return typer.Exit(code)
 
 
 app = typer.Typer(

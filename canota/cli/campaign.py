@@ -30,7 +30,7 @@ from protocols.fleet.v1 import campaigns_pb2
 
 app = group()
 
-CampaignArgument = Annotated[str, typer.Argument(help="The campaign's id.")]
+CampaignArgument = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="The campaign's id.")]
 
 _STATES: Final = campaigns_pb2.CampaignState.DESCRIPTOR
 _OUTCOMES: Final = campaigns_pb2.Outcome.DESCRIPTOR
@@ -49,8 +49,10 @@ def campaign() -> None:
 
 @app.command()
 def create(
-    campaign_id: Annotated[str, typer.Argument(help="A new id, for example summer-fix.")],
-    vins: Annotated[list[str], typer.Argument(metavar="VIN...", help="The vehicles.")],
+    campaign_id: Annotated[
+        str, typer.Argument(metavar="CAMPAIGN", help="A new id, for example summer-fix.")
+    ],
+    vins: Annotated[list[str], typer.Argument(metavar="VIN", help="The vehicles.")],
     *,
     release: Annotated[str, typer.Option(help="The release's id.")],
     cloud: CloudOption = DEFAULT_CLOUD,
@@ -66,7 +68,7 @@ def create(
     if as_json:
         print_json(plain(made))
         return
-    console().print(f"{made.name}: created for {len(made.assignments)} vehicles")
+    console().print(f"{made.name}: created for {_vehicles(len(made.assignments))}")
 
 
 @app.command(name="list")
@@ -120,7 +122,7 @@ def start(
     if as_json:
         print_json(plain(started))
         return
-    console().print(f"{started.name}: {word(_STATES, started.state)}")
+    _print_assignments(started)
 
 
 @app.command()
@@ -192,6 +194,10 @@ def print_verdicts(
             )
         if verdict.changes:
             say(shown)
+
+
+def _vehicles(count: int) -> str:
+    return "1 vehicle" if count == 1 else f"{count} vehicles"
 
 
 def _print_assignments(found: campaigns_pb2.Campaign) -> None:

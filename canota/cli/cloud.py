@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import clock
+from canota.cli.arguments import PORT_LIMIT, seconds
 from canota.cli.exits import CommandError
 from canota.cli.output import group
 from canota.cli.serving import log_to_stderr, say, until_stopped
@@ -26,7 +27,15 @@ def serve(
         Path, typer.Option(help="Where database and firmware are kept.", file_okay=False)
     ] = Path("canota-cloud"),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 50080,
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=PORT_LIMIT,
+            help="Port to listen on; 0 takes a free one.",
+        ),
+    ] = 50080,
     poll: Annotated[
         float, typer.Option(metavar="SECONDS", help="How often gateways shall check in.")
     ] = 30.0,
@@ -38,7 +47,9 @@ def serve(
     `canota cloud serve --state /var/lib/canota --port 50080`
     """
     log_to_stderr(verbose=verbose)
-    options = CloudOptions(state_directory=state, host=host, port=port, poll_s=poll)
+    options = CloudOptions(
+        state_directory=state, host=host, port=port, poll_s=seconds(poll, option="--poll")
+    )
     try:
         clock.run(_serve(options), virtual=False)
     except CloudError as error:

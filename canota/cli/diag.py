@@ -23,7 +23,7 @@ from protocols.fleet.v1 import diagnostics_pb2
 
 app = group()
 
-VinArgument = Annotated[str, typer.Argument(help="The vehicle's VIN.")]
+VinArgument = Annotated[str, typer.Argument(metavar="VIN", help="The vehicle's VIN.")]
 SnapshotOption = Annotated[
     str, typer.Option("--snapshot", help="Which reading; `canota diag list VIN` names them.")
 ]

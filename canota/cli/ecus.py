@@ -7,10 +7,13 @@ from typing import Annotated, Final
 import typer
 
 import clock
+from canota.cli.arguments import PORT_LIMIT
+from canota.cli.arguments import vin as check_vin
 from canota.cli.exits import CommandError, Exit
 from canota.cli.output import group, print_json
 from canota.cli.serving import log_to_stderr, say, until_stopped
 from canota.identities import as_rows
+from dbc.vehicle import describe_vehicle
 from ecu_sim.app import EcuServer, ServeOptions
 from ecu_sim.vehicle import EcuIdentity, Vehicle, VehicleError, VehicleOptions
 from firmware import dev_keys, image_path
@@ -18,7 +21,9 @@ from protocols.firmware.formats import detect
 
 app = group()
 
-VinArgument = Annotated[str, typer.Argument(help="17 characters, as F190 reads.")]
+VinArgument = Annotated[
+    str, typer.Argument(metavar="VIN", help="17 characters, as F190 reads.", callback=check_vin)
+]
 _ECUS: Final = ("ccu", "blower", "ecomp", "rear")
 
 
@@ -117,6 +122,11 @@ def _factory_image(ecu: str, version: str) -> bytes:
 
 def _port(argument: str) -> tuple[str, int]:
     name, _, number = argument.partition("=")
-    if not number.isdecimal():
-        raise CommandError(f"--port {argument}: WIRE=PORT expected", Exit.USAGE)
+    known = tuple(describe_vehicle().wires)
+    if name not in known:
+        raise CommandError(
+            f"--port {argument}: WIRE=PORT expected, with one of {', '.join(known)}", Exit.USAGE
+        )
+    if not (number.isascii() and number.isdecimal()) or int(number) > PORT_LIMIT:
+        raise CommandError(f"--port {argument}: a port is 0 to {PORT_LIMIT}", Exit.USAGE)
     return name, int(number)

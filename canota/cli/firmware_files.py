@@ -5,6 +5,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from canota.cli.arguments import ADDRESS_LIMIT
+from canota.cli.arguments import address as check_address
 from canota.cli.client import ReleaseFile
 from canota.cli.exits import CommandError, Exit
 from protocols.firmware import FirmwareError
@@ -46,6 +48,11 @@ def inspect(path: Path, *, address: int = 0) -> Inspection:
     except FormatError as error:
         line = "" if error.line is None else f":{error.line}"
         raise CommandError(f"{path}{line}: {error.reason}", Exit.REFUSED) from error
+    start = image.address if kind.carries_address else address
+    if start + len(image.data) > ADDRESS_LIMIT:
+        raise CommandError(
+            f"{path}: {len(image.data)} bytes at 0x{start:08X} run past 32 bits", Exit.REFUSED
+        )
     said, damage = None, ""
     try:
         said = declared(image.data)
@@ -56,7 +63,7 @@ def inspect(path: Path, *, address: int = 0) -> Inspection:
         format=kind.name,
         file_size=len(content),
         file_sha256=hashlib.sha256(content).hexdigest(),
-        address=image.address if kind.carries_address else address,
+        address=start,
         image_size=len(image.data),
         image_sha256=hashlib.sha256(image.data).hexdigest(),
         declared=said,
@@ -94,9 +101,10 @@ def _placed(name: str, source: str) -> tuple[Path, int]:
     if not at or Path(name).exists():
         return Path(name), 0
     try:
-        return Path(file_name), int(text, 0)
+        placed = int(text, 0)
     except ValueError as error:
         raise CommandError(f"{source}: {text!r} is not an address", Exit.USAGE) from error
+    return Path(file_name), check_address(placed, where=source)
 
 
 def _file(hardware_id: str, path: Path, address: int) -> ReleaseFile:
@@ -123,14 +131,26 @@ def _folder(folder: Path) -> list[ReleaseFile]:
 
 def _listed(path: Path) -> list[ReleaseFile]:
     try:
-        images = tomllib.loads(read(path).decode())["images"]
-        rows = [
-            (row["hardware_id"], path.parent / row["file"], row.get("address", 0)) for row in images
-        ]
+        listed = tomllib.loads(read(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CommandError(f"{path}: {error}", Exit.REFUSED) from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CommandError(
-            f"{path}: every [[images]] needs hardware_id and file: {error}", Exit.REFUSED
-        ) from error
-    return [_file(hardware_id, file, address) for hardware_id, file, address in rows]
+    images = listed.get("images")
+    if not isinstance(images, list) or not images:
+        raise CommandError(f"{path}: [[images]] expected", Exit.REFUSED)
+    return [_row(path, number, row) for number, row in enumerate(images)]
+
+
+def _row(path: Path, number: int, row: object) -> ReleaseFile:
+    where = f"{path}: images[{number}]"
+    if not isinstance(row, dict):
+        raise CommandError(f"{where}: [[images]] expected", Exit.REFUSED)
+    hardware_id, file = (_text(row, key, where) for key in ("hardware_id", "file"))
+    address = check_address(row.get("address", 0), where=f"{where}.address")
+    return _file(hardware_id, path.parent / file, address)
+
+
+def _text(row: dict[str, object], key: str, where: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value:
+        raise CommandError(f"{where}.{key}: text expected", Exit.REFUSED)
+    return value

@@ -11,13 +11,15 @@ from typing import Annotated, Final
 import typer
 
 import clock
+from canota.cli.arguments import seconds
+from canota.cli.arguments import vin as check_vin
 from canota.cli.bars import EcuBars, EcuStep
 from canota.cli.exits import CommandError, Exit
 from canota.cli.output import DEFAULT_CLOUD, CloudOption, console, group
 from canota.cli.serving import log_to_stderr, say, until_stopped
 from dbc.vehicle import DescriptionError, VehicleDescription, describe_vehicle
 from firmware import dev_keys
-from vehicle_gateway.app import Gateway, GatewayError, GatewayOptions
+from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError, GatewayOptions
 from vehicle_gateway.update import Progress
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.wires import LinkError
@@ -25,6 +27,8 @@ from vehicle_gateway.wires.uri import UriLinks
 
 app = group()
 
+#: Bytes of a diagnostics master secret, at least: those of the keys made of it.
+_SECRET_LENGTH: Final = 16
 #: Outcome of an update that `--once` ended with -> how the command ends.
 _EXITS: Final = {None: Exit.OK, Outcome.UPDATED: Exit.OK}
 
@@ -36,7 +40,9 @@ def gateway() -> None:
 
 @app.command()
 def run(
-    vin: Annotated[str, typer.Argument(help="The vehicle's VIN.")],
+    vin: Annotated[
+        str, typer.Argument(metavar="VIN", help="The vehicle's VIN.", callback=check_vin)
+    ],
     *,
     wire: Annotated[
         list[str],
@@ -85,8 +91,8 @@ def run(
             secret=secret,
             dev_only=dev_only,
             production=production,
-            poll=poll,
-            observe=observe,
+            poll=seconds(poll, option="--poll"),
+            observe=seconds(observe, option="--observe"),
             wires=wires,
             once=once,
         ),
@@ -133,6 +139,8 @@ async def _run(
             say(f"gateway of {vin} runs")
             stack.enter_context(bars)
             return await (running.run_once() if once else _until_stopped(running))
+    except CloudAwayError as error:
+        raise CommandError(f"cloud {cloud}: {error}", Exit.UNREACHABLE) from error
     except (GatewayError, LinkError) as error:
         raise CommandError(str(error)) from error
 
@@ -188,4 +196,9 @@ def _secret(path: Path | None) -> tuple[bytes, bool]:
         secret = bytes.fromhex(digits)
     except ValueError as error:
         raise CommandError(f"{path}: not hexadecimal", Exit.REFUSED) from error
+    if len(secret) < _SECRET_LENGTH:
+        raise CommandError(
+            f"{path}: {len(secret)} bytes; a master secret has at least {_SECRET_LENGTH}",
+            Exit.REFUSED,
+        )
     return secret, secret == published

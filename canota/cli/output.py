@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from canota.cli.arguments import target
 from canota.cli.exits import explained
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -22,7 +23,11 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 CloudOption = Annotated[
     str,
     typer.Option(
-        "--cloud", envvar="CANOTA_CLOUD", metavar="HOST:PORT", help="Where the cloud listens."
+        "--cloud",
+        envvar="CANOTA_CLOUD",
+        metavar="HOST:PORT",
+        help="Where the cloud listens.",
+        callback=target,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

@@ -43,11 +43,11 @@ def release() -> None:
 
 @app.command()
 def publish(
-    release_id: Annotated[str, typer.Argument(help="For example hvac-2.0.0.")],
+    release_id: Annotated[str, typer.Argument(metavar="RELEASE", help="For example hvac-2.0.0.")],
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="HARDWARE_ID=FILE (a raw file: FILE@ADDRESS), a firmware file or a folder of "
             "files whose headers name their hardware, or a .toml with [[images]].",
         ),
@@ -72,7 +72,7 @@ def publish(
     if as_json:
         print_json(plain(made))
         return
-    console().print(f"{made.name}: published, {len(made.images)} images, {size(total)} uploaded")
+    console().print(f"{made.name}: published, {_images(len(made.images))}, {size(total)} uploaded")
     _print_images(made)
 
 
@@ -98,7 +98,10 @@ def list_(*, cloud: CloudOption = DEFAULT_CLOUD, as_json: JsonOption = False) ->
 
 @app.command()
 def inspect(
-    what: Annotated[str, typer.Argument(help="A firmware file, or the id of a release.")],
+    what: Annotated[
+        str,
+        typer.Argument(metavar="FILE|RELEASE", help="A firmware file, or the id of a release."),
+    ],
     *,
     cloud: CloudOption = DEFAULT_CLOUD,
     as_json: JsonOption = False,
@@ -120,6 +123,10 @@ def inspect(
     published = f"{found.version}, published {time_text(found.create_time)}"
     console().print(Text(what, style="bold"), published, found.description)
     _print_images(found)
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _suffixes() -> set[str]:

@@ -28,7 +28,7 @@ def report() -> None:
 
 @app.command()
 def export(
-    campaign_id: Annotated[str, typer.Argument(help="The campaign's id.")],
+    campaign_id: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="The campaign's id.")],
     *,
     format_: Annotated[Format, typer.Option("--format", help="What for.")] = Format.HTML,
     output: Annotated[

@@ -39,3 +39,6 @@ def log_to_stderr(*, verbose: bool) -> None:
     )
     # Its DEBUG lines are about its own loop.
     logging.getLogger("asyncio").setLevel(logging.INFO)
+    if not verbose:
+        # Its INFO lines say at every start which database it is.
+        logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.text import Text
 
+from canota.cli.arguments import address
 from canota.cli.client import Operator
 from canota.cli.exits import CommandError, Exit
 from canota.cli.output import (
@@ -43,11 +44,12 @@ def vehicle() -> None:
 
 @app.command()
 def register(
-    vin: Annotated[str, typer.Argument(help="17 characters, ISO 3779.")],
+    vin: Annotated[str, typer.Argument(metavar="VIN", help="17 characters, ISO 3779.")],
     identities: Annotated[
         Path,
         typer.Argument(
-            help="JSON as `canota ecus identities` prints it; `-` reads the standard input."
+            metavar="IDENTITIES",
+            help="JSON as `canota ecus identities` prints it; `-` reads the standard input.",
         ),
     ],
     *,
@@ -93,7 +95,7 @@ def list_(*, cloud: CloudOption = DEFAULT_CLOUD, as_json: JsonOption = False) ->
 
 @app.command()
 def show(
-    vin: Annotated[str, typer.Argument(help="The vehicle's VIN.")],
+    vin: Annotated[str, typer.Argument(metavar="VIN", help="The vehicle's VIN.")],
     *,
     cloud: CloudOption = DEFAULT_CLOUD,
     as_json: JsonOption = False,
@@ -146,6 +148,8 @@ def _read_rows(path: Path) -> list[dict[str, object]]:
         raise CommandError(f"{name}: no such file", Exit.NOT_FOUND) from error
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{name}: cannot be read: {error}", Exit.REFUSED) from error
+    except RecursionError as error:
+        raise CommandError(f"{name}: nested too deep", Exit.REFUSED) from error
     except json.JSONDecodeError as error:
         raise CommandError(f"{name}:{error.lineno}: not JSON: {error.msg}", Exit.REFUSED) from error
     if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
@@ -160,8 +164,8 @@ def _read_ecu(row: Mapping[str, object], where: str) -> vehicles_pb2.Ecu:
         serial_number=_typed(row, "serial_number", str, where),
         wire=_typed(row, "wire", str, where),
         single_slot=_typed(row, "single_slot", bool, where),
-        application_base=_typed(row, "application_base", int, where),
-        slot_size=_typed(row, "slot_size", int, where),
+        application_base=address(row.get("application_base"), where=f"{where}.application_base"),
+        slot_size=address(row.get("slot_size"), where=f"{where}.slot_size"),
     )
     key = _typed(row, "public_key", str, where)
     try:

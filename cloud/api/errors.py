@@ -14,8 +14,9 @@ from cloud.store import errors as store
 
 #: Whose words `ErrorInfo.reason` are.
 DOMAIN: Final = "canota"
-#: Characters of a message: status and details travel in a header of bounded size.
-_MESSAGE_LIMIT: Final = 1500
+#: Bytes of a message in UTF-8. Status and details travel in headers of 8 KiB together, where one
+#: byte may take three (the status message) or stand up to twice in base64 (the details).
+_MESSAGE_LIMIT: Final = 600
 
 _Details: TypeAlias = "Callable[[Exception], list[Message]]"
 
@@ -107,4 +108,7 @@ def status_of(code: StatusCode, message: str, parts: list[Message]) -> status_pb
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _MESSAGE_LIMIT else f"{text[:_MESSAGE_LIMIT]}..."
+    encoded = text.encode(errors="backslashreplace")
+    if len(encoded) <= _MESSAGE_LIMIT:
+        return encoded.decode()
+    return encoded[:_MESSAGE_LIMIT].decode(errors="ignore") + "..."

@@ -10,8 +10,9 @@ _VIN: Final = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
 _RESOURCE_ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _ECU: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _HARDWARE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-#: One path component; bytes are stored by hash, so this name never reaches a file system.
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+#: One path component as people name files; bytes are stored by hash, so this name never reaches
+#: a file system.
+_FILE_NAME_LIMIT: Final = 128
 _SNAPSHOT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PRINTABLE: Final = re.compile(r"[ -~]*")
 _TEXT_LIMIT: Final = 4096
@@ -42,7 +43,13 @@ def check_hardware_id(identifier: str, *, field: str) -> str:
 
 
 def check_file_name(name: str, *, field: str) -> str:
-    return _check(name, _FILE_NAME, field)
+    if not 0 < len(name) <= _FILE_NAME_LIMIT:
+        raise InvalidFieldError(
+            field, f"{len(name)} characters; a file name has 1 to {_FILE_NAME_LIMIT}"
+        )
+    if not name.isprintable() or "/" in name or "\\" in name or not name.strip(". "):
+        raise InvalidFieldError(field, f"{name!r} is not the name of a file without its folders")
+    return name
 
 
 def check_snapshot_id(identifier: str, *, field: str) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from cloud.fleet.errors import DamagedError, InvalidFieldError
 from cloud.fleet.releases import AnnouncedFile, Announcement, Image, ImageFormat, Release
+from cloud.fleet.vehicles import ADDRESS_LIMIT
 from cloud.store import releases
 from cloud.store.database import Database
 from cloud.store.errors import StoreError
@@ -101,6 +102,16 @@ def decode(file: AnnouncedFile, content: bytes) -> Image:
     except FirmwareError as error:
         said = str(error).removeprefix(f"{file.file_name}: ")
         raise InvalidFieldError(file.file_name, said) from error
+    address = image.address if form.carries_address else file.address
+    if address + len(image.data) > ADDRESS_LIMIT:
+        raise InvalidFieldError(
+            file.file_name, f"{len(image.data)} bytes at {address:#x} run past 32 bits"
+        )
+    if declared and declared.hardware_id not in {"", file.hardware_id}:
+        raise InvalidFieldError(
+            file.file_name,
+            f"it says of itself that it is for {declared.hardware_id}, not {file.hardware_id}",
+        )
     name = next(name for name, member in formats.formats().items() if member is form)
     return Image(
         hardware_id=file.hardware_id,
@@ -108,7 +119,7 @@ def decode(file: AnnouncedFile, content: bytes) -> Image:
         format=_FORMATS[name],
         file_size=file.size,
         file_sha256=file.sha256,
-        address=image.address if form.carries_address else file.address,
+        address=address,
         image_size=len(image.data),
         image_sha256=hashlib.sha256(image.data).digest(),
         declared_hardware_id=declared.hardware_id if declared else "",

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from cloud.app import SERVICES, Cloud, CloudError, CloudOptions, CloudThread
+from firmware import image_path
 from protocols.fleet.v1 import (
     campaigns_pb2,
     diagnostics_pb2,
@@ -196,6 +197,56 @@ async def _nothing_published(client: Client, directory: Path) -> None:
     listed = await client.releases.ListReleases(releases_pb2.ListReleasesRequest())
     assert not listed.releases
     assert not [path for path in (directory / "objects").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (
+            Published(
+                hardware_id="CCU-2",
+                name="blower.s19",
+                content=image_path("blower", "2.0.0").read_bytes(),
+            ),
+            "it says of itself that it is for BLW-1, not CCU-2",
+        ),
+        (
+            Published(hardware_id="CCU-2", name="high.bin", content=b"ab", address=0xFFFF_FFFF),
+            "2 bytes at 0xffffffff run past 32 bits",
+        ),
+    ],
+    ids=["another hardware", "past 32 bits"],
+)
+@on_a_loop
+async def test_a_file_that_can_fit_no_ecu_is_refused_by_name(
+    file: Published, said: str, tmp_path: Path
+) -> None:
+    async with running_cloud(tmp_path) as client:
+        refused = await refusal(client.publish("2.0.0", [file]))
+        assert refused.code is StatusCode.INVALID_ARGUMENT, refused
+        assert refused.violation().field == file.name
+        assert said in refused.message
+        await _nothing_published(client, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["my firmware (v2).hex", "K\u00fchlung.hex", "-dash", "a" * 128])
+@on_a_loop
+async def test_a_file_is_called_as_its_maker_called_it(name: str, tmp_path: Path) -> None:
+    file = Published(hardware_id="CCU-2", name=name, content=hex_file(b"\x01"))
+    async with running_cloud(tmp_path) as client:
+        assert (await client.publish("2.0.0", [file])).images[0].file_name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "a/b.hex", "a\\b.hex", "a\nb.hex", "a\x1b[31m.hex", "a\u202eb", "a" * 129]
+)
+@on_a_loop
+async def test_what_is_not_a_file_name_is_refused(name: str, tmp_path: Path) -> None:
+    file = Published(hardware_id="CCU-2", name=name, content=hex_file(b"\x01"))
+    async with running_cloud(tmp_path) as client:
+        refused = await refusal(client.publish("2.0.0", [file]))
+        assert refused.violation().field == "header.files[0].file_name"
+        await _nothing_published(client, tmp_path)
 
 
 @pytest.mark.parametrize(

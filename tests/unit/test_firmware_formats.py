@@ -158,6 +158,8 @@ BAD_S_RECORDS = [
     ("late header", (S_GOOD, s_record(0, 0, b"x"), S_END), 2, "not the first record"),
     ("overlap", (S_GOOD, s_record(1, 0x11, b"\x09"), S_END), 2, "already written"),
     ("past 32 bits", (s_record(3, 0xFFFF_FFFF, b"ab"), s_record(7, 0)), 1, "past 32 bits"),
+    ("past 16 bits", (s_record(1, 0xFFFF, b"ab"), S_END), 1, "past 16 bits"),
+    ("past 24 bits", (s_record(2, 0xFF_FFFF, b"ab"), s_record(8, 0)), 1, "past 24 bits"),
     ("far apart", (s_record(3, 0, b"a"), s_record(3, 0xF000_0000, b"a"), s_record(7, 0)), 2,
      "bytes behind the first"),
     ("no data", (S_END,), None, "no data records"),
@@ -224,7 +226,16 @@ def test_a_format_is_known_by_its_content(file_name: str, file: bytes, expected:
     assert detect(file_name, file).name == expected
 
 
-@pytest.mark.parametrize("file_name", ["a.hex", "b.S19", "c.srec"])
-def test_a_file_that_promises_text_is_never_taken_for_raw(file_name: str) -> None:
-    with pytest.raises(FormatError, match=file_name):
+@pytest.mark.parametrize(
+    ("file_name", "promised"),
+    [("a.hex", "Intel HEX"), ("b.S19", "S-record"), ("c.srec", "S-record")],
+)
+def test_a_file_that_promises_text_is_never_taken_for_raw(file_name: str, promised: str) -> None:
+    with pytest.raises(FormatError, match=f"line 1: not {promised}"):
         detect(file_name, b"\x00\x01\x02")
+    with pytest.raises(FormatError, match="the file is empty"):
+        detect(file_name, b" \r\n")
+
+
+def test_a_raw_file_may_hold_nothing_but_blanks() -> None:
+    assert detect("a.bin", b"  \n").name == "raw binary"

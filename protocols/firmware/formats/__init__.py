@@ -105,7 +105,9 @@ def detect(file_name: str, data: bytes) -> Format:
     suffix = "." + file_name.rpartition(".")[2].lower()
     for candidate in formats().values():
         if candidate.carries_address and suffix in candidate.suffixes:
-            raise FormatError(f"{file_name}: not {candidate.name}: no such record", line=1)
+            if not data.strip():
+                raise FormatError("the file is empty")
+            raise FormatError(f"not {candidate.name}: it does not begin with a record", line=1)
     return formats()["raw"]
 
 

@@ -72,7 +72,9 @@ class _Reader:
 
 def _record(line: int, text: bytes) -> tuple[RecordType, int, bytes]:
     if not _LINE.fullmatch(text):
-        raise FormatError("not an Intel HEX record (':' and pairs of hex digits)", line=line)
+        raise FormatError(
+            "not an Intel HEX record (':' and at least 5 pairs of hex digits)", line=line
+        )
     raw = bytes.fromhex(text[1:].decode("ascii"))
     if raw[0] != len(raw) - 5:
         raise FormatError(f"byte count says {raw[0]}, the record has {len(raw) - 5}", line=line)

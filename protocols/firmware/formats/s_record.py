@@ -52,8 +52,8 @@ class _Reader:
         self._data_type = kind
         if self._counted:
             raise FormatError("a data record after the count record", line=line)
-        if address + len(data) > _ADDRESS_SPACE:
-            raise FormatError(f"address 0x{address:X} runs past 32 bits", line=line)
+        if address + len(data) > 1 << (bits := 8 * _ADDRESS_BYTES[kind]):
+            raise FormatError(f"address 0x{address:X} runs past {bits} bits", line=line)
         self._data_records += 1
         if data:
             self.chunks.append(Chunk(address=address, data=data, line=line))
@@ -78,7 +78,9 @@ class _Reader:
 
 def _record(line: int, text: bytes) -> tuple[int, int, bytes]:
     if not _LINE.fullmatch(text):
-        raise FormatError("not an S-record ('S', a digit and pairs of hex digits)", line=line)
+        raise FormatError(
+            "not an S-record ('S', a digit and at least 4 pairs of hex digits)", line=line
+        )
     kind = text[1] - ord("0")
     if kind not in _ADDRESS_BYTES:
         raise FormatError(f"unknown record type S{kind}", line=line)

@@ -1,0 +1,47 @@
+"""What arguments of commands may be, where their type alone does not say it."""
+
+import math
+import re
+from typing import Final
+
+from canota.cli.exits import CommandError, Exit
+from cloud.fleet.errors import InvalidFieldError
+from cloud.fleet.names import check_vin
+
+PORT_LIMIT: Final = 0xFFFF
+#: What firmware and memory lie in: addresses of 32 bits.
+ADDRESS_LIMIT: Final = 1 << 32
+
+#: A name or an address (IPv6 in brackets), and a port.
+_TARGET: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
+
+
+def target(value: str) -> str:
+    """The address of a cloud, `HOST:PORT`."""
+    found = _TARGET.fullmatch(value)
+    if found is None or not 0 < int(found[1]) <= PORT_LIMIT:
+        raise CommandError(f"--cloud {value!r}: HOST:PORT expected", Exit.USAGE)
+    return value
+
+
+def vin(value: str) -> str:
+    """A vehicle identification number as ISO 3779 writes it."""
+    try:
+        return check_vin(value, field="VIN")
+    except InvalidFieldError as error:
+        raise CommandError(str(error), Exit.REFUSED) from error
+
+
+def seconds(value: float, *, option: str) -> float:
+    """A time to wait: finite, and not negative."""
+    if not math.isfinite(value) or value < 0:
+        raise CommandError(f"{option} {value}: seconds expected, not below 0", Exit.USAGE)
+    return value
+
+
+def address(value: object, *, where: str) -> int:
+    """An address in a file that people write."""
+    # A bool is an int to isinstance, and TOML and JSON have both.
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < ADDRESS_LIMIT:
+        raise CommandError(f"{where}: {value!r} is not a 32-bit address", Exit.REFUSED)
+    return value
