@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,14 +170,70 @@ def test_an_ecu_that_went_back_by_itself_after_the_commit_is_brought_forward_aga
     assert not vehicle.ecus["ccu"].trial
 
 
-def test_an_ecu_that_runs_the_release_already_is_left_alone(tmp_path: Path) -> None:
+def test_a_trial_that_ends_between_its_proof_and_the_commit_takes_everything_back(
+    tmp_path: Path,
+) -> None:
     vehicle = SimulatedVehicle(tmp_path)
-    ccu = vehicle.ecus["ccu"]
-    ccu.running = vehicle.files.files[vehicle.offer.images[0].image.file_sha256]
+
+    def boots_while_the_other_one_falls(_: bytes) -> bool:
+        vehicle.ecus["ccu"].reset()
+        return True
+
+    vehicle.ecus["blower"].boots = boots_while_the_other_one_falls
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.ROLLED_BACK
+    assert report.reason == "ccu: committing: runs 1.0.0, not the new image"
+    assert vehicle.versions() == OLD
+
+
+def test_an_ecu_that_is_gone_at_the_commit_keeps_the_others_from_being_confirmed(
+    tmp_path: Path,
+) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+
+    def boots_while_the_other_one_goes(_: bytes) -> bool:
+        vehicle.ecus["ccu"].refuses |= {"inventory", "confirm", "revert"}
+        return True
+
+    vehicle.ecus["blower"].boots = boots_while_the_other_one_goes
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.FAILED_SAFE
+    assert {**vehicle.versions(), "ccu": "1.0.0"} == OLD
+    assert (Kind.COMMIT, "") not in kinds(tmp_path)
+
+
+def _run_the_release_already(vehicle: SimulatedVehicle, ecu: str, *, trial: bool = False) -> None:
+    part = vehicle.ecus[ecu]
+    image = next(one.image for one in vehicle.offer.images if one.ecu == ecu)
+    part.inactive, part.running = part.running or b"", vehicle.files.files[image.file_sha256]
+    part.trial = trial
+
+
+def test_an_ecu_that_runs_the_release_already_is_not_written_again(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+    _run_the_release_already(vehicle, "ccu")
     report = clock.run(vehicle.update(), virtual=True)
     assert report.outcome is Outcome.UPDATED
-    assert ccu.log == []
+    assert vehicle.ecus["ccu"].log == ["confirm"]
     assert report.ecus[0].after.read_back is not None
+
+
+def test_a_trial_that_an_earlier_update_left_behind_is_confirmed(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+    _run_the_release_already(vehicle, "ccu", trial=True)
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.UPDATED
+    assert not vehicle.ecus["ccu"].trial
+
+
+def test_a_trial_that_was_left_behind_and_ends_after_the_commit_is_staged(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+    _cut_after(vehicle, Kind.COMMIT, lambda one: _run_the_release_already(one, "ccu", trial=True))
+    vehicle.ecus["ccu"].reset()
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.UPDATED
+    assert vehicle.versions() == NEW
+    assert not vehicle.ecus["ccu"].trial
 
 
 def test_a_single_slot_without_its_present_image_is_refused_untouched(tmp_path: Path) -> None:
@@ -244,11 +301,15 @@ def _assert_refused(vehicle: SimulatedVehicle, words: str) -> None:
     assert all(ecu.log == [] for ecu in vehicle.ecus.values())
 
 
-def _cut_after(vehicle: SimulatedVehicle, wanted: Kind) -> list[tuple[Kind, str]]:
+def _cut_after(
+    vehicle: SimulatedVehicle,
+    wanted: Kind,
+    prepare: Callable[[SimulatedVehicle], None] = lambda _: None,
+) -> list[tuple[Kind, str]]:
     """Run until power fails right behind this entry."""
-    uncut = SimulatedVehicle(vehicle.folder / "uncut")
     for cut_at in range(10_000):
         uncut = SimulatedVehicle(vehicle.folder / f"cut-{cut_at}")
+        prepare(uncut)
         with pytest.raises(PowerCut):
             clock.run(uncut.update(PowerSwitch(cut_at=cut_at, after=True)), virtual=True)
         found = kinds(uncut.folder)

@@ -31,7 +31,7 @@ class Direction(Enum):
 class EcuState(Enum):
     """How far one ECU is."""
 
-    #: Runs the release already: nothing is done to it.
+    #: Runs the release already, perhaps on a trial that was never ended: it is only confirmed.
     UNCHANGED = "unchanged"
     IDLE = "idle"
     STAGING = "staging"
@@ -91,6 +91,7 @@ ECU_TRANSITIONS: Final[Mapping[tuple[EcuState, Kind], EcuState]] = {
     (EcuState.ACTIVATING, Kind.ACTIVATED): EcuState.ACTIVATED,
     (EcuState.ACTIVATED, Kind.PROVED): EcuState.PROVED,
     (EcuState.PROVED, Kind.CONFIRMING): EcuState.CONFIRMING,
+    (EcuState.UNCHANGED, Kind.CONFIRMING): EcuState.CONFIRMING,
     (EcuState.CONFIRMING, Kind.CONFIRMED): EcuState.CONFIRMED,
     (EcuState.ACTIVATED, Kind.WENT_BACK): EcuState.IDLE,
     (EcuState.CONFIRMING, Kind.WENT_BACK): EcuState.IDLE,
@@ -176,6 +177,7 @@ _ONWARD: Final[Mapping[EcuState, Verb | None]] = {
 NEXT: Final[Mapping[tuple[Direction, EcuState], Verb | None]] = {
     **{(Direction.FORWARD, state): verb for state, verb in _ONWARD.items()},
     **{(Direction.KEEP, state): verb for state, verb in _ONWARD.items()},
+    (Direction.KEEP, EcuState.UNCHANGED): Verb.CONFIRM,
     (Direction.KEEP, EcuState.PROVED): Verb.CONFIRM,
     (Direction.KEEP, EcuState.CONFIRMING): Verb.CONFIRM,
     (Direction.KEEP, EcuState.CONFIRMED): None,

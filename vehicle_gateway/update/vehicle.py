@@ -162,7 +162,7 @@ class VehicleUpdate:
             case Verb.READ_BACK:
                 await self._at_once(self._prove, ecus)
             case Verb.COMMIT:
-                self._note(Kind.COMMIT)
+                await self._commit()
             case Verb.CONFIRM:
                 await self._at_once(self._confirm, ecus)
             case Verb.REVERT:
@@ -263,6 +263,21 @@ class VehicleUpdate:
             done += image.file_size
         return make_job(self._opening.offer, offered, ecu, self._before[ecu.name], files)
 
+    async def _commit(self) -> None:
+        """Only while every ECU runs the release: a trial may have ended since it was proved.
+
+        The single-slot ECUs are programmed meanwhile, which takes its time; behind the commit,
+        firmware that does not last, or an ECU that is gone, would leave the vehicle half updated.
+        """
+        started_us = self._now_us()
+        found = await asyncio.gather(*(self._ask(part.ecu) for part in self._state.parts))
+        for inventory in found:
+            if (wrong := self._not_new(inventory)) is not None:
+                error = UpdateError(ecu=inventory.ecu, step="committing", cause=wrong)
+                self._fail(error, ecu=inventory.ecu, started_us=started_us)
+        if self._state.direction is Direction.FORWARD:
+            self._note(Kind.COMMIT, started_us=started_us)
+
     async def _inspect(self) -> None:
         """The last look: after a commit, an ECU that does not run the release is not done."""
         started_us = self._now_us()
@@ -294,7 +309,10 @@ class VehicleUpdate:
         resume_from = part.verified if part.state is EcuState.STAGING else 0
         if not resume_from:
             self._note(Kind.STAGING, ecu)
-        job, updater = self._job_of(ecu, "staging"), self._updater(ecu)
+        if ecu not in self._jobs:
+            # It ran the release already and has gone back by itself: its image is needed after all.
+            self._jobs[ecu] = await self._job(self._offered[ecu])
+        job, updater = self._jobs[ecu], self._updater(ecu)
         sink = self._sink(ecu)
         try:
             figures = await updater.stage(job, resume_from=resume_from, progress=sink)
@@ -333,8 +351,9 @@ class VehicleUpdate:
             raise UpdateError(ecu=ecu, step="reading back", cause=wrong)
 
     async def _confirm(self, ecu: str, started_us: int) -> None:
-        if self._state.part(ecu).state is EcuState.PROVED:
+        if self._state.part(ecu).state is not EcuState.CONFIRMING:
             self._note(Kind.CONFIRMING, ecu)
+        job = self._job_of(ecu, "confirming", without_image=True)
         for last in (False, True):
             # Before: a trial may have ended by itself. After: the ECU says what it keeps.
             inventory = await self._ask(ecu)
@@ -347,7 +366,7 @@ class VehicleUpdate:
                 )
                 return
             if not last:
-                await self._updater(ecu).confirm(self._job_of(ecu, "confirming"))
+                await self._updater(ecu).confirm(job)
         self._note(Kind.CONFIRMED, ecu, started_us=started_us)
         self._on_progress(Progress(ecu=ecu, step="confirmed"))
 
