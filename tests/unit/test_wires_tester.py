@@ -27,9 +27,14 @@ class ScriptedChannel:
     def __init__(self, *scripts: Script) -> None:
         self.scripts = list(scripts)
         self.requests: list[bytes] = []
+        #: When a 3E 80 came, loop time.
+        self.keep_alives: list[float] = []
         self.mailbox = Mailbox()
 
     async def send(self, request: bytes) -> float:
+        if request == b"\x3e\x80":
+            self.keep_alives.append(asyncio.get_running_loop().time())
+            return self.keep_alives[-1]
         await asyncio.sleep(1.0)
         self.requests.append(request)
         loop = asyncio.get_running_loop()
@@ -83,6 +88,14 @@ def test_a_78_opens_p2_star() -> None:
     answers, ended_s = ask(ScriptedChannel([(0.1, PENDING), (5.9, VERSION)]), READ)
     assert answers == [VERSION]
     assert ended_s == pytest.approx(6.9)
+
+
+def test_the_session_is_kept_open_while_a_78_is_pending() -> None:
+    channel = ScriptedChannel(
+        [(0.1, PENDING), (5.0, PENDING), (8.0, AnswerStarted()), (11, VERSION)]
+    )
+    assert ask(channel, READ)[0] == [VERSION]
+    assert channel.keep_alives == pytest.approx([3.1, 5.1, 7.1])
 
 
 def test_an_ecu_that_dies_after_a_78_is_given_up_after_p2_star() -> None:

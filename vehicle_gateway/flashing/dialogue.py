@@ -24,7 +24,12 @@ from protocols.uds.routine_status import CHECK_TEXTS, CheckStatus
 from protocols.uds.security_access import compute_key, derive_key
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.wires import NoAnswerError, WireError
-from vehicle_gateway.wires.tester import TRIES, NegativeResponseError, UdsTester
+from vehicle_gateway.wires.tester import (
+    AGAIN_AFTER_S,
+    TRIES,
+    NegativeResponseError,
+    UdsTester,
+)
 
 T = TypeVar("T")
 
@@ -122,10 +127,31 @@ class Dialogue:
                 # Whether the key arrived is unknown: a new seed finds out.
                 if attempt == TRIES:
                     raise self.failed(step, error, tries=attempt) from error
+                await asyncio.sleep(AGAIN_AFTER_S[attempt - 1])
             except WireError as error:
                 raise self.failed(step, error) from error
             else:
                 return
+
+    async def ask_once(self, step: str, request: bytes, *, done: frozenset[Nrc]) -> bytes | None:
+        """The answer to what an ECU does once; None if it got lost and the thing is done.
+
+        The refusals in `done` are how the ECU says so when it is asked a second time.
+        """
+        for attempt in range(1, TRIES + 1):
+            try:
+                return await self.tester.request(request)
+            except NoAnswerError as error:
+                if attempt == TRIES:
+                    raise self.failed(step, error, tries=attempt) from error
+                await asyncio.sleep(AGAIN_AFTER_S[attempt - 1])
+            except NegativeResponseError as error:
+                if attempt == 1 or error.code not in done:
+                    raise self.failed(step, error) from error
+                return None
+            except WireError as error:
+                raise self.failed(step, error) from error
+        raise AssertionError("the last try has returned or raised")
 
     async def leave_fingerprint(self, step: str, start_date: datetime) -> None:
         """F15A: the date, and who programs."""
@@ -134,16 +160,27 @@ class Dialogue:
         await self.ask(step, requests.write_data(DataIdentifier.PROGRAMMING_FINGERPRINT, record))
 
     async def reset(self, step: str, *, limit_s: float = RETURN_S) -> None:
-        """Reset the ECU and wait until it answers again."""
-        try:
-            await self.tester.request(requests.ecu_reset(ResetType.HARD))
-        except NoAnswerError:
-            pass  # the answer may be lost in the reset itself: whether it comes back decides
-        except WireError as error:
-            raise self.failed(step, error) from error
-        # Its old self must not answer in the place of the new one.
-        await asyncio.sleep(self.ecu.boot_s / 2)
-        await self.wait_for(step, limit_s=limit_s)
+        """Reset the ECU and wait until it answers again.
+
+        The answer may be lost in the reset itself: an ECU that is still in a session got no such
+        request, and is told again.
+        """
+        for _ in range(TRIES):
+            try:
+                await self.tester.request(requests.ecu_reset(ResetType.HARD))
+                told = True
+            except NoAnswerError:
+                told = False
+            except WireError as error:
+                raise self.failed(step, error) from error
+            # Its old self must not answer in the place of the new one.
+            await asyncio.sleep(self.ecu.boot_s / 2)
+            await self.wait_for(step, limit_s=limit_s)
+            if told or not await self._in_session(step):
+                return
+        raise UpdateError(
+            ecu=self.ecu.name, step=step, cause=f"does not reset (asked {TRIES} times)"
+        )
 
     async def wait_for(self, step: str, *, limit_s: float = RETURN_S) -> None:
         """Wait until the ECU answers, application or boot loader."""
@@ -174,6 +211,16 @@ class Dialogue:
         if tries > 1:
             cause += f" (asked {tries} times)"
         return UpdateError(ecu=self.ecu.name, step=step, cause=cause)
+
+    async def _in_session(self, step: str) -> bool:
+        """Whether the ECU is in another session than the default one, as far as it tells."""
+        try:
+            session = await self.read(step, DataIdentifier.ACTIVE_DIAGNOSTIC_SESSION)
+        except UpdateError as error:
+            if isinstance(error.__cause__, NegativeResponseError):
+                return False
+            raise
+        return session != bytes([Session.DEFAULT])
 
     async def _seed(self, step: str, level: int) -> bytes:
         for _ in range(_DELAY_TRIES):

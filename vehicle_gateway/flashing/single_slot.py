@@ -152,6 +152,8 @@ class SingleSlotUpdater:
                 raise UpdateError(ecu=ecu, step="checking preconditions", cause=str(answer))
             _check_preconditions(ecu, answer)
         if must_agree is not None and self.ecu not in answers:
+            # What got lost may have been the 10 83.
+            await must_agree.enter("checking preconditions", Session.EXTENDED)
             answer = await must_agree.ask("checking preconditions", self._preconditions())
             _check_preconditions(self.ecu, answer)
         await everyone.request(requests.control_dtc_setting(DtcSetting.OFF, suppress=True))

@@ -13,8 +13,6 @@ from protocols.uds import MalformedResponseError, Nrc, requests, responses
 from vehicle_gateway.flashing.bound import Bound, BoundCalculator, WireTime, block_size
 from vehicle_gateway.flashing.dialogue import Dialogue
 from vehicle_gateway.update import Progress, ProgressSink, TransferFigures
-from vehicle_gateway.wires import NoAnswerError, WireError
-from vehicle_gateway.wires.tester import TRIES, NegativeResponseError
 
 STEP: Final = "transferring"
 #: Progress is told so often per download, and whenever another sector is certain.
@@ -22,6 +20,9 @@ _NOTES: Final = 200
 #: The ECU holds one block in its buffer while it programs the one before it: when it has taken a
 #: block, all but the last two are in its memory.
 _IN_FLIGHT_BLOCKS: Final = 2
+#: What a second 34 gets while the first one's download is under way, and a second 37 after it.
+_UNDER_WAY: Final = frozenset({Nrc.CONDITIONS_NOT_CORRECT, Nrc.UPLOAD_DOWNLOAD_NOT_ACCEPTED})
+_OVER: Final = frozenset({Nrc.REQUEST_SEQUENCE_ERROR})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ class Download:
         """34, every 36, 37. Raises `UpdateError`; a block whose answer is lost is sent again."""
         loop = asyncio.get_running_loop()
         start_s = loop.time()
-        allowed = await self._announce()
+        allowed = await self._announce(plan.max_block_length)
         if allowed < plan.max_block_length:
             # The ECU's own word counts, not the vehicle description's.
             plan = await self.plan(allowed)
@@ -97,11 +98,14 @@ class Download:
         await self._finish()
         return TransferFigures(transfer_s=loop.time() - start_s, bound_s=plan.bound.total_s)
 
-    async def _announce(self) -> int:
+    async def _announce(self, planned: int) -> int:
+        """34; the longest block that the ECU takes, as planned where its word got lost."""
         request = requests.request_download(
             self._address + self._offset, len(self._image) - self._offset
         )
-        answer = await self._dialogue.ask(STEP, request)
+        answer = await self._dialogue.ask_once(STEP, request, done=_UNDER_WAY)
+        if answer is None:
+            return planned
         try:
             return responses.decode_download(answer)
         except MalformedResponseError as error:
@@ -109,20 +113,7 @@ class Download:
 
     async def _finish(self) -> None:
         """37; refused as out of sequence after a lost answer, it was carried out the first time."""
-        for attempt in range(1, TRIES + 1):
-            try:
-                await self._dialogue.tester.request(requests.request_transfer_exit())
-            except NoAnswerError as error:
-                if attempt == TRIES:
-                    raise self._dialogue.failed(STEP, error, tries=attempt) from error
-            except NegativeResponseError as error:
-                if attempt == 1 or error.code != Nrc.REQUEST_SEQUENCE_ERROR:
-                    raise self._dialogue.failed(STEP, error) from error
-                return
-            except WireError as error:
-                raise self._dialogue.failed(STEP, error) from error
-            else:
-                return
+        await self._dialogue.ask_once(STEP, requests.request_transfer_exit(), done=_OVER)
 
     def _note(self, plan: Plan, taken: int, left_s: float) -> None:
         size = len(self._image)

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from protocols.uds import Nrc, ServiceId
+from protocols.uds import Nrc, ServiceId, requests
 from vehicle_gateway.wires import (
     AnswerBroken,
     AnswerReceived,
@@ -42,9 +42,12 @@ _ECHO: Final = {
 
 #: Pauses in seconds before a request is sent again whose answer got lost: at once, then when an ECU
 #: has given up (N_Bs) that waits for our flow control to a first frame which we never saw.
-_AGAIN_AFTER_S: Final = (0.0, 1.0)
+AGAIN_AFTER_S: Final = (0.0, 1.0)
 #: So often is such a request sent.
-TRIES: Final = 1 + len(_AGAIN_AFTER_S)
+TRIES: Final = 1 + len(AGAIN_AFTER_S)
+#: S3client: an ECU whose last answer got lost must not leave its session before P2* has told us.
+S3_CLIENT_S: Final = 2.0
+_KEEP_ALIVE: Final = requests.tester_present(suppress=True)
 
 #: Services whose first byte is a sub-function, with the suppressPosRspMsgIndicationBit on top.
 _WITH_SUB_FUNCTION: Final = frozenset(
@@ -116,7 +119,7 @@ class UdsTester:
 
     async def insist(self, payload: bytes) -> bytes:
         """`request`, up to `TRIES` times if answers get lost; where asking twice is harmless."""
-        for pause_s in _AGAIN_AFTER_S:
+        for pause_s in AGAIN_AFTER_S:
             try:
                 return await self.request(payload)
             except NoAnswerError:
@@ -136,11 +139,16 @@ class UdsTester:
         deadline: float | None = sent_at_s + self.timing.p2_s + self.timing.p2_margin_s
         pending_until = sent_at_s + self.timing.pending_total_s
         pending = 0
+        keep_alive: float | None = None
         while True:
+            keeps = keep_alive is not None and (deadline is None or keep_alive < deadline)
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(keep_alive if keeps else deadline):
                     event = await self._channel.receive()
             except TimeoutError:
+                if keeps:
+                    keep_alive = await self._channel.send(_KEEP_ALIVE) + S3_CLIENT_S
+                    continue
                 within = "P2*" if pending else "P2"
                 raise NoAnswerError(
                     f"{self.ecu}: no answer to {_service_name(request[0])} within {within}"
@@ -148,7 +156,7 @@ class UdsTester:
             match event:
                 case AnswerStarted():
                     # From here on the transport's own timers (N_Cr) watch over the answer.
-                    deadline = None
+                    deadline = keep_alive = None
                 case AnswerBroken(reason):
                     raise NoAnswerError(
                         f"{self.ecu}: the answer to {_service_name(request[0])} broke off: {reason}"
@@ -166,6 +174,7 @@ class UdsTester:
                                 f"{pending} answers 78 in {now - sent_at_s:.1f} s"
                             )
                         deadline = now + self.timing.p2_star_s + self.timing.p2_star_margin_s
+                        keep_alive = keep_alive or now + S3_CLIENT_S
                     elif code is not None:
                         raise NegativeResponseError(self.ecu, request[0], code)
                     elif deadline is None:
