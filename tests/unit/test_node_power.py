@@ -87,6 +87,18 @@ def test_an_ecu_without_power_is_silent(tmp_path: Path) -> None:
     clock.run(drive(), virtual=True)
 
 
+def test_a_motor_stops_with_its_ecu_and_a_flap_stays(tmp_path: Path) -> None:
+    async def drive() -> None:
+        async with running(tmp_path, "ccu", "blower") as vehicle:
+            vehicle.cabin.blower_drive, vehicle.cabin.blend = 0.7, 0.4
+            for ecu in ("ccu", "blower"):
+                vehicle.nodes[ecu].kill()
+            assert vehicle.cabin.blower_drive == 0.0
+            assert vehicle.cabin.blend == 0.4
+
+    clock.run(drive(), virtual=True)
+
+
 def test_provisioning_a_running_ecu_is_refused(tmp_path: Path) -> None:
     async def drive() -> None:
         async with running(tmp_path, "ccu") as vehicle:

@@ -126,6 +126,13 @@ def test_an_answer_that_breaks_off_is_no_answer() -> None:
         ask(ScriptedChannel(script), READ)
 
 
+def test_after_the_long_answer_to_an_earlier_request_p2_starts_afresh() -> None:
+    late: Script = [(0.1, AnswerStarted()), (1.0, bytes.fromhex("62 F1 8C 31"))]
+    assert ask(ScriptedChannel([*late, (1.14, VERSION)]), READ)[0] == [VERSION]
+    with pytest.raises(NoAnswerError, match="within P2"):
+        ask(ScriptedChannel([*late, (1.16, VERSION)]), READ)
+
+
 def test_a_busy_ecu_is_asked_again_with_growing_pauses() -> None:
     channel = ScriptedChannel([(0.0, BUSY)], [(0.0, BUSY)], [(0.0, VERSION)])
     answers, ended_s = ask(channel, READ)
