@@ -4,9 +4,12 @@ Each CAN wire is offered over the socket bridge, each DoIP ECU over TCP and UDP.
 """
 
 import asyncio
+import fcntl
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -36,7 +39,12 @@ class EcuServer:
         self.options = options
         self._stack = AsyncExitStack()
         self._endpoints: dict[str, str] = {}
-        self.vehicle = Vehicle(options.vehicle)
+        self._lock = _lock(options.vehicle.state_directory)
+        try:
+            self.vehicle = Vehicle(options.vehicle)
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     @property
     def endpoints(self) -> Mapping[str, str]:
@@ -45,6 +53,7 @@ class EcuServer:
 
     async def __aenter__(self) -> Self:
         async with self._stack as stack:
+            stack.callback(os.close, self._lock)
             stack.push_async_callback(self.vehicle.stop)
             for ecu, image in self.options.factory_images.items():
                 if not self.vehicle.is_provisioned(ecu):
@@ -92,6 +101,21 @@ class EcuServer:
         stack.push_async_callback(server.stop)
         node.announce = server.announce
         self._endpoints[name] = f"doip://{host}:{server.tcp_port}"
+
+
+def _lock(directory: Path) -> int:
+    """Take the directory for this process until the descriptor is closed: a chip has one CPU."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise VehicleError(f"{directory}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise VehicleError(f"{directory}: other ECUs run on this memory") from error
+    return descriptor
 
 
 async def serve(

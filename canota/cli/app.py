@@ -1,6 +1,8 @@
 """The `canota` command: its groups by name; a group's module is imported when it is used."""
 
+import errno
 import importlib
+import os
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -72,6 +74,12 @@ class LazyGroup(TyperGroup):
             return super().invoke(ctx)
         except CommandError as error:
             raise _said(str(error), error.code) from error
+        except OSError as error:
+            # A timeout of ours has no number; of a pipe that is closed, its reader has seen enough.
+            if error.errno in {None, errno.EPIPE}:
+                raise
+            place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            raise _said(f"{place}{error.strerror or error}", Exit.FAILED) from error
         except UnicodeEncodeError as error:
             # Arguments that are not text in the terminal's encoding come as lone surrogates.
             raise _said(f"{error.object!r} is not text", Exit.USAGE) from error

@@ -9,6 +9,7 @@ from canota.cli.arguments import ADDRESS_LIMIT
 from canota.cli.arguments import address as check_address
 from canota.cli.client import ReleaseFile
 from canota.cli.exits import CommandError, Exit
+from cloud.fleet.releases import FILE_LIMIT
 from protocols.firmware import FirmwareError
 from protocols.firmware.containers import Declared, declared
 from protocols.firmware.formats import FormatError, detect
@@ -31,12 +32,17 @@ class Inspection:
 
 
 def read(path: Path) -> bytes:
+    """The content of a file that could be published; never more than that in memory."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(FILE_LIMIT + 1)
     except FileNotFoundError as error:
         raise CommandError(f"{path}: no such file", Exit.NOT_FOUND) from error
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", Exit.REFUSED) from error
+    if len(content) > FILE_LIMIT:
+        raise CommandError(f"{path}: more than the {FILE_LIMIT} bytes of a file", Exit.REFUSED)
+    return content
 
 
 def inspect(path: Path, *, address: int = 0) -> Inspection:

@@ -1,9 +1,11 @@
 """What commands print: tables for people, JSON for scripts, both from the same messages."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC
+from pathlib import Path
 from typing import Annotated, Final, TypeAlias, cast
 
 import typer
@@ -16,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canota.cli.arguments import target
-from canota.cli.exits import explained
+from canota.cli.exits import CommandError, Exit, explained
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -68,6 +70,23 @@ def console() -> Console:
 
 def print_json(value: Json) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file as a whole or leave what was there; `CommandError` names it."""
+    try:
+        if path.exists() and not path.is_file():  # a terminal, a pipe
+            path.write_bytes(content)
+            return
+        target = path.resolve()
+        piece = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            piece.write_bytes(content)
+            piece.replace(target)
+        finally:
+            piece.unlink(missing_ok=True)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}", Exit.FAILED) from error
 
 
 def print_messages(messages: Sequence[Message]) -> None:

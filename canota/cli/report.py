@@ -9,8 +9,7 @@ import typer
 
 from canota.cli.bars import ByteBar
 from canota.cli.client import Operator
-from canota.cli.exits import CommandError, Exit
-from canota.cli.output import DEFAULT_CLOUD, CloudOption, console, group, size
+from canota.cli.output import DEFAULT_CLOUD, CloudOption, console, group, size, write_file
 
 app = group()
 
@@ -50,8 +49,5 @@ def export(
     if str(path) == "-":
         sys.stdout.write(content.decode())
         return
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}", Exit.FAILED) from error
+    write_file(path, content)
     console().print(f"{path}: {size(len(content))}")

@@ -91,3 +91,14 @@ def test_the_command_names_what_it_cannot_use(
     ]
     assert main(arguments) == 1
     assert "--factory-image 'ccu' is not ECU=FILE" in capsys.readouterr().err
+
+
+def test_one_memory_belongs_to_one_process_until_it_ends(tmp_path: Path) -> None:
+    async def drive() -> None:
+        async with EcuServer(options(tmp_path, "rear")):
+            with pytest.raises(VehicleError, match="other ECUs run on this memory"):
+                EcuServer(options(tmp_path, "rear"))
+        async with EcuServer(options(tmp_path, "rear")):
+            pass
+
+    clock.run(drive(), virtual=False)

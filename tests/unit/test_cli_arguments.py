@@ -2,13 +2,16 @@
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from canota.cli.exits import Exit
+from canota.cli.exits import CommandError, Exit
+from canota.cli.output import write_file
 from tests.support.cli import canota
 
 VIN = "WCANHVAC000000001"
@@ -178,3 +181,48 @@ def test_a_short_master_secret_is_refused(tmp_path: Path) -> None:
     ended = canota("gateway", "run", VIN, *wire, "--master-key", str(path))
     assert ended.code == Exit.REFUSED
     assert "15 bytes; a master secret has at least 16" in ended.err
+
+
+def test_no_more_of_a_file_is_read_than_can_be_published() -> None:
+    ended = canota("release", "inspect", "/dev/zero")
+    assert ended.code == Exit.REFUSED
+    assert ended.err == "canota: /dev/zero: more than the 67108864 bytes of a file\n"
+
+
+def test_what_stands_in_the_way_of_a_program_is_said_in_one_line() -> None:
+    ended = canota("ecus", "serve", VIN, "--state", "/proc/nowhere")
+    assert (ended.code, ended.err) == (
+        Exit.FAILED,
+        "canota: /proc/nowhere: No such file or directory\n",
+    )
+
+
+def test_an_output_that_cannot_be_written_is_said_in_one_line() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "canota", "version", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == Exit.FAILED
+    assert ended.stderr == "canota: No space left on device\n"
+
+
+def test_a_file_is_written_as_a_whole_or_stays_what_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_bytes(b"before")
+    limit = (resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE))
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1][1]))
+    try:
+        with pytest.raises(CommandError, match=r"report\.html: File too large"):
+            write_file(path, bytes(2000))
+    finally:
+        resource.setrlimit(*limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+    write_file(path, b"after")
+    assert path.read_bytes() == b"after"
