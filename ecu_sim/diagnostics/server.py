@@ -1,6 +1,6 @@
 """The UDS server of one ECU program (ISO 14229-1, -2), without I/O.
 
-The general rules come from tables (`protocols.uds.rules`); the services are in `services.py`; here
+The general rules come from tables (`protocols.uds.rules`); the services are in `services/`; here
 is what holds them together: sessions and their owner, S3, P2 and P2*, and one request at a time.
 """
 
@@ -16,8 +16,9 @@ from ecu_sim.diagnostics import (
     Restart,
     ServerEvent,
 )
+from ecu_sim.diagnostics.handling import Request
 from ecu_sim.diagnostics.security import AttemptLimits
-from ecu_sim.diagnostics.services import Request, Services
+from ecu_sim.diagnostics.services import serve
 from ecu_sim.diagnostics.state import ServerState, ServerTiming
 from ecu_sim.diagnostics.work import Answer, Run, Work
 from protocols.uds import ResetType, ServiceId, Session
@@ -77,8 +78,8 @@ class UdsServer:
             timing=timing,
             attempts=attempts or AttemptLimits(),
             now=now,
+            max_response=max_response,
         )
-        self._services = Services(self._state, max_response=max_response)
         self._pending: _Pending | None = None
         self._s3_deadline: float | None = None
         self._ended = False
@@ -168,7 +169,7 @@ class UdsServer:
         self, request: bytes, source: int, *, functional: bool, now: float
     ) -> list[ServerEvent]:
         try:
-            outcome = self._services.serve(Request(request, source, functional, now))
+            outcome = serve(self._state, Request(request, source, functional, now))
         except Refusal as refusal:
             return self._refuse(request[0], refusal.nrc, source, functional=functional)
         suppress = suppresses_positive(self._rules, request)

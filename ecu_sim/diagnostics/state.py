@@ -33,10 +33,13 @@ class ServerState:
         timing: ServerTiming,
         attempts: AttemptLimits,
         now: float,
+        max_response: int = 4095,
     ) -> None:
         self.device = device
         self.rules = rules
         self.timing = timing
+        #: Longest response in bytes.
+        self.max_response = max_response
         self.security = SecurityAccess(device, attempts, now=now)
         self.session = Session.DEFAULT
         #: The tester that holds the session; `None` in the default session.

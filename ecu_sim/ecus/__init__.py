@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ecu_sim.memory import FlashGeometry
+from protocols.editions import Editions
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class EcuType:
     hash_bytes_per_s: float
     max_block_length: int
     security_level: int = 1
+    editions: Editions = field(default_factory=Editions)
     p2_s: float = 0.05
     p2_star_s: float = 5.0
     s3_s: float = 5.0
