@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import random
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -22,11 +24,15 @@ from firmware import dev_keys
 from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError, GatewayOptions
 from vehicle_gateway.update import Progress
 from vehicle_gateway.update.coordinator import Outcome
-from vehicle_gateway.wires import LinkError
+from vehicle_gateway.wires import LinkAwayError, LinkError
 from vehicle_gateway.wires.uri import UriLinks
+
+_LOG = logging.getLogger(__name__)
 
 app = group()
 
+#: Seconds before wires that nobody serves are tried again.
+_WIRE_AGAIN_S: Final = 1.0
 #: Bytes of a diagnostics master secret, at least: those of the keys made of it.
 _SECRET_LENGTH: Final = 16
 #: Outcome of an update that `--once` ended with -> how the command ends.
@@ -131,22 +137,42 @@ async def _run(
             observe_s=observe,
             rng=random.SystemRandom(),
         )
-        async with AsyncExitStack() as stack:
-            links = await UriLinks(wires).open()
-            stack.push_async_callback(links.close)
-            running = Gateway(options, links, on_progress=lambda step: bars.show([_step(step)]))
-            await stack.enter_async_context(running)
-            say(f"gateway of {vin} runs")
-            stack.enter_context(bars)
-            return await (running.run_once() if once else _until_stopped(running))
+        links = UriLinks(wires)
+        running = Gateway(options, links, on_progress=lambda step: bars.show([_step(step)]))
+
+        async def work() -> Outcome | None:
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(links.close)
+                await (links.open() if once else _opened(links))
+                await stack.enter_async_context(running)
+                say(f"gateway of {vin} runs")
+                stack.enter_context(bars)
+                return await (running.run_once() if once else running.run())
+
+        return await (work() if once else _until_stopped(work()))
     except CloudAwayError as error:
         raise CommandError(f"cloud {cloud}: {error}", Exit.UNREACHABLE) from error
     except (GatewayError, LinkError) as error:
         raise CommandError(str(error)) from error
 
 
-async def _until_stopped(running: Gateway) -> None:
-    work = asyncio.create_task(running.run(), name="gateway")
+async def _opened(links: UriLinks) -> None:
+    """Open the wires, or wait for them: after a power cut the ECUs may come up last."""
+    said = ""
+    while True:
+        try:
+            await links.open()
+        except LinkAwayError as error:
+            if str(error) != said:
+                _LOG.warning("wire_away cause=%s", error)
+            said = str(error)
+            await asyncio.sleep(_WIRE_AGAIN_S)
+        else:
+            return
+
+
+async def _until_stopped(running: Coroutine[Any, Any, object]) -> None:
+    work = asyncio.create_task(running, name="gateway")
     stop = asyncio.create_task(until_stopped(), name="stop")
     await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()

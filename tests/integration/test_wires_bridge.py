@@ -8,7 +8,7 @@ from clock import run
 from ecu_sim.bus.bridge import serve_bridge
 from ecu_sim.bus.can import CanWire
 from protocols.can import FrameHeader
-from vehicle_gateway.wires import LinkError
+from vehicle_gateway.wires import LinkAwayError, LinkError
 from vehicle_gateway.wires.bridge import BridgePort
 from vehicle_gateway.wires.uri import UriLinks
 
@@ -75,6 +75,26 @@ def test_a_bridge_that_comes_back_is_found_again() -> None:
     run(main(), virtual=False)
 
 
+def test_links_that_nobody_serves_yet_are_opened_once_somebody_does() -> None:
+    async def main() -> None:
+        wire = CanWire("comfort", bit_rate=500_000, loop=asyncio.get_running_loop())
+        server = await serve_bridge(wire, "127.0.0.1", 0)
+        links = UriLinks({"comfort": f"can://bridge/127.0.0.1:{server.port}/comfort"})
+        await server.close()
+        with pytest.raises(LinkAwayError, match="comfort"):
+            await links.open()
+        server = await serve_bridge(wire, "127.0.0.1", server.port)
+        try:
+            await links.open()
+            links.can("comfort").send(REQUEST, [b"!"])
+        finally:
+            await links.close()
+            await server.close()
+            wire.close()
+
+    run(main(), virtual=False)
+
+
 def test_a_wire_that_the_bridge_does_not_have_is_refused_by_name() -> None:
     async def main() -> str:
         wire = CanWire("comfort", bit_rate=500_000, loop=asyncio.get_running_loop())
@@ -83,6 +103,7 @@ def test_a_wire_that_the_bridge_does_not_have_is_refused_by_name() -> None:
         try:
             await links.open()
         except LinkError as error:
+            assert not isinstance(error, LinkAwayError), "waiting would not help"
             return str(error)
         finally:
             await links.close()

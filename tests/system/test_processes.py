@@ -1,6 +1,7 @@
 """Cloud, ECUs and gateway in three processes, over gRPC, the CAN bridge and DoIP."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,6 +41,11 @@ class Program:
             if last in line:
                 return lines
         raise AssertionError(f"ended without {last!r}: {lines}")
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.process.kill()
+        self.process.wait()
 
     def wait(self) -> int:
         assert self.process.stdout is not None
@@ -108,3 +114,63 @@ def test_three_processes_update_a_car_and_end_when_told(tmp_path: Path) -> None:
         assert "CabinTemperature" in canota("diag", "signals", VIN, *at).out
         assert "before update" in canota("diag", "list", VIN, *at).out
     assert (cloud.process.returncode, ecus.process.returncode) == (Exit.OK, Exit.OK)
+
+
+def test_every_process_is_killed_in_the_middle_and_the_update_comes_to_its_end(
+    tmp_path: Path,
+) -> None:
+    def cloud_at(port: str) -> Program:
+        return stack.enter_context(
+            program("cloud", "serve", "--state", str(tmp_path / "cloud"), "--port", port)
+        )
+
+    def ecus_at(*ports: str) -> Program:
+        return stack.enter_context(
+            program("ecus", "serve", VIN, "--state", str(tmp_path / "ecus"), *ports)
+        )
+
+    with ExitStack() as stack:
+        cloud = cloud_at("0")
+        target = cloud.lines_until("cloud listens on")[-1].rpartition(" ")[2]
+        ecus = ecus_at()
+        wires = [line for line in ecus.lines_until("run") if "=" in line]
+        at = ("--cloud", target)
+        gateway = (
+            "gateway", "run", VIN, "--observe", "1", "--poll", "1",
+            "--state", str(tmp_path / "gateway"), *at,
+            *(part for wire in wires for part in ("--wire", wire)),
+        )  # fmt: skip
+        known = canota("ecus", "identities", VIN)
+        assert canota("vehicle", "register", VIN, "-", *at, stdin=known.out).code == Exit.OK
+        for version in ("1.0.0", "2.0.0"):
+            files = [f"{HARDWARE[ecu]}={image_path(ecu, version)}" for ecu in ("blower", "rear")]
+            assert canota(
+                "release", "publish", f"v{version}", *files, "--version", version, *at
+            ).code == Exit.OK  # fmt: skip
+        with program(*gateway, "--once") as first:
+            assert first.wait() == Exit.OK
+        assert canota("campaign", "create", "walk", VIN, "--release", "v2.0.0", *at).code == Exit.OK
+        assert canota("campaign", "start", "walk", *at).code == Exit.OK
+
+        staging = stack.enter_context(program(*gateway))
+        staging.lines_until("transferring")
+        staging.kill()
+        cloud.kill()
+        programming = stack.enter_context(program(*gateway))
+        programming.lines_until("blower   erasing")
+        programming.kill()
+        ecus.kill()
+        last = stack.enter_context(program(*gateway))
+        ports = {wire.partition("=")[0]: re.findall(r":(\d+)", wire)[-1] for wire in wires}
+        ecus_at(*(part for wire, port in ports.items() for part in ("--port", f"{wire}={port}")))
+        cloud_at(target.rpartition(":")[2]).lines_until("cloud listens on")
+
+        status = canota("campaign", "status", "walk", "--watch", *at, "--json")
+        assert status.code == Exit.OK, status.out
+        shown = canota("vehicle", "show", VIN, *at, "--json").json
+        versions = {ecu["ecu"]: ecu["software_version"] for ecu in shown["ecus"]}
+        assert versions == {"ccu": "1.0.0", "blower": "2.0.0", "ecomp": "1.0.0", "rear": "2.0.0"}
+        last.process.send_signal(signal.SIGINT)
+        assert last.wait() == Exit.OK
+        assert (tmp_path / "gateway" / "journal.jsonl").read_bytes() == b""
+        assert list((tmp_path / "gateway" / "outbox").iterdir()) == []

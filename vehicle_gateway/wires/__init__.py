@@ -21,6 +21,10 @@ class LinkError(WireError):
     """A link that cannot be opened, or that broke; the message names its URI or ECU."""
 
 
+class LinkAwayError(LinkError):
+    """Nobody serves the other end of the link; somebody may later."""
+
+
 class NoAnswerError(WireError):
     """The ECU did not take the request, did not answer in time, or its answer broke off."""
 

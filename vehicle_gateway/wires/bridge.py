@@ -13,7 +13,7 @@ from typing import Final
 
 from protocols.can import FrameHeader, Receive, ReceiveRun, Sent
 from protocols.can import bridge as records
-from vehicle_gateway.wires import LinkError
+from vehicle_gateway.wires import LinkAwayError, LinkError
 
 _RETRY_S: Final = 0.5
 #: Connecting and the bridge's answer together.
@@ -43,7 +43,10 @@ class BridgePort:
         self._numbers = count()
 
     async def open(self) -> None:
-        """Connect for the first time; `LinkError` names the URI and the reason."""
+        """Connect for the first time; `LinkError` names the URI and the reason.
+
+        `LinkAwayError` while nobody is there; another one if the bridge refuses.
+        """
         await self._connect()
         self._keeping = asyncio.create_task(self._keep())
 
@@ -93,10 +96,12 @@ class BridgePort:
             async with asyncio.timeout(_OPEN_S):
                 await loop.create_connection(lambda: connection, *self._address)
                 await connection.opened
-        except (OSError, TimeoutError, records.BridgeError) as error:
+        except records.BridgeError as error:
             connection.close()
-            reason = str(error) or "no answer"
-            raise LinkError(f"{self._uri}: {reason}") from error
+            raise LinkError(f"{self._uri}: {error}") from error
+        except (OSError, TimeoutError) as error:
+            connection.close()
+            raise LinkAwayError(f"{self._uri}: {str(error) or 'no answer'}") from error
         self._connection = connection
         self._tell_what_is_heard()
 
@@ -153,7 +158,7 @@ class _Connection(asyncio.Protocol):
             self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(records.BridgeError(f"connection lost: {exc or 'closed by the bridge'}"))
+        self._fail(ConnectionError(f"connection lost: {exc or 'closed by the bridge'}"))
         self.lost.set()
 
     def queue(self, header: FrameHeader, payloads: Sequence[bytes], sent: Sent | None) -> None:
@@ -188,7 +193,7 @@ class _Connection(asyncio.Protocol):
             case _:
                 self._fail(records.BridgeError(f"{type(record).__name__} is not for a client"))
 
-    def _fail(self, error: records.BridgeError) -> None:
+    def _fail(self, error: records.BridgeError | ConnectionError) -> None:
         if not self.opened.done():
             self.opened.set_exception(error)
         elif not self.opened.cancelled():
