@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from ecu_sim.boot import BootMemory, Trust
 from ecu_sim.bus.can import CanWire
+from ecu_sim.bus.can_core import BusLoad
 from ecu_sim.bus.ethernet import EthernetWire
 from ecu_sim.device import Identity
 from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_type
@@ -110,6 +111,7 @@ class Vehicle:
             },
         )
         self._plant = Periodic(self._loop, PLANT_STEP_S, self._step_plant)
+        self._loads_at_start: dict[str, BusLoad] = {}
 
     @property
     def nodes(self) -> Mapping[str, EcuNode]:
@@ -121,12 +123,25 @@ class Vehicle:
 
     async def start(self) -> None:
         """Power on all ECUs; returns when each runs its application or its boot loader."""
+        self._loads_at_start = self._loads()
         self._plant.start()
         self.rest_bus.start()
         for node in self._nodes.values():
             node.power_on()
         for node in self._nodes.values():
             await node.booted()
+
+    def bus_loads(self) -> dict[str, float]:
+        """CAN wire -> share of the time since `start` in which it was busy, 0.0 to 1.0."""
+        return {
+            name: load.since(self._loads_at_start.get(name, load))
+            for name, load in self._loads().items()
+        }
+
+    def _loads(self) -> dict[str, BusLoad]:
+        return {
+            name: wire.load() for name, wire in self._wires.items() if isinstance(wire, CanWire)
+        }
 
     async def stop(self) -> None:
         """Power off, and close the files; a stopped vehicle is made anew, not started again."""

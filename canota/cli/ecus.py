@@ -1,5 +1,6 @@
 """`canota ecus`: a vehicle's simulated ECUs as a process, for gateways and testers elsewhere."""
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import Annotated, Final
@@ -20,6 +21,7 @@ from firmware import dev_keys, image_path
 from protocols.firmware.formats import detect
 
 app = group()
+_log: Final = logging.getLogger(__name__)
 
 VinArgument = Annotated[
     str, typer.Argument(metavar="VIN", help="17 characters, as F190 reads.", callback=check_vin)
@@ -90,6 +92,8 @@ async def _serve(options: ServeOptions) -> None:
             say(f"{name}={uri}")
         say(f"ecus of {options.vehicle.vin} run")
         await until_stopped()
+        for wire, load in server.vehicle.bus_loads().items():
+            _log.info("%s: %.1f %% bus load on the average", wire, 100 * load)
 
 
 async def _identities(options: VehicleOptions) -> list[EcuIdentity]:

@@ -9,6 +9,7 @@ import dbc
 from ecu_sim.node import Mode
 from ecu_sim.vehicle import VehicleError
 from protocols.can import FrameHeader
+from protocols.can.bits import frame_ns
 from tests.support.ecu import VIN, RawTester
 from tests.support.programming import expect
 from tests.support.vehicle import built_image, new_vehicle, open_tester, running
@@ -44,6 +45,25 @@ def test_every_message_of_a_wire_appears_with_the_period_of_its_database(
     for message in messages:
         assert message.cycle_time is not None
         assert len(heard[message.frame_id]) == pytest.approx(10_000 / message.cycle_time, abs=1)
+
+
+def test_the_load_of_a_wire_is_that_of_the_frames_on_it(tmp_path: Path) -> None:
+    busy_ns: list[int] = []
+
+    async def drive() -> dict[str, float]:
+        async with running(tmp_path) as vehicle:
+
+            def hear(header: FrameHeader, data: bytes, _at_s: float) -> None:
+                busy_ns.append(frame_ns(header, data, bit_rate=500_000, data_bit_rate=2_000_000))
+
+            vehicle.can_port("comfort", "logger").listen(hear)
+            await asyncio.sleep(100.0)
+            return vehicle.bus_loads()
+
+    loads = clock.run(drive(), virtual=True)
+    assert loads.keys() == {"comfort", "thermal"}
+    assert 0.01 < loads["thermal"] < 0.1
+    assert loads["comfort"] == pytest.approx(sum(busy_ns) / 100e9, rel=0.01)
 
 
 @pytest.mark.parametrize("ecu", ["ccu", "blower", "ecomp"])
