@@ -96,21 +96,20 @@ def test_links_that_nobody_serves_yet_are_opened_once_somebody_does() -> None:
 
 
 def test_a_wire_that_the_bridge_does_not_have_is_refused_by_name() -> None:
-    async def main() -> str:
+    async def main() -> LinkError:
         wire = CanWire("comfort", bit_rate=500_000, loop=asyncio.get_running_loop())
         server = await serve_bridge(wire, "127.0.0.1", 0)
         links = UriLinks({"thermal": f"can://bridge/127.0.0.1:{server.port}/thermal"})
         try:
-            await links.open()
-        except LinkError as error:
-            assert not isinstance(error, LinkAwayError), "waiting would not help"
-            return str(error)
+            with pytest.raises(LinkError) as caught:
+                await links.open()
+            return caught.value
         finally:
             await links.close()
             await server.close()
             wire.close()
-        return ""
 
-    said = run(main(), virtual=False)
-    assert said.startswith("can://bridge/127.0.0.1:")
-    assert "thermal" in said.split("/thermal", 1)[1]
+    refused = run(main(), virtual=False)
+    assert not isinstance(refused, LinkAwayError), "waiting would not help"
+    assert str(refused).startswith("can://bridge/127.0.0.1:")
+    assert "thermal" in str(refused).split("/thermal", 1)[1]
