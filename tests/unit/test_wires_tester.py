@@ -120,6 +120,11 @@ def test_an_answer_that_has_started_stops_p2() -> None:
     assert answers == [VERSION]
 
 
+def test_an_answer_that_drips_in_for_ever_is_given_up() -> None:
+    with pytest.raises(NoAnswerError, match="within 180 s, though it has begun"):
+        ask(ScriptedChannel([(0.1, AnswerStarted()), (181.0, VERSION)]), READ)
+
+
 def test_an_answer_that_breaks_off_is_no_answer() -> None:
     script: Script = [(0.1, AnswerStarted()), (1.1, AnswerBroken("N_Cr"))]
     with pytest.raises(NoAnswerError, match="broke off: N_Cr"):

@@ -136,12 +136,13 @@ class UdsTester:
 
         Raises as `request` does.
         """
-        deadline: float | None = sent_at_s + self.timing.p2_s + self.timing.p2_margin_s
+        deadline = sent_at_s + self.timing.p2_s + self.timing.p2_margin_s
         pending_until = sent_at_s + self.timing.pending_total_s
         pending = 0
+        started = False
         keep_alive: float | None = None
         while True:
-            keeps = keep_alive is not None and (deadline is None or keep_alive < deadline)
+            keeps = keep_alive is not None and keep_alive < deadline
             try:
                 async with asyncio.timeout_at(keep_alive if keeps else deadline):
                     event = await self._channel.receive()
@@ -150,13 +151,15 @@ class UdsTester:
                     keep_alive = await self._channel.send(_KEEP_ALIVE) + S3_CLIENT_S
                     continue
                 within = "P2*" if pending else "P2"
+                if started:
+                    within = f"{self.timing.pending_total_s:g} s, though it has begun"
                 raise NoAnswerError(
                     f"{self.ecu}: no answer to {_service_name(request[0])} within {within}"
                 ) from None
             match event:
                 case AnswerStarted():
-                    # From here on the transport's own timers (N_Cr) watch over the answer.
-                    deadline = keep_alive = None
+                    # From here on the transport's own timers (N_Cr) watch over its frames.
+                    deadline, keep_alive, started = pending_until, None, True
                 case AnswerBroken(reason):
                     raise NoAnswerError(
                         f"{self.ecu}: the answer to {_service_name(request[0])} broke off: {reason}"
@@ -177,8 +180,9 @@ class UdsTester:
                         keep_alive = keep_alive or now + S3_CLIENT_S
                     elif code is not None:
                         raise NegativeResponseError(self.ecu, request[0], code)
-                    elif deadline is None:
+                    elif started:
                         # The long answer was an earlier request's: P2 of ours starts afresh.
+                        started = False
                         deadline = event.at_s + self.timing.p2_s + self.timing.p2_margin_s
 
     def discard(self) -> None:
