@@ -22,15 +22,10 @@ from ecu_sim.ecus import EcuType
 from ecu_sim.memory import Flash, Nvm, PowerLossError
 from ecu_sim.periodic import Periodic
 from ecu_sim.plant import Cabin
+from ecu_sim.server_rules import server_rules
 from ecu_sim.signals import Encoder, header_of, period_s_of
 from ecu_sim.values import Values
 from protocols.can import CanPort, FrameHeader
-from protocols.uds.rules import (
-    ServerRules,
-    bootloader,
-    single_slot_application,
-    two_slot_application,
-)
 
 #: Control step of every application, seconds.
 STEP_S: Final = 0.1
@@ -120,7 +115,7 @@ class Program:
         self._values.reception_enabled = lambda: self.device.reception_enabled
         self.server = UdsServer(
             self.device,
-            _rules(ecu, application=application is not None),
+            server_rules(ecu, application=application is not None),
             timing=ServerTiming(p2_s=ecu.p2_s, p2_star_s=ecu.p2_star_s, s3_s=ecu.s3_s),
             now=loop.time(),
         )
@@ -275,11 +270,3 @@ class Program:
                 then()
 
         next_one()
-
-
-def _rules(ecu: EcuType, *, application: bool) -> ServerRules:
-    if not application:
-        return bootloader(security_level=ecu.security_level)
-    if ecu.single_slot:
-        return single_slot_application(security_level=ecu.security_level)
-    return two_slot_application(security_level=ecu.security_level)

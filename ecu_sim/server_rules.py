@@ -1,0 +1,31 @@
+"""Which rules the diagnostic server of an ECU's program has: the one door to them.
+
+The running server, the descriptions and the reference pages all ask here.
+"""
+
+from collections.abc import Mapping
+
+from ecu_sim.ecus import EcuType
+from protocols.uds.rules import (
+    ServerRules,
+    bootloader,
+    single_slot_application,
+    two_slot_application,
+)
+
+
+def server_rules(ecu: EcuType, *, application: bool) -> ServerRules:
+    """Those of the application, or of the boot loader."""
+    if not application:
+        return bootloader(security_level=ecu.security_level)
+    if ecu.single_slot:
+        return single_slot_application(security_level=ecu.security_level)
+    return two_slot_application(security_level=ecu.security_level)
+
+
+def programs(ecu: EcuType) -> Mapping[str, ServerRules]:
+    """Every program that can answer for this ECU, by its name."""
+    return {
+        "application": server_rules(ecu, application=True),
+        "boot loader": server_rules(ecu, application=False),
+    }
