@@ -1,9 +1,12 @@
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
+import udsoncan
 from doipclient.client import DoIPClient
+from doipclient.connectors import DoIPClientUDSConnector
+from udsoncan.client import Client
+from udsoncan.configs import default_client_config
 
 import clock
 import firmware
@@ -29,25 +32,42 @@ def options(directory: Path, *ecus: str, **ports: int) -> ServeOptions:
     )
 
 
-def read_version(port: int) -> bytes:
-    """With an independent client, in a thread of its own."""
-    client: Any = DoIPClient(  # type: ignore[no-untyped-call] # the library ships no annotations
+class Text(udsoncan.DidCodec):
+    def decode(self, string_ascii: bytes) -> str:
+        return string_ascii.decode()
+
+    def __len__(self) -> int:
+        raise udsoncan.DidCodec.ReadAllRemainingData
+
+
+def read_identification(port: int) -> dict[int, str]:
+    """Every text DID, by doipclient's connector under udsoncan's client, in a thread's own time."""
+    doip = DoIPClient(  # type: ignore[no-untyped-call] # the library ships no annotations
         "127.0.0.1", 0x1031, tcp_port=port, udp_port=port, client_logical_address=0x0E80
     )
-    try:
-        client.send_diagnostic(bytes.fromhex("22 F1 89"))
-        return bytes(client.receive_diagnostic(timeout=5))
-    finally:
-        client.close()
+    connector = DoIPClientUDSConnector(doip, close_connection=True)  # type: ignore[no-untyped-call] # the same
+    config = default_client_config.copy()
+    config["data_identifiers"] = {"default": Text}
+    with Client(connector, config=config) as client:
+        return {
+            did: client.read_data_by_identifier_first(did)
+            for did in (0xF188, 0xF189, 0xF18C, 0xF190, 0xF191, 0xF195)
+        }
 
 
-def test_an_independent_client_reads_the_rear_zone_over_a_real_socket(tmp_path: Path) -> None:
-    async def drive() -> bytes:
+def test_doipclients_connector_reads_the_rear_zone_over_a_real_socket(tmp_path: Path) -> None:
+    async def drive() -> tuple[dict[int, str], str]:
         async with EcuServer(options(tmp_path, "rear")) as server:
             port = int(server.endpoints["rear"].rpartition(":")[2])
-            return await asyncio.to_thread(read_version, port)
+            found = await asyncio.to_thread(read_identification, port)
+            return found, server.vehicle.identities()[0].serial
 
-    assert clock.run(drive(), virtual=False) == b"\x62\xf1\x891.0.0"
+    found, serial = clock.run(drive(), virtual=False)
+    assert found[0xF189] == "1.0.0"
+    assert found[0xF18C] == serial
+    assert found[0xF190] == VIN
+    assert found[0xF191] == "RCZ-1"
+    assert all(found.values())
 
 
 def test_every_wire_has_an_endpoint_by_its_own_scheme(tmp_path: Path) -> None:
