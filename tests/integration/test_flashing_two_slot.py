@@ -8,6 +8,7 @@ import pytest
 from clock import run
 from tests.support.flashing import NONCE, Bench, Line, bench, image, job
 from vehicle_gateway.update import UpdateError
+from vehicle_gateway.wires.tester import NegativeResponseError
 
 CCU, CCU_ANSWERS = 0x7A0, 0x7A8
 
@@ -136,6 +137,20 @@ def test_a_lost_request_is_sent_again(tmp_path: Path) -> None:
 
     on_bench(tmp_path, "ccu", main, line=line)
     assert lost
+
+
+def test_the_delay_after_a_strangers_wrong_keys_is_waited_for(tmp_path: Path) -> None:
+    async def main(on: Bench) -> None:
+        stranger = on.testers.tester("ccu")
+        await stranger.request(b"\x10\x03")
+        for _ in range(3):
+            await stranger.request(b"\x27\x01")
+            with pytest.raises(NegativeResponseError):
+                await stranger.request(b"\x27\x02" + bytes(16))
+        figures = await on.updaters["ccu"].stage(job("ccu"), resume_from=0, progress=on.progress)
+        assert 10 < figures.staging_s - figures.transfer_s < 13
+
+    on_bench(tmp_path, "ccu", main)
 
 
 def test_an_ecu_that_goes_silent_is_a_clear_error_in_bounded_time(tmp_path: Path) -> None:
