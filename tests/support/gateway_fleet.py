@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -166,8 +166,17 @@ def flashed(ecu: str, version: str) -> bytes:
 
 
 @asynccontextmanager
-async def car(folder: Path, ecus: tuple[str, ...], cloud: CloudThread) -> AsyncIterator[Fleet]:
-    """A started car; the same folder again is the same car after a power cut."""
+async def car(
+    folder: Path,
+    ecus: tuple[str, ...],
+    cloud: CloudThread,
+    *,
+    images: Mapping[str, bytes] | None = None,
+) -> AsyncIterator[Fleet]:
+    """A started car; the same folder again is the same car after a power cut.
+
+    Its ECUs begin with `images`, or with the built ones of version 1.0.0.
+    """
     keys = dev_keys()
     vehicle = Vehicle(
         VehicleOptions(
@@ -181,7 +190,7 @@ async def car(folder: Path, ecus: tuple[str, ...], cloud: CloudThread) -> AsyncI
     )
     for ecu in ecus:
         if not vehicle.is_provisioned(ecu):
-            vehicle.provision(ecu, flashed(ecu, "1.0.0"))
+            vehicle.provision(ecu, images[ecu] if images else flashed(ecu, "1.0.0"))
     await vehicle.start()
     fleet = Fleet(cloud, vehicle, folder, ecus)
     try:
