@@ -17,10 +17,14 @@ from protocols.uds.rules import (
 def server_rules(ecu: EcuType, *, application: bool) -> ServerRules:
     """Those of the application, or of the boot loader."""
     if not application:
-        return bootloader(security_level=ecu.security_level)
-    if ecu.single_slot:
-        return single_slot_application(security_level=ecu.security_level)
-    return two_slot_application(security_level=ecu.security_level)
+        return bootloader(security_level=ecu.security_level, edition=ecu.editions.uds)
+    build = single_slot_application if ecu.single_slot else two_slot_application
+    return build(
+        security_level=ecu.security_level,
+        more_levels=ecu.more_levels,
+        edition=ecu.editions.uds,
+        data=ecu.data,
+    )
 
 
 def programs(ecu: EcuType) -> Mapping[str, ServerRules]:

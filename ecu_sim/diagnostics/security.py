@@ -55,8 +55,11 @@ class SecurityAccess:
         self._challenge: _Challenge | None = None
         self._unlocked: tuple[int, int] | None = None
 
-    def unlocked_for(self, source: int) -> bool:
-        return self._unlocked is not None and self._unlocked[1] == source
+    def unlocked_for(self, source: int) -> int:
+        """The level that is open to this tester, 0 if there is none."""
+        if self._unlocked is None or self._unlocked[1] != source:
+            return 0
+        return self._unlocked[0]
 
     def lock(self) -> None:
         self._challenge = self._unlocked = None

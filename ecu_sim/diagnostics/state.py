@@ -46,7 +46,8 @@ class ServerState:
         self.owner: int | None = None
         self.download: Download | None = None
 
-    def unlocked_for(self, source: int) -> bool:
+    def unlocked_for(self, source: int) -> int:
+        """The security level that is open to this tester, 0 if there is none."""
         return self.security.unlocked_for(source)
 
     def enter(self, session: Session, *, source: int) -> bytes:

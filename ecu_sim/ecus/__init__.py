@@ -10,6 +10,7 @@ from typing import Final
 
 from ecu_sim.memory import FlashGeometry
 from protocols.editions import Editions
+from protocols.uds.rules import DataRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,11 @@ class EcuType:
     hash_bytes_per_s: float
     max_block_length: int
     security_level: int = 1
+    #: Levels of 27 besides the one that programming needs.
+    more_levels: tuple[int, ...] = ()
     editions: Editions = field(default_factory=Editions)
+    #: Data and memory of the application, and who may reach them.
+    data: DataRules = field(default_factory=DataRules)
     p2_s: float = 0.05
     p2_star_s: float = 5.0
     s3_s: float = 5.0

@@ -6,12 +6,15 @@ from protocols.uds.enums import (
     DataIdentifier,
     DtcReport,
     DtcSetting,
+    DynamicDefinition,
     Nrc,
+    OutputControl,
     ResetType,
     RoutineControl,
     RoutineId,
     ServiceId,
     Session,
+    TransmissionMode,
 )
 from protocols.uds.errors import MalformedResponseError, Refusal, UdsError
 
@@ -21,13 +24,16 @@ __all__ = [
     "DataIdentifier",
     "DtcReport",
     "DtcSetting",
+    "DynamicDefinition",
     "MalformedResponseError",
     "Nrc",
+    "OutputControl",
     "Refusal",
     "ResetType",
     "RoutineControl",
     "RoutineId",
     "ServiceId",
     "Session",
+    "TransmissionMode",
     "UdsError",
 ]

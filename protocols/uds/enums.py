@@ -11,13 +11,20 @@ class ServiceId(IntEnum):
     CLEAR_DIAGNOSTIC_INFORMATION = 0x14
     READ_DTC_INFORMATION = 0x19
     READ_DATA_BY_IDENTIFIER = 0x22
+    READ_MEMORY_BY_ADDRESS = 0x23
+    READ_SCALING_DATA_BY_IDENTIFIER = 0x24
     SECURITY_ACCESS = 0x27
     COMMUNICATION_CONTROL = 0x28
+    READ_DATA_BY_PERIODIC_IDENTIFIER = 0x2A
+    DYNAMICALLY_DEFINE_DATA_IDENTIFIER = 0x2C
     WRITE_DATA_BY_IDENTIFIER = 0x2E
+    INPUT_OUTPUT_CONTROL_BY_IDENTIFIER = 0x2F
     ROUTINE_CONTROL = 0x31
     REQUEST_DOWNLOAD = 0x34
+    REQUEST_UPLOAD = 0x35
     TRANSFER_DATA = 0x36
     REQUEST_TRANSFER_EXIT = 0x37
+    WRITE_MEMORY_BY_ADDRESS = 0x3D
     TESTER_PRESENT = 0x3E
     CONTROL_DTC_SETTING = 0x85
 
@@ -97,6 +104,32 @@ class CommunicationType(IntFlag):
 
     NORMAL = 0x01
     NETWORK_MANAGEMENT = 0x02
+
+
+class TransmissionMode(IntEnum):
+    """2A's first parameter; not a sub-function, so it has no suppress bit."""
+
+    SLOW = 0x01
+    MEDIUM = 0x02
+    FAST = 0x03
+    STOP = 0x04
+
+
+class DynamicDefinition(IntEnum):
+    """Sub-functions of 2C."""
+
+    BY_IDENTIFIER = 0x01
+    BY_MEMORY_ADDRESS = 0x02
+    CLEAR = 0x03
+
+
+class OutputControl(IntEnum):
+    """2F's inputOutputControlParameter."""
+
+    RETURN_TO_ECU = 0x00
+    RESET_TO_DEFAULT = 0x01
+    FREEZE = 0x02
+    SHORT_TERM_ADJUSTMENT = 0x03
 
 
 class RoutineControl(IntEnum):

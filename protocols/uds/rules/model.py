@@ -6,8 +6,10 @@ objection; what only the service itself can know (a wrong counter, a range) come
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
+from protocols.editions import UdsEdition
 from protocols.uds.enums import SUPPRESS_POSITIVE_RESPONSE, Nrc, Session
 
 ALL_SESSIONS: Final = frozenset(Session)
@@ -34,8 +36,14 @@ class Access:
     sessions: frozenset[Session] = ALL_SESSIONS
     #: Only after security access by the same tester.
     secured: bool = False
+    #: Which level that must be; 0: any.
+    level: int = 0
     #: Also when asked on a functional address.
     functional: bool = True
+
+    def locked(self, unlocked: int) -> bool:
+        """Whether the level `unlocked` (0: none) does not open this."""
+        return self.secured and (not unlocked or self.level not in {0, unlocked})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +63,82 @@ class ServiceRule(Access):
     shared: bool = False
 
 
+class Storage(Enum):
+    """What lies behind a range of addresses."""
+
+    RAM = "working memory of the application"
+    CALIBRATION = "calibration values"
+    APPLICATION = "image that runs"
+    KEYS = "keys"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRegion:
+    """A range of logical addresses; without its `Access` an operation does not exist there."""
+
+    storage: Storage
+    start: int
+    size: int
+    #: 23, and 2C by memory address.
+    read: Access | None = None
+    #: 3D.
+    write: Access | None = None
+    #: 35.
+    upload: Access | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodicRules(Access):
+    """2A: which identifiers F2xx there are, and how often and how many are sent."""
+
+    #: F2xx -> the data identifier whose record it sends.
+    identifiers: Mapping[int, int]
+    #: Periods in seconds.
+    slow_s: float = 1.0
+    medium_s: float = 0.2
+    fast_s: float = 0.05
+    #: Identifiers scheduled at a time.
+    limit: int = 8
+    #: Longest record in bytes; response type 2 is one frame: identifier and record.
+    max_record: int = 7
+    #: Response message type 2: single frames on an identifier of their own. Type 1 (False): each
+    #: record is a response (6A, identifier, record) on the tester's own connection, as Wireshark
+    #: and py-uds read it; what Ethernet has, where there are no single frames.
+    unsegmented: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DynamicRules(Access):
+    """2C. F3xx, and F2xx that is no fixed periodic identifier. All are gone with a reset."""
+
+    #: Who may define by memory address, besides each region's own `read`.
+    by_address: Access | None = None
+    #: Identifiers defined at a time, and elements of each.
+    limit: int = 8
+    elements: int = 16
+    #: Bytes of one record.
+    max_record: int = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRules:
+    """Data and memory of one kind of ECU: the services follow from what is there."""
+
+    #: Data identifiers that one 22 may ask for; `None`: as many as fit.
+    max_identifiers: int | None = None
+    #: Data identifiers that not everyone may read.
+    readable: Mapping[int, Access] = field(default_factory=dict)
+    #: Data identifiers that may be written besides those that programming needs.
+    writable: Mapping[int, Access] = field(default_factory=dict)
+    #: Data identifiers whose outputs 2F controls.
+    outputs: Mapping[int, Access] = field(default_factory=dict)
+    #: 24.
+    scaling: bool = False
+    periodic: PeriodicRules | None = None
+    dynamic: DynamicRules | None = None
+    memory: tuple[MemoryRegion, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerRules:
     name: str
@@ -62,6 +146,8 @@ class ServerRules:
     routines: Mapping[int, Access]
     #: Data identifiers that may be written.
     writable: Mapping[int, Access]
+    data: DataRules = field(default_factory=DataRules)
+    edition: UdsEdition = UdsEdition.E2020
     #: 10 02 is answered 78 and goes on in the boot loader, which sends the 50 02.
     programming_restarts: bool = False
     #: The end of a programming session (10 01 or S3) restarts the ECU: this is a boot loader.
@@ -69,9 +155,11 @@ class ServerRules:
 
 
 def check(
-    rules: ServerRules, request: bytes, *, session: Session, unlocked: bool, functional: bool
+    rules: ServerRules, request: bytes, *, session: Session, unlocked: int, functional: bool
 ) -> Nrc | None:
     """The first general objection to a request, `None` if there is none.
+
+    `unlocked` is the security level that is open to the tester, 0 if there is none.
 
     Order of ISO 14229-1: service, session, security, shortest length, sub-function, its session,
     its security, length.
@@ -81,7 +169,7 @@ def check(
         return Nrc.SERVICE_NOT_SUPPORTED
     if session not in rule.sessions:
         return Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION
-    if rule.secured and not unlocked:
+    if rule.locked(unlocked):
         return Nrc.SECURITY_ACCESS_DENIED
     limits: ServiceRule | SubFunctionRule = rule
     if rule.sub_functions:
@@ -92,7 +180,7 @@ def check(
             return Nrc.SUB_FUNCTION_NOT_SUPPORTED
         if session not in sub_function.sessions:
             return Nrc.SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION
-        if sub_function.secured and not unlocked:
+        if sub_function.locked(unlocked):
             return Nrc.SECURITY_ACCESS_DENIED
         limits = sub_function
     too_long = limits.max_length is not None and len(request) > limits.max_length
@@ -102,12 +190,12 @@ def check(
 
 
 def check_access(
-    access: Access | None, *, session: Session, unlocked: bool, functional: bool
+    access: Access | None, *, session: Session, unlocked: int, functional: bool
 ) -> Nrc | None:
     """The same for a routine or a data identifier (`None`: the server has no such)."""
     if access is None or session not in access.sessions or (functional and not access.functional):
         return Nrc.REQUEST_OUT_OF_RANGE
-    if access.secured and not unlocked:
+    if access.locked(unlocked):
         return Nrc.SECURITY_ACCESS_DENIED
     return None
 
