@@ -8,19 +8,19 @@ a wire between two ECUs is short and its window always open.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from clock import VirtualLoop
 from protocols.stream import ByteStream
+from protocols.tcp_frames import SEGMENT
 
 _NS_PER_S: Final = 1_000_000_000
-_SEGMENT: Final = 1460
 #: Preamble 8, Ethernet 14, IPv4 20, TCP 20, frame check sequence 4, interpacket gap 12.
 _OVERHEAD: Final = 78
 #: A frame of the shortest payload, 46 bytes from the IPv4 header on.
 _SHORTEST: Final = 84
 #: Bytes that arrive in one event: whole segments, seen at the last bit of the last one.
-_EVENT_BYTES: Final = 44 * _SEGMENT
+_EVENT_BYTES: Final = 44 * SEGMENT
 #: Bytes on the wire and not read, before a sender waits (the receiver's window).
 _WINDOW: Final = 4 * _EVENT_BYTES
 #: As on a simulated CAN wire: see `ecu_sim.bus.can`.
@@ -29,9 +29,19 @@ _AHEAD_S: Final = 0.001
 
 def wire_bytes(payload: int) -> int:
     """Bytes of line time that a TCP payload of this many bytes takes."""
-    full, rest = divmod(payload, _SEGMENT)
+    full, rest = divmod(payload, SEGMENT)
     last = max(_SHORTEST, rest + _OVERHEAD) if rest else 0
-    return full * (_SEGMENT + _OVERHEAD) + last
+    return full * (SEGMENT + _OVERHEAD) + last
+
+
+class StreamTap(Protocol):
+    """What a listener on the wire hears of one connection. Times are ns of the loop."""
+
+    def carried(self, data: bytes, *, from_caller: bool, at_ns: int) -> None:
+        """The last bit of `data` is over the wire; longer data went in several segments."""
+
+    def ended(self, *, from_caller: bool, at_ns: int) -> None:
+        """This end sends no more."""
 
 
 class EthernetWire:
@@ -39,12 +49,17 @@ class EthernetWire:
 
     def __init__(self, *, bit_rate: float = 100e6, loop: asyncio.AbstractEventLoop) -> None:
         self.bit_rate = bit_rate
+        #: Asked at each connection, with the moment in ns, for who is to hear of it.
+        self.tap: Callable[[int], StreamTap] | None = None
+        self._loop = loop
         self._forth = _Line(loop, bit_rate)
         self._back = _Line(loop, bit_rate)
 
     def connect(self) -> tuple[ByteStream, ByteStream]:
         """A connection: the caller's end and the other one."""
-        forth, back = _Pipe(self._forth), _Pipe(self._back)
+        tap = None if self.tap is None else self.tap(round(self._loop.time() * _NS_PER_S))
+        forth = _Pipe(self._forth, tap, from_caller=True)
+        back = _Pipe(self._back, tap, from_caller=False)
         return _End(forth, back), _End(back, forth)
 
 
@@ -69,8 +84,10 @@ class _Line:
 class _Pipe:
     """One direction of a connection: what is on the wire, and what has arrived and is unread."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Line, tap: StreamTap | None, *, from_caller: bool) -> None:
         self.line = line
+        self._tap = tap
+        self._from_caller = from_caller
         self.arrived: deque[bytes] = deque()
         #: The writer has closed, and its last byte has arrived.
         self.ended = False
@@ -86,6 +103,8 @@ class _Pipe:
     def put(self, chunk: bytes, *, not_before_ns: int) -> None:
         def deliver(at_ns: int) -> None:
             self.handled_ns = at_ns
+            if self._tap is not None:
+                self._tap.carried(chunk, from_caller=self._from_caller, at_ns=at_ns)
             if not self.abandoned:
                 self.arrived.append(chunk)
                 self.readable.set()
@@ -94,7 +113,9 @@ class _Pipe:
         self.line.carry(len(chunk), deliver, not_before_ns=not_before_ns)
 
     def end(self) -> None:
-        def deliver(_: int) -> None:
+        def deliver(at_ns: int) -> None:
+            if self._tap is not None:
+                self._tap.ended(from_caller=self._from_caller, at_ns=at_ns)
             self.ended = True
             self.readable.set()
 
