@@ -25,8 +25,11 @@ class IsoTpParameters:
     st_min: int = 0
     #: Longest message that we take, in bytes; a first frame of a longer one is answered OVFLW.
     max_message_length: int = 1 << 20
-    #: N_As: from a frame's request to its last bit, in seconds, for each frame of a run.
+    #: N_As: from a frame's request to its last bit, in seconds.
     n_as_s: float = 1.0
+    #: N_As of each further frame of a run: a run of hundreds that is lost with its wire is known
+    #: within seconds. (20 times a frame's time at 125 kbit/s, for the frames that win against it.)
+    n_as_further_s: float = 0.02
     #: N_Bs: from the last bit of our frame to the flow control, in seconds.
     n_bs_s: float = 1.0
     #: N_Cr: from the last bit of a frame to the next consecutive frame, in seconds.

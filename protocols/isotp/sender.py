@@ -155,7 +155,8 @@ class Sender:
 
     def _transmit(self, state: SenderState, frames: tuple[bytes, ...], *, now: float) -> Transmit:
         self.state = state
-        self.deadline = now + self._parameters.n_as_s * len(frames)
+        further_s = self._parameters.n_as_further_s * (len(frames) - 1)
+        self.deadline = now + self._parameters.n_as_s + further_s
         return Transmit(frames)
 
     def _fail(self, error: IsoTpError) -> list[Event]:

@@ -139,6 +139,19 @@ def test_a_frame_that_the_wire_never_takes_fails_after_n_as() -> None:
     assert isinstance(error_of(core.handle_timeout(now=1.0)), FrameNotSentError)
 
 
+def test_a_run_of_frames_that_is_lost_with_its_wire_fails_within_seconds() -> None:
+    core = endpoint()
+    core.send(bytes(4095), now=0.0)
+    core.transmitted(now=0.0)
+    (run,) = core.receive(bytes([0x30, 0, 0]), now=0.0)
+    assert isinstance(run, Transmit)
+    assert len(run.frames) == 585
+    deadline = core.next_deadline()
+    assert deadline is not None
+    assert 585 * 0.001 < deadline < 15  # longer than a slow wire takes, shorter than an operator
+    assert isinstance(error_of(core.handle_timeout(now=deadline)), FrameNotSentError)
+
+
 def test_n_cr_runs_from_the_last_frame_of_either_side() -> None:
     core = receiving()
     assert core.next_deadline() == 1.0
