@@ -1,0 +1,296 @@
+"""`ecu_sim.boot.Profile` and `Boot`: what every boot profile promises.
+
+Between any two steps the ECU is switched off: each step runs on objects made anew over the cells,
+so that what was decided before can only have come from flash.
+"""
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+from ecu_sim.boot import (
+    Application,
+    Boot,
+    BootMemory,
+    NotNowError,
+    Profile,
+    ResetReason,
+    StayInBootloader,
+    Trust,
+    boot_profile,
+)
+from ecu_sim.ecus import EcuType, ecu_names, ecu_type
+from ecu_sim.memory import Cut, PowerBudget, PowerLossError, PowerSupply
+from ecu_sim.memory.flash import finish
+from protocols.firmware.containers import declared
+from protocols.plugins import members
+from protocols.uds.routine_status import CheckStatus
+from tests.support.ecu import TRUST, Cells, crc_image, signed_image
+from tests.support.vehicle import built_image
+
+NAMES = sorted(members("ecu_sim.boot", "PROFILE"))
+RESETS = [reset for reset in ResetReason if reset is not ResetReason.PROGRAMMING]
+
+#: Container -> a small image in it.
+MAKERS: Final[Mapping[str, Callable[..., bytes]]] = {"mcuboot": signed_image, "crc32": crc_image}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A profile in a small ECU of the first type that has it."""
+
+    profile: Profile
+    ecu: EcuType
+    old: bytes
+    new: bytes
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(
+            hardware_identifier=self.ecu.hardware_identifier, public_keys=TRUST.public_keys
+        )
+
+    @property
+    def check_option(self) -> bytes:
+        """0202's record as a tester sends it for `new`."""
+        return zlib.crc32(self.new).to_bytes(4) if self.ecu.single_slot else b""
+
+    def memory(self, cells: Cells, power: PowerSupply | None = None) -> BootMemory:
+        return cells.memory(slots=self.ecu.slots, power=power)
+
+    def opened(self, cells: Cells, power: PowerSupply | None = None) -> Boot:
+        return self.profile.open(self.memory(cells, power), self.trust)
+
+    def booted(
+        self, cells: Cells, reset: ResetReason, power: PowerSupply | None = None
+    ) -> Application | StayInBootloader:
+        return self.opened(cells, power).boot(reset)
+
+    def programming(self, cells: Cells, power: PowerSupply | None = None) -> Boot:
+        """Where a download is taken: a single slot's boot loader, or a running application."""
+        boot = self.opened(cells, power)
+        boot.boot(ResetReason.PROGRAMMING if self.ecu.single_slot else ResetReason.POWER_ON)
+        return boot
+
+    def from_the_factory(self) -> Cells:
+        cells = Cells()
+        memory = self.memory(cells)
+        finish(memory.flash.program(0, self.old))
+        finish(memory.record.write(self.profile.factory_record(length=len(self.old))))
+        return cells
+
+
+@cache
+def kind(name: str) -> Kind:
+    ecus = [ecu_type(ecu) for ecu in ecu_names() if ecu_type(ecu).boot_profile == name]
+    assert ecus, f"no ECU type has the boot profile {name}"
+    found = declared(built_image(ecus[0].name, "1.0.0"))
+    assert found is not None
+    assert found.container in MAKERS, f"no maker of small images in {found.container}"
+    make = MAKERS[found.container]
+    hardware_id = ecus[0].hardware_identifier
+    return Kind(
+        profile=boot_profile(name),
+        ecu=ecus[0],
+        old=make(hardware_id=hardware_id),
+        new=make(hardware_id=hardware_id, version=(2, 0, 0)),
+    )
+
+
+def download(of: Kind, cells: Cells, image: bytes, power: PowerSupply | None = None) -> None:
+    boot, memory = of.programming(cells, power), of.memory(cells, power)
+    start = boot.begin_download() * memory.slot_size
+    finish(boot.preparing())
+    finish(memory.flash.erase(start, memory.slot_size))
+    finish(memory.flash.program(start, image))
+    finish(boot.finish_download(len(image)))
+
+
+def steps(of: Kind, cells: Cells, power: PowerSupply | None = None) -> Iterator[str]:
+    """A whole update, with the ECU switched off after each step."""
+    download(of, cells, of.new, power)
+    yield "downloaded"
+    assert of.programming(cells, power).check(of.check_option) is CheckStatus.CORRECT
+    assert of.programming(cells, power).check_dependencies() is CheckStatus.CORRECT
+    yield "checked"
+    if not of.ecu.single_slot:
+        finish(of.programming(cells, power).activate())
+        yield "activated"
+    assert version(of.booted(cells, ResetReason.SOFTWARE, power)) == "2.0.0"
+    yield "booted"
+    if not of.ecu.single_slot:
+        boot = of.opened(cells, power)
+        boot.boot(ResetReason.POWER_ON)
+        finish(boot.confirm())
+        yield "confirmed"
+
+
+def update(of: Kind, cells: Cells, power: PowerSupply | None = None) -> list[str]:
+    return list(steps(of, cells, power))
+
+
+def version(decision: Application | StayInBootloader) -> str:
+    return decision.declared.software_version if isinstance(decision, Application) else ""
+
+
+def module(name: str) -> ModuleType:
+    return import_module(f"ecu_sim.boot.{name}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_profile_is_found_by_its_module_and_some_ecu_has_it(name: str) -> None:
+    assert kind(name).profile is module(name).PROFILE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_state_and_trigger_has_a_row(name: str) -> None:
+    rules = module(name)
+    assert rules.TRANSITIONS.keys() == set(itertools.product(rules.State, rules.Trigger))
+    assert {state for state in rules.TRANSITIONS.values() if state is not None} <= set(rules.State)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_trigger_is_explained(name: str) -> None:
+    assert all(isinstance(trigger.value, str) for trigger in module(name).Trigger)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("reset", RESETS)
+def test_an_ecu_from_the_factory_boots(name: str, reset: ResetReason) -> None:
+    of = kind(name)
+    cells = of.from_the_factory()
+    boot = of.opened(cells)
+    decision = boot.boot(reset)
+    assert isinstance(decision, Application)
+    assert (decision.slot, decision.on_trial) == (0, False)
+    assert version(decision) == "1.0.0"
+    assert boot.running == 0
+    assert boot.active_image() == of.old
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("reset", ResetReason)
+def test_an_empty_chip_stays_in_its_boot_loader_and_says_why(name: str, reset: ResetReason) -> None:
+    boot = kind(name).opened(Cells())
+    decision = boot.boot(reset)
+    assert isinstance(decision, StayInBootloader)
+    assert decision.reason
+    assert boot.running is None
+    with pytest.raises(NotNowError):
+        boot.active_image()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_chip_is_programmed_and_boots(name: str) -> None:
+    of, cells = kind(name), Cells()
+    download(of, cells, of.new)
+    assert version(of.booted(cells, ResetReason.SOFTWARE)) == "2.0.0"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_boot_changes_nothing_where_nothing_is_asked_for(name: str) -> None:
+    of = kind(name)
+    cells = of.from_the_factory()
+    before = bytes(cells.slots), bytes(cells.records)
+    for reset in RESETS:
+        of.booted(cells, reset)
+    assert (bytes(cells.slots), bytes(cells.records)) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_update_runs_the_new_image_and_keeps_it(name: str) -> None:
+    of = kind(name)
+    cells = of.from_the_factory()
+    assert update(of, cells)[-1] in {"booted", "confirmed"}
+    for reset in RESETS:
+        decision = of.booted(cells, reset)
+        assert isinstance(decision, Application)
+        assert version(decision) == "2.0.0"
+        assert not decision.on_trial
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_decided_comes_from_flash_alone(name: str) -> None:
+    of = kind(name)
+    cells = of.from_the_factory()
+    for _ in steps(of, cells):
+        copies = [
+            Cells(slots=bytearray(cells.slots), records=bytearray(cells.records)) for _ in range(2)
+        ]
+        decisions = [of.booted(copy, ResetReason.POWER_ON) for copy in copies]
+        assert decisions[0] == decisions[1]
+        assert copies[0].records == copies[1].records
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_image_is_never_started_and_the_next_good_one_is(name: str) -> None:
+    of = kind(name)
+    cells = of.from_the_factory()
+    damaged = of.new[:-8] + bytes(8)
+    download(of, cells, damaged)
+    assert of.programming(cells).check(of.check_option) is not CheckStatus.CORRECT
+    if not of.ecu.single_slot:
+        with pytest.raises(NotNowError):
+            finish(of.programming(cells).activate())
+    for reset in RESETS:
+        assert version(of.booted(cells, reset)) == ("" if of.ecu.single_slot else "1.0.0")
+    update(of, cells)
+    assert version(of.booted(cells, ResetReason.POWER_ON)) == "2.0.0"
+
+
+def drawn_by_an_update(of: Kind) -> int:
+    power = PowerBudget(operations=1_000_000)
+    update(of, of.from_the_factory(), power)
+    return power.drawn
+
+
+def finished(of: Kind, cells: Cells) -> None:
+    """What a tester does with an ECU that it finds after a power cut."""
+    boot = of.opened(cells)
+    decision = boot.boot(ResetReason.POWER_ON)
+    if version(decision) != "2.0.0":
+        update(of, cells)
+    elif isinstance(decision, Application) and decision.on_trial:
+        finish(boot.confirm())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cut", Cut)
+def test_power_loss_at_any_operation_leaves_an_ecu_that_boots_or_can_be_programmed(
+    name: str, cut: Cut
+) -> None:
+    of = kind(name)
+    for operations in range(drawn_by_an_update(of)):
+        cells = of.from_the_factory()
+        with pytest.raises(PowerLossError):
+            update(of, cells, PowerBudget(operations=operations, cut=cut))
+        found = version(of.booted(cells, ResetReason.POWER_ON))
+        # With a second slot there is always something to start; with one there may be nothing.
+        assert found in {"1.0.0", "2.0.0", *([""] if of.ecu.single_slot else [])}
+        finished(of, cells)
+        for reset in RESETS:
+            assert version(of.booted(cells, reset)) == "2.0.0"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cut", Cut)
+def test_power_loss_while_a_blank_ecu_is_programmed_leaves_one_that_can_be(
+    name: str, cut: Cut
+) -> None:
+    of = kind(name)
+    power = PowerBudget(operations=1_000_000)
+    download(of, Cells(), of.new, power)
+    for operations in range(power.drawn):
+        cells = Cells()
+        with pytest.raises(PowerLossError):
+            download(of, cells, of.new, PowerBudget(operations=operations, cut=cut))
+        assert version(of.booted(cells, ResetReason.POWER_ON)) in {"", "2.0.0"}
+        download(of, cells, of.new)
+        assert version(of.booted(cells, ResetReason.POWER_ON)) == "2.0.0"

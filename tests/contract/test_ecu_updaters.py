@@ -1,0 +1,325 @@
+"""`vehicle_gateway.update.EcuUpdater`: the tests' own ECUs and the real ones over simulated UDS.
+
+Every method brings the ECU from wherever it is to the state that the method's name promises.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from clock import run
+from dbc import describe_vehicle
+from ecu_sim.ecus import ecu_names
+from tests.support import flashing
+from tests.support.gateway import (
+    PowerSwitch,
+    SimulatedEcu,
+    SimulatedUpdater,
+    image_of,
+)
+from vehicle_gateway.update import EcuUpdater, Inventory, Progress, UpdateError, UpdateJob
+
+NONCE = bytes(range(32))
+OLD, NEW = "1.0.0", "2.0.0"
+VEHICLE = describe_vehicle()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """One ECU behind its updater, running the old image, and the job for the new one."""
+
+    updater: EcuUpdater
+    job: UpdateJob
+    notes: list[Progress] = field(default_factory=list)
+
+    async def stage(self, *, resume_from: int = 0) -> None:
+        await self.updater.stage(self.job, resume_from=resume_from, progress=self.notes.append)
+
+    async def activate(self) -> None:
+        await self.updater.activate(self.job, resume_from=0, progress=self.notes.append)
+
+    async def confirm(self) -> None:
+        await self.updater.confirm(self.job)
+
+    async def revert(self) -> None:
+        await self.updater.revert(self.job, progress=self.notes.append)
+
+    async def inventory(self) -> Inventory:
+        return await self.updater.inventory(NONCE)
+
+    async def runs(self) -> str:
+        """The version that runs, proved by the digest."""
+        found = await self.inventory()
+        digests = {self.job.before_sha256: OLD, self.job.image_sha256: NEW}
+        assert found.read_back is not None
+        assert digests[found.read_back.image_sha256] == found.software_version
+        return found.software_version
+
+
+@asynccontextmanager
+async def simulated(ecu: str, _state: Path) -> AsyncIterator[Fitted]:
+    description = VEHICLE.ecus[ecu]
+    old, new = image_of(ecu, OLD, 64), image_of(ecu, NEW, 64)
+    yield Fitted(
+        updater=SimulatedUpdater(SimulatedEcu(description=description, running=old), PowerSwitch()),
+        job=UpdateJob(
+            ecu=ecu,
+            image=new,
+            address=description.application_base,
+            image_sha256=sha256(new).digest(),
+            version=NEW,
+            nonce=NONCE,
+            before_sha256=sha256(old).digest(),
+            present=old if description.single_slot else None,
+            present_address=description.application_base,
+        ),
+    )
+
+
+@asynccontextmanager
+async def over_uds(ecu: str, state: Path) -> AsyncIterator[Fitted]:
+    async with flashing.bench(state, ecu) as bench:
+        yield Fitted(updater=bench.updaters[ecu], job=flashing.job(ecu))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    ecu: str
+    fitted: Callable[[str, Path], AbstractAsyncContextManager[Fitted]]
+
+    @property
+    def single_slot(self) -> bool:
+        return VEHICLE.ecus[self.ecu].single_slot
+
+
+KINDS = {
+    f"{ecu}, {name}": Kind(ecu=ecu, fitted=fitted)
+    for name, fitted in (("simulated", simulated), ("over UDS", over_uds))
+    for ecu in ecu_names()
+}
+TWO_SLOT = [name for name, kind in KINDS.items() if not kind.single_slot]
+SINGLE_SLOT = [name for name, kind in KINDS.items() if kind.single_slot]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    state: Path
+
+    def __call__(self, name: str, use: Callable[[Fitted], Awaitable[None]]) -> None:
+        kind = KINDS[name]
+
+        async def main() -> None:
+            async with kind.fitted(kind.ecu, self.state) as fitted:
+                await use(fitted)
+
+        run(main(), virtual=True)
+
+
+@pytest.fixture
+def on(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_updater_says_whose_it_is(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        assert fitted.updater.ecu == KINDS[name].ecu
+        assert fitted.updater.single_slot is KINDS[name].single_slot
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_inventory_says_what_runs_and_proves_it_over_the_nonce(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        found = await fitted.inventory()
+        assert (found.ecu, found.error) == (KINDS[name].ecu, "")
+        assert found.hardware_id == VEHICLE.ecus[found.ecu].hardware_id
+        assert found.application_runs
+        assert found.software_version == OLD
+        assert found.read_back is not None
+        assert found.read_back.nonce == NONCE
+        assert found.read_back.image_sha256 == fitted.job.before_sha256
+        assert found.read_back.signature
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_staging_leaves_the_running_image_alone(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.stage()
+        assert await fitted.runs() == OLD
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_staged_activated_and_confirmed_image_runs(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.stage()
+        await fitted.activate()
+        assert await fitted.runs() == NEW
+        await fitted.confirm()
+        assert await fitted.runs() == NEW
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_activated_image_is_reverted_and_the_old_one_runs(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.stage()
+        await fitted.activate()
+        await fitted.revert()
+        assert await fitted.runs() == OLD
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_staged_image_is_reverted_and_the_old_one_runs(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.stage()
+        await fitted.revert()
+        assert await fitted.runs() == OLD
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_image_is_installed_after_it_was_reverted(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.stage()
+        await fitted.activate()
+        await fitted.revert()
+        await fitted.stage()
+        await fitted.activate()
+        await fitted.confirm()
+        assert await fitted.runs() == NEW
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_call_may_be_repeated_on_the_way_forward(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        for _ in range(2):
+            await fitted.stage()
+        assert await fitted.runs() == OLD
+        for _ in range(2):
+            await fitted.activate()
+            assert await fitted.runs() == NEW
+        for _ in range(2):
+            await fitted.confirm()
+            assert await fitted.runs() == NEW
+        assert await fitted.inventory() == await fitted.inventory()
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_call_may_be_repeated_on_the_way_back(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.revert()  # there is nothing to take back yet
+        assert await fitted.runs() == OLD
+        await fitted.stage()
+        await fitted.activate()
+        for _ in range(2):
+            await fitted.revert()
+            assert await fitted.runs() == OLD
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_activating_what_is_kept_already_changes_nothing(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.stage()
+        await fitted.activate()
+        await fitted.confirm()
+        await fitted.activate()
+        assert await fitted.runs() == NEW
+        await fitted.confirm()
+        assert await fitted.runs() == NEW
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_progress_grows_to_the_total_and_names_the_ecu(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.stage()
+        await fitted.activate()
+        size = len(fitted.job.image)
+        assert {note.ecu for note in fitted.notes} == {KINDS[name].ecu}
+        assert all(note.step for note in fitted.notes)
+        moved = [note for note in fitted.notes if note.step == "transferring"]
+        done = [note.bytes_done for note in moved]
+        assert done == sorted(done)
+        assert {note.bytes_total for note in moved} == {size}
+        assert done[-1] == size
+        assert all(0 <= note.bytes_done <= note.bytes_total for note in fitted.notes)
+        verified = [note.verified for note in moved if note.verified]
+        assert verified == sorted(verified)
+        assert all(note.verified <= note.bytes_done for note in moved)
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", TWO_SLOT)
+def test_an_image_of_which_a_part_is_there_is_gone_on_with(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.stage()
+        verified = [note.verified for note in fitted.notes if note.verified]
+        assert verified
+        del fitted.notes[:]
+        await fitted.stage(resume_from=verified[-1])
+        first = next(note for note in fitted.notes if note.step == "transferring")
+        assert first.bytes_done >= verified[-1]
+        await fitted.activate()
+        assert await fitted.runs() == NEW
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", TWO_SLOT)
+def test_a_trial_that_was_taken_back_is_not_confirmed(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.stage()
+        await fitted.activate()
+        await fitted.revert()
+        with pytest.raises(UpdateError) as caught:
+            await fitted.confirm()
+        assert caught.value.ecu == KINDS[name].ecu
+        assert await fitted.runs() == OLD
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", TWO_SLOT)
+def test_an_image_that_was_never_staged_is_not_activated(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        with pytest.raises(UpdateError) as caught:
+            await fitted.activate()
+        assert caught.value.ecu == KINDS[name].ecu
+        assert caught.value.step
+        assert str(caught.value).startswith(f"{caught.value.ecu}: {caught.value.step}: ")
+        assert await fitted.runs() == OLD
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", SINGLE_SLOT)
+def test_a_single_slot_without_its_present_image_is_not_staged(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        with pytest.raises(UpdateError) as caught:
+            await replace(fitted, job=replace(fitted.job, present=None)).stage()
+        assert caught.value.ecu == KINDS[name].ecu
+        assert await fitted.runs() == OLD
+
+    on(name, use)
