@@ -23,7 +23,8 @@ class CanPort(Protocol):
         """Queue frames with one header, in order; `sent` follows the last bit of the last one.
 
         Frames compete for the wire by identifier (lowest first); two queued bursts of one node
-        with the same identifier keep their order.
+        with the same identifier keep their order. An empty burst, and frames that the wire cannot
+        carry, raise the room's own error, and nothing is queued then.
         """
 
     def listen(

@@ -13,6 +13,7 @@ from typing import Final
 
 from protocols.can import FrameHeader, Receive, ReceiveRun, Sent
 from protocols.can import bridge as records
+from protocols.can.bits import FrameError, check
 from vehicle_gateway.wires import LinkAwayError, LinkError
 
 _RETRY_S: Final = 0.5
@@ -64,6 +65,11 @@ class BridgePort:
     ) -> None:
         if self._connection is None or self._connection.lost.is_set():
             raise LinkError(f"{self._uri}: not connected")
+        try:
+            self._connection.check(header, payloads)
+        except FrameError as error:
+            # The bridge would close the connection for it, and other senders would suffer.
+            raise LinkError(f"{self._uri}: {error}") from error
         self._connection.queue(header, payloads, sent)
 
     def listen(
@@ -160,6 +166,15 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(ConnectionError(f"connection lost: {exc or 'closed by the bridge'}"))
         self.lost.set()
+
+    def check(self, header: FrameHeader, payloads: Sequence[bytes]) -> None:
+        """Raise `FrameError` for what the wire behind the bridge cannot carry."""
+        if not payloads:
+            raise FrameError(f"0x{header.identifier:X}: a burst without frames")
+        if header.fd and not self.opened.result().data_bit_rate:
+            raise FrameError(f"0x{header.identifier:X}: an FD frame on a classic wire")
+        for length in set(map(len, payloads)):
+            check(header, bytes(length))
 
     def queue(self, header: FrameHeader, payloads: Sequence[bytes], sent: Sent | None) -> None:
         """One burst, in as many records as it needs; `sent` belongs to the last one."""
