@@ -119,6 +119,8 @@ class SimulatedUpdater:
         self._ecu.log.append(f"stage from {resume_from}")
         self._refuse("stage")
         if self.single_slot:
+            if job.present is None:
+                raise UpdateError(ecu=self.ecu, step="staging", cause="no present image")
             return TransferFigures()
         await self._write(job.image, resume_from, progress)
         self._refuse("check")
@@ -135,6 +137,10 @@ class SimulatedUpdater:
         if self.single_slot:
             await self._program(job.image, resume_from, progress)
             return TransferFigures(transfer_s=2.0, bound_s=1.9, out_of_use_s=3.0)
+        if self._ecu.running == job.image:
+            return TransferFigures()
+        if self._ecu.staged is None:
+            raise UpdateError(ecu=self.ecu, step="activating", cause="nothing is staged")
         self._effect(lambda: setattr(self._ecu, "requested", True))
         await asyncio.sleep(0.1)
         self._effect(self._ecu.reset)
