@@ -1,0 +1,84 @@
+import struct
+from collections.abc import Iterator
+
+from protocols import pcapng
+from protocols.can import FrameHeader
+from protocols.pcapng import LinkType
+from protocols.tcp_frames import Host, TcpConversation
+
+CLIENT = Host(mac=bytes.fromhex("020000000001"), ip=bytes((198, 51, 100, 1)), port=50000)
+SERVER = Host(mac=bytes.fromhex("020000000002"), ip=bytes((198, 51, 100, 2)), port=13400)
+
+
+def blocks(capture: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each block, its two lengths checked against each other."""
+    at = 0
+    while at < len(capture):
+        kind, length = struct.unpack_from("<II", capture, at)
+        assert length % 4 == 0
+        assert struct.unpack_from("<I", capture, at + length - 4) == (length,)
+        yield kind, capture[at + 8 : at + length - 4]
+        at += length
+
+
+def internet_sum(data: bytes) -> int:
+    """The sum of a checksummed header: all ones where the checksum is right (RFC 1071)."""
+    words = data + bytes(len(data) % 2)
+    total = sum(struct.unpack(f">{len(words) // 2}H", words))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def test_a_capture_is_a_section_then_interfaces_then_packets() -> None:
+    capture = (
+        pcapng.section("canota")
+        + pcapng.interface("comfort", LinkType.CAN_SOCKETCAN, bit_rate=500_000)
+        + pcapng.interface("rear", LinkType.ETHERNET, bit_rate=100_000_000)
+        + pcapng.packet(1, b"abcde", at_ns=1_780_300_800_123_456_789)
+    )
+    section, comfort, rear, packet = blocks(capture)
+    assert section[0] == 0x0A0D0D0A
+    assert section[1][:8] == bytes.fromhex("4d3c2b1a 0100 0000")
+    assert (comfort[0], comfort[1][:2]) == (1, (227).to_bytes(2, "little"))
+    assert (rear[0], rear[1][:2]) == (1, (1).to_bytes(2, "little"))
+    # if_tsresol: stamps are nanoseconds.
+    assert bytes.fromhex("0900 0100 09 000000") in comfort[1]
+    number, high, low, captured, original = struct.unpack_from("<IIIII", packet[1])
+    assert (packet[0], number, captured, original) == (6, 1, 5, 5)
+    assert high << 32 | low == 1_780_300_800_123_456_789
+    assert packet[1][20:] == b"abcde\0\0\0"
+
+
+def test_a_can_frame_says_its_identifier_format_and_length() -> None:
+    classic = pcapng.can_frame(FrameHeader(0x7A0), b"\x01\x02")
+    extended = pcapng.can_frame(FrameHeader(0x18DA1020, extended=True), b"")
+    fast = pcapng.can_frame(FrameHeader(0x7B0, fd=True, bit_rate_switch=True), bytes(12))
+    assert classic == bytes.fromhex("000007a0 02 00 0000 0102")
+    assert extended == bytes.fromhex("98da1020 00 00 0000")
+    assert fast[:8] == bytes.fromhex("000007b0 0c 05 0000")
+
+
+def test_a_conversation_counts_its_bytes_and_sums_its_headers() -> None:
+    talk = TcpConversation(CLIENT, SERVER)
+    frames = [
+        *talk.open(),
+        *talk.data(bytes(range(256)) * 10 + b"!", from_client=True),
+        *talk.data(b"yes", from_client=False),
+        talk.close(from_client=True),
+        talk.close(from_client=False),
+    ]
+    expected = {CLIENT.port: 0x1000, SERVER.port: 0x8000_0000}
+    for frame in frames:
+        ip, segment = frame[14:34], frame[34:]
+        assert int.from_bytes(ip[2:4]) == len(frame) - 14
+        assert internet_sum(ip) == 0xFFFF
+        pseudo = ip[12:20] + bytes((0, 6)) + len(segment).to_bytes(2)
+        assert internet_sum(pseudo + segment) == 0xFFFF
+        source, target, number, acknowledged = struct.unpack_from(">HHII", segment)
+        flags, data = segment[13], segment[segment[12] // 4 :]
+        assert number == expected[source]
+        assert acknowledged == (expected[target] if flags & 0x10 else 0)
+        expected[source] += len(data) + bool(flags & 0x03)
+    assert expected == {CLIENT.port: 0x1000 + 2 + 2561, SERVER.port: 0x8000_0000 + 2 + 3}
+    assert [len(frame) - 54 for frame in frames[3:5]] == [1460, 1101]
