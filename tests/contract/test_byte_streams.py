@@ -13,7 +13,7 @@ import pytest
 
 from clock import run
 from ecu_sim.bus import EthernetWire
-from ecu_sim.diagnostics.doip import serve_doip
+from ecu_sim.diagnostics.doip_server import serve_doip
 from protocols.stream import ByteStream
 from vehicle_gateway.wires import tcp
 

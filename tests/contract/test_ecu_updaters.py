@@ -3,6 +3,7 @@
 Every method brings the ECU from wherever it is to the state that the method's name promises.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from vehicle_gateway.update import EcuUpdater, Inventory, Progress, UpdateError,
 NONCE = bytes(range(32))
 OLD, NEW = "1.0.0", "2.0.0"
 VEHICLE = describe_vehicle()
+CALLS = ("stage", "activate", "confirm", "revert", "inventory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,22 +36,45 @@ class Fitted:
 
     updater: EcuUpdater
     job: UpdateJob
+    #: From here on the ECU does nothing that it is asked.
+    fail: Callable[[], None]
     notes: list[Progress] = field(default_factory=list)
+    _noted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, note: Progress) -> None:
+        self.notes.append(note)
+        self._noted.set()
 
     async def stage(self, *, resume_from: int = 0) -> None:
-        await self.updater.stage(self.job, resume_from=resume_from, progress=self.notes.append)
+        await self.updater.stage(self.job, resume_from=resume_from, progress=self.note)
 
-    async def activate(self) -> None:
-        await self.updater.activate(self.job, resume_from=0, progress=self.notes.append)
+    async def activate(self, *, resume_from: int = 0) -> None:
+        await self.updater.activate(self.job, resume_from=resume_from, progress=self.note)
 
     async def confirm(self) -> None:
         await self.updater.confirm(self.job)
 
     async def revert(self) -> None:
-        await self.updater.revert(self.job, progress=self.notes.append)
+        await self.updater.revert(self.job, progress=self.note)
 
     async def inventory(self) -> Inventory:
         return await self.updater.inventory(NONCE)
+
+    async def write(self, *, resume_from: int = 0) -> None:
+        """The call that writes the image: it depends on the slots."""
+        call = self.activate if self.updater.single_slot else self.stage
+        await call(resume_from=resume_from)
+
+    async def break_off(self) -> int:
+        """Begin to write and stop in mid-image; how many bytes are there for certain."""
+        writing = asyncio.create_task(self.write())
+        while not any(note.verified for note in self.notes):
+            self._noted.clear()
+            await self._noted.wait()
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        return self.notes[-1].verified
 
     async def runs(self) -> str:
         """The version that runs, proved by the digest."""
@@ -64,8 +89,10 @@ class Fitted:
 async def simulated(ecu: str, _state: Path) -> AsyncIterator[Fitted]:
     description = VEHICLE.ecus[ecu]
     old, new = image_of(ecu, OLD, 64), image_of(ecu, NEW, 64)
+    memory = SimulatedEcu(description=description, running=old)
     yield Fitted(
-        updater=SimulatedUpdater(SimulatedEcu(description=description, running=old), PowerSwitch()),
+        updater=SimulatedUpdater(memory, PowerSwitch()),
+        fail=lambda: memory.refuses.update(CALLS),
         job=UpdateJob(
             ecu=ecu,
             image=new,
@@ -83,7 +110,11 @@ async def simulated(ecu: str, _state: Path) -> AsyncIterator[Fitted]:
 @asynccontextmanager
 async def over_uds(ecu: str, state: Path) -> AsyncIterator[Fitted]:
     async with flashing.bench(state, ecu) as bench:
-        yield Fitted(updater=bench.updaters[ecu], job=flashing.job(ecu))
+        yield Fitted(
+            updater=bench.updaters[ecu],
+            job=flashing.job(ecu),
+            fail=bench.vehicle.nodes[ecu].power_off,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,5 +352,73 @@ def test_a_single_slot_without_its_present_image_is_not_staged(on: Bench, name: 
             await replace(fitted, job=replace(fitted.job, present=None)).stage()
         assert caught.value.ecu == KINDS[name].ecu
         assert await fitted.runs() == OLD
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("afresh", [False, True], ids=["gone on with", "afresh"])
+def test_writing_that_was_broken_off_is_brought_to_its_end(
+    on: Bench,
+    name: str,
+    afresh: bool,  # noqa: FBT001 a parameter of the table
+) -> None:
+    async def use(fitted: Fitted) -> None:
+        if fitted.updater.single_slot:
+            await fitted.stage()
+        verified = await fitted.break_off()
+        assert 0 < verified < len(fitted.job.image)
+        await fitted.write(resume_from=0 if afresh else verified)
+        await fitted.activate()
+        assert await fitted.runs() == NEW
+        await fitted.confirm()
+        assert await fitted.runs() == NEW
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_writing_that_was_broken_off_is_taken_back(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.break_off()
+        await fitted.revert()
+        assert await fitted.runs() == OLD
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", SINGLE_SLOT)
+def test_an_ecu_with_nothing_to_run_has_an_inventory_without_versions(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.break_off()
+        found = await fitted.inventory()
+        assert (found.ecu, found.error) == (KINDS[name].ecu, "")
+        assert found.hardware_id == VEHICLE.ecus[found.ecu].hardware_id
+        assert not found.application_runs
+        assert found.supplier_version == ""
+
+    on(name, use)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    # Nothing is asked of an ECU without a trial when it is to keep its image.
+    [
+        (name, call)
+        for name, kind in KINDS.items()
+        for call in CALLS
+        if call != "confirm" or not kind.single_slot
+    ],
+)
+def test_an_ecu_that_does_nothing_is_an_update_error_with_its_name(
+    on: Bench, name: str, call: str
+) -> None:
+    async def use(fitted: Fitted) -> None:
+        fitted.fail()
+        with pytest.raises(UpdateError) as caught:
+            await getattr(fitted, call)()
+        assert caught.value.ecu == KINDS[name].ecu
+        assert caught.value.step
+        assert caught.value.cause
 
     on(name, use)
