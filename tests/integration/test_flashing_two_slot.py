@@ -49,6 +49,19 @@ def test_a_staged_image_is_tried_confirmed_and_runs(tmp_path: Path, ecu: str) ->
     on_bench(tmp_path, ecu, main)
 
 
+@pytest.mark.parametrize("ecu", ["ccu", "blower", "rear"])
+def test_an_ecu_that_is_only_coming_up_is_waited_for(tmp_path: Path, ecu: str) -> None:
+    async def main(on: Bench) -> None:
+        updater, update, node = on.updaters[ecu], job(ecu), on.vehicle.nodes[ecu]
+        for act in (updater.stage, updater.activate):
+            node.kill()
+            node.power_on()
+            await act(update, resume_from=0, progress=on.progress)
+        assert (await updater.inventory(NONCE)).software_version == "2.0.0"
+
+    on_bench(tmp_path, ecu, main)
+
+
 @pytest.mark.parametrize("ecu", ["ccu", "rear"])
 def test_a_trial_is_reverted_and_the_old_image_runs(tmp_path: Path, ecu: str) -> None:
     async def main(on: Bench) -> None:
@@ -156,7 +169,7 @@ def test_the_delay_after_a_strangers_wrong_keys_is_waited_for(tmp_path: Path) ->
 def test_an_ecu_that_goes_silent_is_a_clear_error_in_bounded_time(tmp_path: Path) -> None:
     line = Line()
     line.lose_answer = lambda identifier, frame: (
-        identifier == CCU_ANSWERS and frame[1:3] >= b"\x76\x09" and frame[0] == 2
+        identifier == CCU_ANSWERS and frame[:2] == b"\x02\x76" and frame[2] >= 0x09
     )
 
     async def main(on: Bench) -> None:

@@ -102,6 +102,7 @@ class SingleSlotUpdater:
     ) -> TransferFigures:
         loop = asyncio.get_running_loop()
         dialogue = self._site.dialogue()
+        await dialogue.wait_for("programming")
         await dialogue.serial()
         runs = await self._application_runs(dialogue)
         async with self._wire_stands_back(dialogue if runs else None):

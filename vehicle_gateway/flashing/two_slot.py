@@ -37,6 +37,7 @@ class TwoSlotUpdater:
         loop = asyncio.get_running_loop()
         start_s = loop.time()
         dialogue = self._site.dialogue()
+        await dialogue.wait_for("staging")
         offset = resume_point(
             job.image, resume_from=resume_from, sector_size=self._site.ecu.sector_size
         )
@@ -58,6 +59,7 @@ class TwoSlotUpdater:
     ) -> TransferFigures:
         loop = asyncio.get_running_loop()
         dialogue = self._site.dialogue()
+        await dialogue.wait_for("activating")
         if await self._runs(dialogue, job.image_sha256, job.nonce):
             # Asked a second time: to activate the other slot now would be to go back.
             return TransferFigures()
