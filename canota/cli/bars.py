@@ -3,18 +3,20 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,22 @@ class EcuStep:
     remaining_s: float = 0.0
 
 
+#: Step that ends an ECU's part -> what stands in front of its bar, and in which colour.
+ENDS: Final[dict[str, tuple[str, str]]] = {
+    "confirmed": ("\u2713", "green"),
+    "reverted": ("\u21ba", "yellow"),
+    "failed": ("\u2717", "red"),
+}
+
+
+class _Mark(SpinnerColumn):
+    """Turns until the ECU's part has ended, and then says how: all bytes sent is not yet that."""
+
+    def render(self, task: Task) -> RenderableType:
+        mark = ENDS.get(task.fields["step"])
+        return self.spinner.render(task.get_time()) if mark is None else Text(*mark)
+
+
 class EcuBars:
     """Progress of several ECUs at once; a context manager that owns the terminal's last lines."""
 
@@ -38,7 +56,7 @@ class EcuBars:
         self._steps: dict[str, str] = {}
         self._progress = Progress(
             TextColumn(" "),
-            SpinnerColumn(finished_text="[green]\u2713"),
+            _Mark(),
             TextColumn("[bold]{task.description:<8}"),
             TextColumn("{task.fields[step]:<14}"),
             BarColumn(bar_width=32, complete_style="cyan", finished_style="green"),
