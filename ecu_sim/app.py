@@ -15,7 +15,7 @@ from typing import Self
 
 from ecu_sim.bus.bridge import serve_bridge
 from ecu_sim.bus.can import CanWire
-from ecu_sim.diagnostics.doip import serve_doip
+from ecu_sim.diagnostics.doip_server import serve_doip
 from ecu_sim.node import EcuNode
 from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
 
@@ -28,8 +28,10 @@ class ServeOptions:
     ports: Mapping[str, int] = field(default_factory=dict)
     #: Factory images of ECUs whose memory has never held one: ECU -> image bytes.
     factory_images: Mapping[str, bytes] = field(default_factory=dict)
-    #: Address and UDP port for vehicle announcements; None keeps them to oneself.
-    announce_to: tuple[str, int] | None = None
+    #: Further addresses that DoIP listens on, IPv4 or IPv6.
+    doip_hosts: tuple[str, ...] = ()
+    #: Address and UDP port of each receiver of vehicle announcements.
+    announce_to: tuple[tuple[str, int], ...] = ()
 
 
 class EcuServer:
@@ -92,7 +94,7 @@ class EcuServer:
             server = await serve_doip(
                 node.serve_stream,
                 node.answer_datagram,
-                host=host,
+                hosts=(host, *self.options.doip_hosts),
                 port=port,
                 announce_to=self.options.announce_to,
             )

@@ -20,7 +20,7 @@ from ecu_sim.program import Hardware, Hooks, Program
 from ecu_sim.runtime import InvalidModule, WatchdogReset
 from ecu_sim.transport import Addresses, IsoTpBinding
 from protocols.can import CanPort, FrameHeader
-from protocols.doip.entity import DoipEntity, EntitySettings
+from protocols.doip.entity import DoipEntity, EntitySettings, Request
 from protocols.isotp import IsoTpParameters
 from protocols.stream import ByteStream
 
@@ -221,10 +221,11 @@ class EcuNode:
             gid=b"\x02" + hashlib.sha256(hardware.identity.vin.encode()).digest()[:5],
             functional_addresses=frozenset((hardware.functional_address,)),
             max_request=self.ecu.max_block_length,
+            edition=self.ecu.editions.doip,
         )
 
-        def request(payload: bytes, tester: int, functional: bool) -> None:  # noqa: FBT001 the door's callback
-            program.request(payload, source=tester, functional=functional)
+        def request(asked: Request) -> None:
+            program.request(asked.payload, source=asked.source, functional=asked.functional)
 
         doip = DoipNode(DoipEntity(settings), request, announce=self.announce)
         self._doip = doip

@@ -1,12 +1,12 @@
-"""The DoIP entity on real streams: one shell for the simulated wire and for TCP and UDP."""
+"""The DoIP entity on real streams: one shell for the simulated wire and for TCP and TLS."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Final
 
 from clock import Timer
+from ecu_sim.diagnostics.doip_server import TcpStream
 from protocols.doip.entity import (
     Announce,
     Close,
@@ -15,16 +15,17 @@ from protocols.doip.entity import (
     Request,
     Transmit,
 )
+from protocols.doip.messages import DiagnosticNack
+from protocols.doip.settings import PLAIN, Peer
 from protocols.stream import ByteStream
 
-#: (payload, tester's address, functional): a request for the ECU behind the entity.
-OnRequest = Callable[[bytes, int, bool], None]
+#: A request for an ECU behind the entity.
+OnRequest = Callable[[Request], None]
 
 #: Messages that may wait for a peer that does not read; one more and it is cut off.
 _OUTGOING_LIMIT: Final = 64
 #: An ECU that is to reset waits so long for peers to take what it sent.
 _FLUSH_S: Final = 1.0
-_READ_SIZE: Final = 0x1_0000
 
 
 class _Connection:
@@ -66,25 +67,34 @@ class DoipNode:
         self._entity.start_announcing(wait_s=announce_wait_s, now=self._loop.time())
         self._arm()
 
-    def attach(self, stream: ByteStream) -> None:
+    def attach(self, stream: ByteStream, peer: Peer = PLAIN) -> None:
         """Serve a new connection until either end closes it."""
         self._numbers += 1
         number, connection = self._numbers, _Connection(stream)
         self._connections[number] = connection
         connection.writer = self._loop.create_task(self._write(number, connection))
         connection.reader = self._loop.create_task(self._read(number, connection))
-        self._handle(self._entity.connected(number, now=self._loop.time()))
+        self._handle(self._entity.connected(number, peer=peer, now=self._loop.time()))
 
     async def serve(self, stream: ByteStream) -> None:
         """The same, returning when the connection is over."""
-        self.attach(stream)
+        self.attach(stream, stream.peer if isinstance(stream, TcpStream) else PLAIN)
         writer = self._connections[self._numbers].writer
         if writer is not None:
             await asyncio.wait([writer])
 
-    def respond(self, payload: bytes, *, tester: int) -> None:
-        """Send what the ECU answers; dropped if the tester has gone."""
-        self._handle(self._entity.send(payload, tester=tester, now=self._loop.time()))
+    def respond(self, payload: bytes, *, tester: int, source: int | None = None) -> None:
+        """Send what an ECU answers (by default the entity's own); dropped if the tester is gone."""
+        now = self._loop.time()
+        self._handle(self._entity.send(payload, tester=tester, source=source, now=now))
+
+    def delivered(self, request: Request, nack: DiagnosticNack | None = None) -> None:
+        """A request is on its network, or failed there (`Acknowledge.ON_DELIVERY`)."""
+        self._handle(self._entity.delivered(request, nack))
+
+    def confirm(self, tester: int, *, granted: bool) -> None:
+        """A person in the vehicle answers a routing activation."""
+        self._handle(self._entity.confirm(tester, granted=granted, now=self._loop.time()))
 
     def receive_datagram(self, data: bytes) -> list[bytes]:
         return self._entity.receive_datagram(data, now=self._loop.time())
@@ -161,8 +171,8 @@ class DoipNode:
                 case Close(number):
                     if connection := self._connections.get(number):
                         connection.outgoing.put_nowait(None)
-                case Request(payload=payload, source=source, functional=functional):
-                    self._on_request(payload, source, functional)
+                case Request():
+                    self._on_request(event)
                 case Announce(data):
                     if self._announce is not None:
                         self._announce(data)
@@ -180,98 +190,3 @@ class DoipNode:
 
     def _arm(self) -> None:
         self._timer.set(self._entity.next_deadline())
-
-
-class TcpStream:
-    """A `ByteStream` over an asyncio TCP connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        raw = writer.get_extra_info("socket")
-        # Acknowledgement and response are two small messages in a row.
-        raw.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-
-    async def receive(self) -> bytes:
-        return await self._reader.read(_READ_SIZE)
-
-    async def send(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def close(self) -> None:
-        self._writer.close()
-        with suppress(OSError):
-            await self._writer.wait_closed()
-
-
-class _Discovery(asyncio.DatagramProtocol):
-    def __init__(self, answer: Callable[[bytes], list[bytes]]) -> None:
-        self._answer = answer
-        #: Set once the endpoint stands (its class is the loop's own affair).
-        self.transport: asyncio.DatagramTransport | None = None
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self.transport is None:
-            return
-        for answer in self._answer(data):
-            self.transport.sendto(answer, addr)
-
-
-class DoipServer:
-    """TCP and UDP sockets that outlive their ECU's resets; made by `serve_doip`."""
-
-    def __init__(
-        self,
-        server: asyncio.Server,
-        discovery: asyncio.DatagramTransport,
-        announce_to: tuple[str, int] | None,
-    ) -> None:
-        self._server = server
-        self._discovery = discovery
-        self._announce_to = announce_to
-        self.tcp_port: int = server.sockets[0].getsockname()[1]
-        self.udp_port: int = discovery.get_extra_info("sockname")[1]
-
-    def announce(self, data: bytes) -> None:
-        """Send a vehicle announcement to where announcements go, if anywhere."""
-        if self._announce_to is not None:
-            self._discovery.sendto(data, self._announce_to)
-
-    async def stop(self) -> None:
-        """Accept nothing more. Open connections are their `DoipNode`'s to close."""
-        self._server.close()
-        self._discovery.close()
-        # One turn of the loop lets the transport close its socket.
-        await asyncio.sleep(0)
-
-
-async def serve_doip(
-    accept: Callable[[ByteStream], Awaitable[None]],
-    answer: Callable[[bytes], list[bytes]],
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    announce_to: tuple[str, int] | None = None,
-) -> DoipServer:
-    """Listen on TCP and UDP of one port (0: any free one); `OSError` if it is taken.
-
-    `accept` serves one connection until it is over (`DoipNode.serve` of the node that is awake);
-    `answer` gives the answers to a datagram (`DoipNode.receive_datagram`).
-    """
-    loop = asyncio.get_running_loop()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await accept(TcpStream(reader, writer))
-
-    server = await asyncio.start_server(serve, host, port)
-    tcp_port = server.sockets[0].getsockname()[1]
-    try:
-        transport, discovery = await loop.create_datagram_endpoint(
-            lambda: _Discovery(answer), local_addr=(host, tcp_port), allow_broadcast=True
-        )
-    except OSError:
-        server.close()
-        raise
-    discovery.transport = transport
-    return DoipServer(server, transport, announce_to)

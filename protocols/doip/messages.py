@@ -11,8 +11,9 @@ VERSION_2019: Final = 0x03
 VERSION_DISCOVERY: Final = 0xFF
 #: A loop that counts whole nanoseconds calls a core at the one nearest to its deadline.
 RESOLUTION_S: Final = 1e-9
-#: UDP discovery and TCP data.
+#: UDP discovery and TCP data; TCP data over TLS (from the 2019 edition on).
 PORT: Final = 13400
+TLS_PORT: Final = 3496
 
 
 class PayloadType(IntEnum):
@@ -71,6 +72,17 @@ class DiagnosticNack(IntEnum):
     TRANSPORT_PROTOCOL_ERROR = 0x08
 
 
+class PowerMode(IntEnum):
+    NOT_READY = 0x00
+    READY = 0x01
+    NOT_SUPPORTED = 0x02
+
+
+class NodeType(IntEnum):
+    GATEWAY = 0x00
+    NODE = 0x01
+
+
 @dataclass(frozen=True, slots=True)
 class HeaderNegativeAcknowledge:
     code: int
@@ -101,6 +113,8 @@ class VehicleAnnouncement:
 class RoutingActivationRequest:
     source_address: int
     activation_type: int = ActivationType.DEFAULT
+    #: The manufacturer's four bytes; `None`: left out.
+    oem: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +123,8 @@ class RoutingActivationResponse:
     #: Logical address of the entity that answers.
     entity_address: int
     code: int
+    #: The manufacturer's four bytes; `None`: left out.
+    oem: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +176,8 @@ class DiagnosticAcknowledge:
     source_address: int
     target_address: int
     code: int = 0x00
+    #: The beginning of the message that it is for, if the entity repeats it.
+    previous: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +185,7 @@ class DiagnosticNegativeAcknowledge:
     source_address: int
     target_address: int
     code: int
+    previous: bytes = b""
 
 
 Message = (
@@ -239,17 +258,20 @@ LAYOUTS: Final[dict[int, _Row]] = {
         lambda data: VehicleIdentificationRequest(vin=data),
     ),
     PayloadType.VEHICLE_ANNOUNCEMENT: (_exactly(32, 33), _announcement),
-    # The last four bytes, for the vehicle manufacturer, are optional and unused here.
+    # Four reserved bytes, whatever they hold, then the manufacturer's four, which are optional.
     PayloadType.ROUTING_ACTIVATION_REQUEST: (
         _exactly(7, 11),
         lambda data: RoutingActivationRequest(
-            source_address=_u16(data, 0), activation_type=data[2]
+            source_address=_u16(data, 0), activation_type=data[2], oem=data[7:] or None
         ),
     ),
     PayloadType.ROUTING_ACTIVATION_RESPONSE: (
         _exactly(9, 13),
         lambda data: RoutingActivationResponse(
-            source_address=_u16(data, 0), entity_address=_u16(data, 2), code=data[4]
+            source_address=_u16(data, 0),
+            entity_address=_u16(data, 2),
+            code=data[4],
+            oem=data[9:] or None,
         ),
     ),
     PayloadType.ALIVE_CHECK_REQUEST: (_exactly(0), lambda _: AliveCheckRequest()),
@@ -271,13 +293,19 @@ LAYOUTS: Final[dict[int, _Row]] = {
     PayloadType.DIAGNOSTIC_ACKNOWLEDGE: (
         range(5, _ANY),
         lambda data: DiagnosticAcknowledge(
-            source_address=_u16(data, 0), target_address=_u16(data, 2), code=data[4]
+            source_address=_u16(data, 0),
+            target_address=_u16(data, 2),
+            code=data[4],
+            previous=data[5:],
         ),
     ),
     PayloadType.DIAGNOSTIC_NEGATIVE_ACKNOWLEDGE: (
         range(5, _ANY),
         lambda data: DiagnosticNegativeAcknowledge(
-            source_address=_u16(data, 0), target_address=_u16(data, 2), code=data[4]
+            source_address=_u16(data, 0),
+            target_address=_u16(data, 2),
+            code=data[4],
+            previous=data[5:],
         ),
     ),
 }
@@ -290,11 +318,11 @@ def _payload(message: Message) -> tuple[PayloadType, bytes]:
             return PayloadType.DIAGNOSTIC_MESSAGE, addresses.to_bytes(4) + message.user_data
         case DiagnosticAcknowledge():
             addresses = message.source_address << 16 | message.target_address
-            acknowledge = addresses.to_bytes(4) + bytes([message.code])
+            acknowledge = addresses.to_bytes(4) + bytes([message.code]) + message.previous
             return PayloadType.DIAGNOSTIC_ACKNOWLEDGE, acknowledge
         case DiagnosticNegativeAcknowledge():
             addresses = message.source_address << 16 | message.target_address
-            acknowledge = addresses.to_bytes(4) + bytes([message.code])
+            acknowledge = addresses.to_bytes(4) + bytes([message.code]) + message.previous
             return PayloadType.DIAGNOSTIC_NEGATIVE_ACKNOWLEDGE, acknowledge
         case HeaderNegativeAcknowledge(code):
             return PayloadType.HEADER_NEGATIVE_ACKNOWLEDGE, bytes([code])
@@ -311,11 +339,13 @@ def _payload(message: Message) -> tuple[PayloadType, bytes]:
             return PayloadType.VEHICLE_ANNOUNCEMENT, announcement
         case RoutingActivationRequest():
             request = message.source_address.to_bytes(2) + bytes([message.activation_type])
-            return PayloadType.ROUTING_ACTIVATION_REQUEST, request + bytes(4)
+            return PayloadType.ROUTING_ACTIVATION_REQUEST, request + bytes(4) + (message.oem or b"")
         case RoutingActivationResponse():
             addresses = message.source_address << 16 | message.entity_address
             response = addresses.to_bytes(4) + bytes([message.code])
-            return PayloadType.ROUTING_ACTIVATION_RESPONSE, response + bytes(4)
+            return PayloadType.ROUTING_ACTIVATION_RESPONSE, response + bytes(4) + (
+                message.oem or b""
+            )
         case AliveCheckRequest():
             return PayloadType.ALIVE_CHECK_REQUEST, b""
         case AliveCheckResponse(source_address):

@@ -14,7 +14,7 @@ from udsoncan.configs import default_client_config
 
 import clock
 from ecu_sim.bus.ethernet import EthernetWire
-from ecu_sim.diagnostics.doip import DoipServer, serve_doip
+from ecu_sim.diagnostics.doip_server import DoipServer, serve_doip
 from protocols.doip import Acknowledged, Activated, DoipClient, Response, Transmit, encode
 from protocols.doip import messages as m
 from protocols.doip.decoder import decode_datagram
@@ -139,7 +139,7 @@ def test_a_socket_with_a_bad_pattern_is_told_so_and_closed() -> None:
                 received += part
             return received
 
-    assert _against_sockets(BenchDevice(), tester) == bytes.fromhex("02fd00000000000100")
+    assert _against_sockets(BenchDevice(), tester) == bytes.fromhex("03fc00000000000100")
 
 
 async def _until(client: DoipClient, stream: ByteStream, kind: type[T]) -> tuple[T, list[object]]:

@@ -7,7 +7,7 @@ from ecu_sim.diagnostics import Respond, ServerEvent
 from ecu_sim.diagnostics.doip import DoipNode
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
-from protocols.doip.entity import DoipEntity, EntitySettings
+from protocols.doip.entity import DoipEntity, EntitySettings, Request
 from protocols.uds.rules import ServerRules
 from tests.support.diagnostics import BenchDevice
 
@@ -33,9 +33,15 @@ class DoipEcu:
         self._timer.cancel()
         await self.node.stop()
 
-    def _request(self, payload: bytes, tester: int, functional: bool) -> None:  # noqa: FBT001 the shell's callback
-        now = self._loop.time()
-        self._handle(self._server.receive(payload, source=tester, functional=functional, now=now))
+    def _request(self, request: Request) -> None:
+        self._handle(
+            self._server.receive(
+                request.payload,
+                source=request.source,
+                functional=request.functional,
+                now=self._loop.time(),
+            )
+        )
 
     def _timeout(self) -> None:
         self._handle(self._server.handle_timeout(now=self._loop.time()))

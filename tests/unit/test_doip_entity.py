@@ -1,5 +1,8 @@
 """The entity's socket table, activation codes, acknowledgements, timers and discovery."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from protocols.doip import messages as m
@@ -25,11 +28,15 @@ SETTINGS = EntitySettings(
     max_testers=2,
     max_request=100,
 )
+ANOTHER = m.VehicleAnnouncement(vin=b"B" * 17, logical_address=0x1032, eid=bytes(6), gid=bytes(6))
 
 
 class Bench:
-    def __init__(self) -> None:
-        self.entity = DoipEntity(SETTINGS)
+    def __init__(self, **changes: Any) -> None:  # noqa: ANN401 any of the settings
+        self.objection: DiagnosticNack | None = None
+        self.entity = DoipEntity(
+            replace(SETTINGS, **changes), objection=lambda _target, _request: self.objection
+        )
         self.now = 10.0
         self.opened = 0
 
@@ -171,7 +178,9 @@ def test_the_acknowledgement_goes_before_the_request_reaches_the_ecu(bench: Benc
     sent, request = bench.ask(at, b"\x3e\x00")
     acknowledge = m.DiagnosticAcknowledge(source_address=ECU, target_address=TESTER)
     assert decoded([sent]) == [acknowledge]
-    assert request == Request(payload=b"\x3e\x00", source=TESTER, functional=False)
+    assert request == Request(
+        payload=b"\x3e\x00", source=TESTER, target=ECU, functional=False, connection=at
+    )
     answer = bench.entity.send(b"\x7e\x00", tester=TESTER, now=bench.now)
     assert decoded(answer) == [
         m.DiagnosticMessage(source_address=ECU, target_address=TESTER, user_data=b"\x7e\x00")
@@ -181,7 +190,9 @@ def test_the_acknowledgement_goes_before_the_request_reaches_the_ecu(bench: Benc
 def test_the_functional_address_reaches_the_ecu_as_such(bench: Bench) -> None:
     at = bench.connect(TESTER)
     _, request = bench.ask(at, b"\x3e\x80", target=0xE400)
-    assert request == Request(payload=b"\x3e\x80", source=TESTER, functional=True)
+    assert request == Request(
+        payload=b"\x3e\x80", source=TESTER, target=0xE400, functional=True, connection=at
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,12 +223,24 @@ def test_before_activation_nothing_is_routed(bench: Bench) -> None:
     assert bench.ask(at, b"\x3e\x00") == []
 
 
-def test_an_ecu_that_is_away_is_unreachable(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "nack",
+    [
+        DiagnosticNack.OUT_OF_MEMORY,
+        DiagnosticNack.TARGET_UNREACHABLE,
+        DiagnosticNack.TRANSPORT_PROTOCOL_ERROR,
+    ],
+)
+def test_what_the_network_behind_objects_to_is_refused_and_the_socket_stays(
+    bench: Bench, nack: DiagnosticNack
+) -> None:
     at = bench.connect(TESTER)
-    bench.entity.reachable = False
-    (refusal,) = decoded(bench.ask(at, b"\x3e\x00"))
-    assert isinstance(refusal, m.DiagnosticNegativeAcknowledge)
-    assert refusal.code == DiagnosticNack.TARGET_UNREACHABLE
+    bench.objection = nack
+    events = bench.ask(at, b"\x3e\x00")
+    assert decoded(events) == [
+        m.DiagnosticNegativeAcknowledge(source_address=ECU, target_address=TESTER, code=nack)
+    ]
+    assert Close(at) not in events
 
 
 # Header faults and timers
@@ -227,6 +250,9 @@ def test_an_ecu_that_is_away_is_unreachable(bench: Bench) -> None:
     ("wire", "code", "closes"),
     [
         ("02fe000100000000", 0, True),
+        ("02fc000100000000", 0, True),
+        ("04fb000500000007", 0, True),
+        ("ff00000500000007", 0, True),
         ("02fd777700000000", 1, False),
         ("02fd8001ffffffff", 2, False),
         ("02fd000500000003", 4, True),
@@ -284,7 +310,11 @@ def test_a_vehicle_announces_itself_three_times(bench: Bench) -> None:
         (m.VehicleIdentificationRequest(vin=b"B" * 17), False),
         (m.EntityStatusRequest(), True),
         (m.PowerModeRequest(), True),
-        (m.AliveCheckRequest(), False),
+        (
+            m.VehicleAnnouncement(vin=b"B" * 17, logical_address=1, eid=bytes(6), gid=bytes(6)),
+            False,
+        ),
+        (m.HeaderNegativeAcknowledge(0), False),
     ],
 )
 def test_only_questions_for_this_entity_are_answered_by_udp(
