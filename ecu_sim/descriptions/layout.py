@@ -1,0 +1,151 @@
+"""What the bytes of a message are: fields in the order in which they go over the wire.
+
+Numbers are big endian. A message is a tuple of fields; `Repeat` and `Switch` hold messages.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """Bytes that are always the same: service identifiers, sub-functions, identifiers."""
+
+    name: str
+    value: int
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """physical = raw * scale, or one of `texts`; in a `Packed` byte it begins at bit `bit`."""
+
+    name: str
+    bits: int = 8
+    bit: int = 0
+    signed: bool = False
+    scale: float = 1.0
+    unit: str = ""
+    #: Raw value -> what it says; others are reserved.
+    texts: Mapping[int, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthKey:
+    """Four bits that say how many bytes a `Sized` field of the same message has."""
+
+    name: str
+    bit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """Numbers that share one byte, from bit 0 up."""
+
+    parts: tuple[Number | LengthKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sized:
+    """A number of as many bytes as the `LengthKey` named `key` says."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """ASCII; `length` bytes, or to the end of the message."""
+
+    name: str
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedText:
+    """ASCII behind its own length, which takes `length_bits`."""
+
+    name: str
+    length_bits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """Bytes without a meaning of their own; `length` of them, or `least` and up to the end."""
+
+    name: str
+    length: int | None = None
+    least: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TroubleCode:
+    """Three bytes: one of the ECU's diagnostic trouble codes."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """The same fields again and again: to the end, or as often as one byte before them says."""
+
+    name: str
+    items: "tuple[Field, ...]"
+    counted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    name: str
+    fields: "tuple[Field, ...]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A key, and behind it what the key says."""
+
+    name: str
+    key_bits: int
+    cases: Mapping[int, Case] = field(default_factory=dict, hash=False)
+
+
+Field = (
+    Constant | Number | Packed | Sized | Text | CountedText | Raw | TroubleCode | Repeat | Switch
+)
+Fields = tuple[Field, ...]
+
+
+def length(one: Field) -> int | None:
+    """In bytes; `None` where the message itself decides."""
+    match one:
+        case Constant() | Text() | Raw():
+            return one.length
+        case Number():
+            return one.bits // 8
+        case Packed():
+            return 1
+        case TroubleCode():
+            return 3
+        case Sized() | CountedText() | Repeat() | Switch():
+            return None
+
+
+def total_length(fields: Iterable[Field]) -> int | None:
+    lengths = [length(one) for one in fields]
+    return None if None in lengths else sum(one for one in lengths if one is not None)
+
+
+def constant_prefix(fields: Fields) -> bytes:
+    """The bytes that every such message begins with."""
+    prefix = b""
+    for one in fields:
+        if not isinstance(one, Constant):
+            break
+        prefix += one.value.to_bytes(one.length)
+    return prefix
+
+
+def short_name(text: str) -> str:
+    """A name as ODX allows it: letters, digits, underscores."""
+    words = "".join(char if char.isascii() and char.isalnum() else " " for char in text).split()
+    return "_".join(words)

@@ -1,0 +1,320 @@
+"""Everything that an ECU answers, one operation per service, sub-function and identifier.
+
+The rules of the ECU's programs say what there is and who may use it; the tables of this room say
+what the bytes mean. Nothing is listed here: a row that is new in the rules is described too.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ecu_sim.descriptions import records
+from ecu_sim.descriptions.layout import (
+    Constant,
+    Field,
+    Fields,
+    Number,
+    Raw,
+    Repeat,
+    short_name,
+    total_length,
+)
+from ecu_sim.descriptions.messages import (
+    DATA_RECORD,
+    EXTENDED_RECORD,
+    KEY,
+    SEED,
+    SUB_FUNCTIONS,
+    WHOLE,
+    Layout,
+)
+from ecu_sim.ecus import EcuType
+from ecu_sim.server_rules import programs
+from protocols.uds import OutputControl, RoutineControl, ServiceId, Session
+from protocols.uds.enums import POSITIVE_RESPONSE
+from protocols.uds.requests import ALL_DTCS
+from protocols.uds.rules import Access, ServerRules, ServiceRule, SubFunctionRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One request with its positive response, both whole."""
+
+    #: Unique in the ECU: letters, digits, underscores.
+    name: str
+    #: For people.
+    title: str
+    service: int
+    sub_function: int | None = None
+    #: Data or routine identifier.
+    identifier: int | None = None
+    request: Fields
+    response: Fields
+    #: Bit 7 of the sub-function may ask for no positive response.
+    suppressible: bool = False
+    #: Program of the ECU -> who may use it there.
+    access: Mapping[str, Access]
+
+
+def operations(ecu: EcuType) -> tuple[Operation, ...]:
+    """All operations of an ECU, those of its programs that are the same as one."""
+    found: dict[str, Operation] = {}
+    for program, rules in programs(ecu).items():
+        sessions = reachable(rules)
+        for row in _of_program(ecu, program, rules):
+            one = replace(row, access={program: _within(row.access[program], sessions)})
+            if not one.access[program].sessions:
+                continue
+            known = found.get(one.name)
+            if known is None:
+                found[one.name] = one
+            else:
+                found[one.name] = replace(known, access={**known.access, **one.access})
+    return tuple(
+        sorted(
+            found.values(),
+            key=lambda one: (one.service, one.sub_function or 0, one.identifier or 0, one.name),
+        )
+    )
+
+
+def reachable(rules: ServerRules) -> frozenset[Session]:
+    """The sessions that this program can be in: 10 02 may be the way into another one."""
+    control = rules.services.get(ServiceId.DIAGNOSTIC_SESSION_CONTROL)
+    found = (
+        {Session.DEFAULT} if control is None else {Session(one) for one in control.sub_functions}
+    )
+    if rules.programming_restarts:
+        found.discard(Session.PROGRAMMING)
+    return frozenset(found)
+
+
+def service_name(service: int) -> str:
+    """ReadDataByIdentifier for 0x22."""
+    try:
+        words = ServiceId(service).name.split("_")
+    except ValueError:
+        return f"Service_{service:02X}"
+    return "".join(word.capitalize() for word in words)
+
+
+def _of_program(ecu: EcuType, program: str, rules: ServerRules) -> Iterator[Operation]:
+    for service, rule in rules.services.items():
+        match service:
+            case ServiceId.READ_DATA_BY_IDENTIFIER:
+                yield from _reading(ecu, program, rules, rule)
+            case ServiceId.READ_SCALING_DATA_BY_IDENTIFIER:
+                record = (Raw(name="scaling_bytes", least=1),)
+                for did in _readable(ecu, program):
+                    yield _on_data(ecu, service, did, (), record, {program: rule})
+            case ServiceId.WRITE_DATA_BY_IDENTIFIER:
+                for did, access in {**rules.writable, **rules.data.writable}.items():
+                    data = records.data_record(ecu, did)
+                    yield _on_data(ecu, service, did, data, (), {program: _both(rule, access)})
+            case ServiceId.INPUT_OUTPUT_CONTROL_BY_IDENTIFIER:
+                for did, access in rules.data.outputs.items():
+                    yield _on_data(
+                        ecu, service, did, _CONTROL, _CONTROL, {program: _both(rule, access)}
+                    )
+            case ServiceId.ROUTINE_CONTROL:
+                yield from _routines(ecu, program, rules, rule)
+            case _:
+                yield from _others(ecu, program, service, rule)
+
+
+_CONTROL: Final = (
+    Number(
+        name="input_output_control_parameter",
+        texts={int(one): one.name.lower().replace("_", " ") for one in OutputControl},
+    ),
+    Raw(name="control_state"),
+)
+
+
+# Data and routines
+
+
+def _readable(ecu: EcuType, program: str) -> Iterator[int]:
+    """A boot loader has no live values: nothing measures."""
+    for did in ecu.data_identifiers:
+        if program == "application" or did not in ecu.live_values:
+            yield did
+
+
+def _reading(
+    ecu: EcuType, program: str, rules: ServerRules, rule: ServiceRule
+) -> Iterator[Operation]:
+    service = ServiceId.READ_DATA_BY_IDENTIFIER
+    for did in _readable(ecu, program):
+        access = _both(rule, rules.data.readable.get(did, rule))
+        data = records.data_record(ecu, did)
+        yield _on_data(ecu, service, did, (), data, {program: access})
+    identifier = Number(name="data_identifier", bits=16)
+    yield Operation(
+        name=f"{service_name(service)}_several",
+        title="read several data identifiers at once",
+        service=service,
+        request=(
+            _service(service),
+            Repeat(name="identifiers", items=(identifier,)),
+        ),
+        response=(
+            _service(service, response=True),
+            Repeat(name="data_records", items=(_filled(DATA_RECORD, ecu),)),
+        ),
+        access={program: rule},
+    )
+
+
+def _on_data(
+    ecu: EcuType,
+    service: int,
+    did: int,
+    request: Fields,
+    response: Fields,
+    access: Mapping[str, Access],
+) -> Operation:
+    title = records.data_name(ecu, did)
+    identifier = Constant(name="data_identifier", value=did, length=2)
+    return Operation(
+        name=f"{service_name(service)}_{short_name(title)}",
+        title=title,
+        service=service,
+        identifier=did,
+        request=(_service(service), identifier, *request),
+        response=(_service(service, response=True), identifier, *response),
+        access=access,
+    )
+
+
+def _routines(
+    ecu: EcuType, program: str, rules: ServerRules, rule: ServiceRule
+) -> Iterator[Operation]:
+    service = ServiceId.ROUTINE_CONTROL
+    for control, control_rule in rule.sub_functions.items():
+        verb = _lower(RoutineControl(control).name)
+        for rid, access in rules.routines.items():
+            identifier = Constant(name="routine_identifier", value=rid, length=2)
+            option, status = records.routine_records(ecu, rid)
+            if control == RoutineControl.STOP:
+                status = (Raw(name="status_record"),)
+            if control != RoutineControl.START:
+                option = (Raw(name="option_record"),)
+            title = f"{verb} {records.routine_name(rid)}"
+            echo = _sub_function(control)
+            yield Operation(
+                name=f"{service_name(service)}_{short_name(title)}",
+                title=title,
+                service=service,
+                sub_function=control,
+                identifier=rid,
+                request=(_service(service), echo, identifier, *option),
+                response=(_service(service, response=True), echo, identifier, *status),
+                suppressible=True,
+                access={program: _both(_both(rule, control_rule), access)},
+            )
+
+
+# What has neither
+
+
+def _others(ecu: EcuType, program: str, service: int, rule: ServiceRule) -> Iterator[Operation]:
+    if not rule.sub_functions:
+        layout = _group(ecu) if service == ServiceId.CLEAR_DIAGNOSTIC_INFORMATION else None
+        layout = layout or WHOLE.get(service) or _UNKNOWN
+        yield _operation(ecu, service, None, layout, rule, {program: rule})
+    for number, limits in rule.sub_functions.items():
+        layout = _layout(service, number)
+        access = {program: _both(rule, limits)}
+        yield _operation(ecu, service, number, layout, limits, access)
+
+
+def _layout(service: int, sub_function: int) -> Layout:
+    if service == ServiceId.SECURITY_ACCESS:
+        level = (sub_function - 1) // 2 * 2 + 1
+        layout = SEED if sub_function % 2 else KEY
+        return replace(layout, name=f"{layout.name} level {level}")
+    known = SUB_FUNCTIONS.get(service, {}).get(sub_function)
+    return known or replace(_UNKNOWN, name=f"sub-function {sub_function:02X}")
+
+
+_UNKNOWN: Final = Layout(request=(Raw(name="record"),), response=(Raw(name="record"),))
+
+
+def _group(ecu: EcuType) -> Layout:
+    """Of 14: everything, or one trouble code."""
+    texts = {ALL_DTCS: "all groups"} | {
+        code: f"{code:06X} {text}" for code, text in ecu.dtcs.items()
+    }
+    return Layout(request=(Number(name="group_of_dtc", bits=24, texts=texts),))
+
+
+def _operation(
+    ecu: EcuType,
+    service: int,
+    sub_function: int | None,
+    layout: Layout,
+    limits: ServiceRule | SubFunctionRule,
+    access: Mapping[str, Access],
+) -> Operation:
+    named = f"{service_name(service)}_{short_name(layout.name)}".rstrip("_")
+    echo = () if sub_function is None else (_sub_function(sub_function),)
+    request = (_service(service), *echo, *layout.request)
+    response = (_service(service, response=True), *echo, *layout.response)
+    length, allowed = total_length(request), limits.max_length
+    if length is not None and (allowed is None or allowed > length):
+        request = (*request, Raw(name="further_record"))
+    return Operation(
+        name=named,
+        title=layout.name or _lower(_words(service_name(service))),
+        service=service,
+        sub_function=sub_function,
+        request=tuple(_filled(one, ecu) for one in request),
+        response=tuple(_filled(one, ecu) for one in response),
+        suppressible=sub_function is not None,
+        access=access,
+    )
+
+
+def _filled(one: Field, ecu: EcuType) -> Field:
+    """The field with this ECU's identifiers in the place of a stand-in."""
+    if one is DATA_RECORD:
+        return replace(one, cases=records.data_cases(ecu))
+    if one is EXTENDED_RECORD:
+        return replace(one, cases=records.extended_cases())
+    if isinstance(one, Repeat):
+        return replace(one, items=tuple(_filled(item, ecu) for item in one.items))
+    return one
+
+
+def _service(service: int, *, response: bool = False) -> Constant:
+    return Constant(name="service", value=service + POSITIVE_RESPONSE * response)
+
+
+def _sub_function(number: int) -> Constant:
+    return Constant(name="sub_function", value=number)
+
+
+def _both(one: Access, other: Access) -> Access:
+    """What holds where both do."""
+    return Access(
+        sessions=one.sessions & other.sessions,
+        secured=one.secured or other.secured,
+        functional=one.functional and other.functional,
+    )
+
+
+def _within(access: Access, sessions: frozenset[Session]) -> Access:
+    return Access(
+        sessions=access.sessions & sessions,
+        secured=access.secured,
+        functional=access.functional,
+    )
+
+
+def _words(name: str) -> str:
+    return "".join(f" {char}" if char.isupper() else char for char in name).strip()
+
+
+def _lower(text: str) -> str:
+    return text.lower().replace("_", " ")

@@ -1,0 +1,63 @@
+"""The PDX: a zip of ODX documents with an index. The same tables give the same bytes."""
+
+import io
+import zipfile
+from typing import Final
+from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
+
+from ecu_sim.descriptions import comparams
+from ecu_sim.descriptions.flash import flash
+from ecu_sim.descriptions.layers import container
+from ecu_sim.descriptions.odx import child, named
+from ecu_sim.ecus import EcuType
+
+_XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
+_SCHEMA: Final = f"{{{_XSI}}}noNamespaceSchemaLocation"
+_MODEL_VERSION: Final = "2.2.0"
+#: The earliest date that a zip can hold; nothing here depends on the day.
+_DATE: Final = (1980, 1, 1, 0, 0, 0)
+
+ET.register_namespace("xsi", _XSI)
+
+
+def pdx(ecu: EcuType) -> bytes:
+    """The ODX 2.2 package of one ECU type."""
+    documents = {
+        **{f"{name}.odx-cs": element for name, element in comparams.subsets().items()},
+        f"{comparams.SPEC}.odx-c": comparams.spec(),
+        f"{ecu.name}.odx-d": container(ecu),
+        f"{ecu.name}.odx-f": flash(ecu),
+    }
+    files = {"index.xml": _text(_index(ecu, documents))}
+    for name, content in documents.items():
+        root = Element("ODX", {"MODEL-VERSION": _MODEL_VERSION, _SCHEMA: "odx.xsd"})
+        root.append(content)
+        files[name] = _text(root)
+    return _zipped(files)
+
+
+def _index(ecu: EcuType, documents: dict[str, Element]) -> Element:
+    root = Element("CATALOG", {"F-DTD-VERSION": f"ODX-{_MODEL_VERSION}", _SCHEMA: "odx-cc.xsd"})
+    named(root, ecu.name)
+    blocks = child(root, "ABLOCKS")
+    for name in documents:
+        stem, _, suffix = name.rpartition(".")
+        block = named(child(blocks, "ABLOCK", UPD="NEW"), f"{stem}_{suffix.replace('-', '_')}")
+        files = child(block, "FILES")
+        child(files, "FILE", name, MIME_TYPE=f"application/x-asam.odx.{suffix}")
+    return root
+
+
+def _text(root: Element) -> bytes:
+    ET.indent(root, " ")
+    text = ET.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'.encode()
+
+
+def _zipped(files: dict[str, bytes]) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as written:
+        for name, content in files.items():
+            written.writestr(zipfile.ZipInfo(name, _DATE), content, zipfile.ZIP_DEFLATED)
+    return archive.getvalue()

@@ -1,0 +1,70 @@
+"""An ECU type as plain data: what `canota ecus describe --json` prints."""
+
+from ecu_sim.descriptions.operations import Operation, operations
+from ecu_sim.ecus import WIRES, EcuType
+from protocols.uds.dtc import display
+
+#: What JSON can say.
+Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
+
+
+def summary(ecu: EcuType) -> dict[str, Plain]:
+    """Addresses, timing, memory, identifiers, trouble codes and every operation."""
+    wire = WIRES[ecu.wire]
+    return {
+        "ecu": ecu.name,
+        "hardware_id": ecu.hardware_identifier,
+        "wire": {"name": ecu.wire, "kind": wire.kind, "functional_id": wire.functional_id},
+        "can_addresses": [
+            {
+                "request_id": one.request_id,
+                "response_id": one.response_id,
+                "extended": one.extended,
+            }
+            for one in ecu.can_addresses
+        ],
+        "logical_address": ecu.logical_address,
+        "editions": {
+            "iso_14229_1": int(ecu.editions.uds),
+            "iso_13400_2": int(ecu.editions.doip),
+            "iso_15765_2": int(ecu.editions.isotp),
+        },
+        "timing": {
+            "p2_s": ecu.p2_s,
+            "p2_star_s": ecu.p2_star_s,
+            "s3_s": ecu.s3_s,
+            "boot_s": ecu.boot_s,
+        },
+        "memory": {
+            "application_base": ecu.application_base,
+            "slot_size": ecu.slot.size,
+            "slots": ecu.slots,
+            "sector_size": ecu.slot.sector_size,
+            "page_size": ecu.slot.page_size,
+            "erase_s": ecu.slot.erase_s,
+            "program_s": ecu.slot.program_s,
+            "max_block_length": ecu.max_block_length,
+        },
+        "dtcs": [
+            {"code": code, "display": display(code), "text": text}
+            for code, text in ecu.dtcs.items()
+        ],
+        "operations": [_operation(one) for one in operations(ecu)],
+    }
+
+
+def _operation(one: Operation) -> Plain:
+    return {
+        "name": one.name,
+        "service": one.service,
+        "sub_function": one.sub_function,
+        "identifier": one.identifier,
+        "access": {
+            program: {
+                "sessions": [session.name.lower() for session in sorted(access.sessions)],
+                "secured": access.secured,
+                "functional": access.functional,
+            }
+            for program, access in one.access.items()
+        },
+    }
