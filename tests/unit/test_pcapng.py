@@ -24,7 +24,7 @@ def blocks(capture: bytes) -> Iterator[tuple[int, bytes]]:
 def internet_sum(data: bytes) -> int:
     """The sum of a checksummed header: all ones where the checksum is right (RFC 1071)."""
     words = data + bytes(len(data) % 2)
-    total = sum(struct.unpack(f">{len(words) // 2}H", words))
+    total: int = sum(struct.unpack(f">{len(words) // 2}H", words))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total
