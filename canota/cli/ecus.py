@@ -11,11 +11,14 @@ import clock
 from canota.cli.arguments import PORT_LIMIT
 from canota.cli.arguments import vin as check_vin
 from canota.cli.exits import CommandError, Exit
-from canota.cli.output import group, print_json
+from canota.cli.output import JsonOption, group, print_json, write_file
 from canota.cli.serving import log_to_stderr, say, until_stopped
 from canota.identities import as_rows
 from dbc.vehicle import describe_vehicle
 from ecu_sim.app import EcuServer, ServeOptions
+from ecu_sim.descriptions import pdx as make_pdx
+from ecu_sim.descriptions import summary
+from ecu_sim.ecus import EcuType, ecu_type
 from ecu_sim.vehicle import EcuIdentity, Vehicle, VehicleError, VehicleOptions
 from firmware import dev_keys, image_path
 from protocols.firmware.formats import detect
@@ -84,6 +87,39 @@ def identities(vin: VinArgument) -> None:
     with tempfile.TemporaryDirectory(prefix="canota-") as folder:
         found = clock.run(_identities(_options(vin, Path(folder))), virtual=True)
     print_json([{**row} for row in as_rows(found)])
+
+
+@app.command()
+def describe(
+    ecu: Annotated[str, typer.Argument(metavar="ECU", help="An ECU type: ccu, blower, ...")],
+    *,
+    pdx: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the ODX 2.2 package.", dir_okay=False)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """
+    Describe an ECU for other tools, from the tables that its server runs on.
+
+    `canota ecus describe ccu --pdx ccu.pdx`
+    """
+    found = _type(ecu)
+    if pdx is None and not json:
+        raise CommandError("describe: --pdx FILE or --json is needed", Exit.USAGE)
+    if pdx is not None:
+        content = make_pdx(found)
+        write_file(pdx, content)
+        if not json:
+            say(f"{pdx}: {len(content)} bytes")
+    if json:
+        print_json({**summary(found)})
+
+
+def _type(name: str) -> EcuType:
+    try:
+        return ecu_type(name)
+    except LookupError as error:
+        raise CommandError(str(error), Exit.NOT_FOUND) from error
 
 
 async def _serve(options: ServeOptions) -> None:
