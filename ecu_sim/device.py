@@ -13,11 +13,15 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ecu_sim.address_space import AddressSpace, Ram
 from ecu_sim.boot import Application, Boot, BootMemory, NotNowError, OptionError, RangeError
-from ecu_sim.diagnostics import Job
+from ecu_sim.calibration import Calibrations
+from ecu_sim.diagnostics import InputOutput, Job, MemoryAccess, Scaling
 from ecu_sim.diagnostics.dtc import DtcMemory
-from ecu_sim.ecus import EcuType, LiveValue, Source
+from ecu_sim.ecus import CALIBRATION_LENGTH, EcuType, LiveValue, Source
 from ecu_sim.memory import MemoryFaultError, Nvm
+from ecu_sim.outputs import OutputChannels, Outputs
+from ecu_sim.scaling import Scalings
 from protocols.firmware.containers import Declared
 from protocols.uds import (
     CommunicationControl,
@@ -69,6 +73,9 @@ class Surroundings:
     #: What stands in the way of programming now.
     hindrances: Callable[[], tuple[Precondition, ...]]
     random_bytes: Callable[[int], bytes]
+    outputs: OutputChannels
+    #: The working memory of the application that runs.
+    ram: Callable[[], Ram | None]
 
 
 @dataclass(slots=True)
@@ -108,6 +115,12 @@ class EcuDevice:
         self._dtcs = dtcs
         self._surroundings = surroundings
         self._download: _Download | None = None
+        self.calibrations = Calibrations(ecu, nvm)
+        self._outputs = Outputs(ecu, surroundings.outputs)
+        self._scalings = Scalings(ecu)
+        self._address_space = AddressSpace(
+            ecu, memory=memory, boot=boot, calibrations=self.calibrations, ram=surroundings.ram
+        )
         #: 28: whether cyclic messages may be sent, and received ones are looked at.
         self.transmission_enabled = True
         self.reception_enabled = True
@@ -119,6 +132,18 @@ class EcuDevice:
     @property
     def dtcs(self) -> DtcMemory:
         return self._dtcs
+
+    @property
+    def memory_access(self) -> MemoryAccess | None:
+        return self._address_space
+
+    @property
+    def input_output(self) -> InputOutput | None:
+        return self._outputs
+
+    @property
+    def scaling(self) -> Scaling | None:
+        return self._scalings
 
     # Data identifiers
 
@@ -134,12 +159,22 @@ class EcuDevice:
                 return self._ecu.hardware_identifier.encode()
             case DataIdentifier.PROGRAMMING_FINGERPRINT:
                 return self._nvm.read(_FINGERPRINT_KEY) or _NEVER_WRITTEN
+        if self._application is None:
+            raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, f"no data identifier {did:04X} in boot loader")
         live = self._ecu.live_values.get(did)
-        if live is None or self._application is None:
-            raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, f"no data identifier {did:04X}")
-        return encode_live(live, self._surroundings.value_of(live.source))
+        if live is not None:
+            return encode_live(live, self._surroundings.value_of(live.source))
+        position = self.calibrations.position(did)
+        if position is not None:
+            return self.calibrations.content[position : position + CALIBRATION_LENGTH]
+        return self._outputs.state(did)
 
     def write_data(self, did: int, record: bytes) -> Job:
+        position = self.calibrations.position(did)
+        if position is not None and self._application is not None:
+            if len(record) != CALIBRATION_LENGTH:
+                raise Refusal(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT, "two bytes")
+            return self.calibrations.writing(position, record)
         if did != DataIdentifier.PROGRAMMING_FINGERPRINT:
             raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, f"{did:04X} cannot be written")
         if not 0 < len(record) <= _MAX_FINGERPRINT:

@@ -22,6 +22,7 @@ from ecu_sim.transport import Addresses, IsoTpBinding
 from protocols.can import CanPort, FrameHeader
 from protocols.doip.entity import DoipEntity, EntitySettings, Request
 from protocols.isotp import IsoTpParameters
+from protocols.isotp.codec import pad
 from protocols.stream import ByteStream
 
 if TYPE_CHECKING:
@@ -198,6 +199,9 @@ class EcuNode:
         """ISO-TP on each physical address; functional requests are answered on the first."""
         for address in self.ecu.can_addresses:
             program.attach(address.request_id, self._binding(program, port, address))
+            if address.periodic_id is not None:
+                header = self._header(address.periodic_id, extended=address.extended)
+                program.attach_unsegmented(address.request_id, partial(_send_frame, port, header))
         functional = self.hardware.functional
         if functional is not None and self.ecu.can_addresses:
             first = self.ecu.can_addresses[0]
@@ -251,12 +255,10 @@ class EcuNode:
         )
 
     def _response(self, address: CanAddress) -> FrameHeader:
-        return FrameHeader(
-            address.response_id,
-            extended=address.extended,
-            fd=self._fd,
-            bit_rate_switch=self._fd,
-        )
+        return self._header(address.response_id, extended=address.extended)
+
+    def _header(self, identifier: int, *, extended: bool) -> FrameHeader:
+        return FrameHeader(identifier, extended=extended, fd=self._fd, bit_rate_switch=self._fd)
 
     @property
     def _fd(self) -> bool:
@@ -296,3 +298,8 @@ class EcuNode:
             self._booted.clear()
         for callback in tuple(self.on_mode):
             callback(mode)
+
+
+def _send_frame(port: CanPort, header: FrameHeader, message: bytes) -> None:
+    """One frame without transport protocol."""
+    port.send(header, (pad(message, None),))

@@ -14,12 +14,13 @@ from clock import Timer
 from ecu_sim import runtime
 from ecu_sim.boot import Application, Boot, BootMemory, Decision, ResetReason, Trust
 from ecu_sim.device import DTC_KEY, EcuDevice, Identity, Surroundings
-from ecu_sim.diagnostics import EnterBootloader, Respond, Restart, ServerEvent
+from ecu_sim.diagnostics import EnterBootloader, Respond, Restart, SendUnsegmented, ServerEvent
 from ecu_sim.diagnostics.dtc import DtcDefinition, DtcMemory, DtcMemoryError
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
 from ecu_sim.ecus import EcuType
 from ecu_sim.memory import Flash, Nvm, PowerLossError
+from ecu_sim.outputs import OutputChannels
 from ecu_sim.periodic import Periodic
 from ecu_sim.plant import Cabin
 from ecu_sim.server_rules import server_rules
@@ -96,6 +97,7 @@ class Program:
         application = decision if isinstance(decision, Application) else None
         self.application = application
         self.decision = decision
+        self._runtime: runtime.Application | None = None
         self._values = Values(ecu, hardware.cabin, hardware.port, loop.time)
         self.dtcs = self._open_dtcs() if application is not None else DtcMemory()
         self.device = EcuDevice(
@@ -110,8 +112,15 @@ class Program:
                 value_of=self._values.of,
                 hindrances=self._values.hindrances,
                 random_bytes=hardware.random_bytes,
+                outputs=OutputChannels(
+                    value=self._values.output,
+                    override=self._values.override,
+                    hindrances=self._values.hindrances,
+                ),
+                ram=lambda: self._runtime,
             ),
         )
+        self._values.offsets = self.device.calibrations.offsets
         self._values.reception_enabled = lambda: self.device.reception_enabled
         self.server = UdsServer(
             self.device,
@@ -121,6 +130,7 @@ class Program:
         )
         self._timer = Timer(loop, self._timeout)
         self._transports: dict[int, Transport] = {}
+        self._unsegmented: dict[int, Callable[[bytes], None]] = {}
         self._listeners: list[Transport] = []
         self._router: Router | None = None
         self._codes = tuple(ecu.dtcs)
@@ -135,7 +145,6 @@ class Program:
             )
             for message in ecu.cyclic
         ]
-        self._runtime: runtime.Application | None = None
 
     def start(self) -> None:
         """Run the application's `init`; `InvalidModule` or `WatchdogReset` if it fails."""
@@ -161,6 +170,10 @@ class Program:
     def attach(self, source: int, transport: Transport) -> None:
         """Answers to the tester `source` go this way."""
         self._transports[source] = transport
+
+    def attach_unsegmented(self, source: int, send: Callable[[bytes], None]) -> None:
+        """Single frames to the tester `source` go this way (2A, response message type 2)."""
+        self._unsegmented[source] = send
 
     def attach_router(self, router: Router) -> None:
         """Answers to every other tester go this way; the node ends it with the program."""
@@ -245,6 +258,9 @@ class Program:
             match event:
                 case Respond(payload, source):
                     self._respond(payload, source)
+                case SendUnsegmented(payload, source):
+                    if (send := self._unsegmented.get(source)) is not None:
+                        send(payload)
                 case Restart():
                     self._when_all_sent(partial(self._hooks.reset, ResetReason.SOFTWARE, None))
                 case EnterBootloader(source):

@@ -144,6 +144,10 @@ class Application:
             raise InvalidModule(
                 f"the application cannot be loaded: {_first_line(error)}"
             ) from error
+        memory = instance.exports(self._store)["memory"]
+        if not isinstance(memory, wasmtime.Memory):
+            raise InvalidModule("export 'memory' is missing")
+        self._memory = memory
         self._step = instance.exports(self._store)["step"]
         self._run(instance.exports(self._store)["init"])
 
@@ -155,6 +159,21 @@ class Application:
     def fuel_used(self) -> int:
         """Fuel that the last step has burnt."""
         return self._fuel_per_step - self._store.get_fuel()
+
+    def read_memory(self, offset: int, size: int) -> bytes:
+        """Bytes of its linear memory; `IndexError` beyond its present end."""
+        self._check_range(offset, size)
+        return bytes(self._memory.read(self._store, offset, offset + size))
+
+    def write_memory(self, offset: int, data: bytes) -> None:
+        """Change its linear memory between two steps, for better or worse."""
+        self._check_range(offset, len(data))
+        self._memory.write(self._store, data, offset)
+
+    def _check_range(self, offset: int, size: int) -> None:
+        length = self._memory.data_len(self._store)
+        if offset < 0 or size < 0 or offset + size > length:
+            raise IndexError(f"0x{offset:X} + 0x{size:X} is outside its 0x{length:X} bytes")
 
     def _open_mailbox(self) -> wasmtime.Instance:
         fetch_type = wasmtime.FuncType([wasmtime.ValType.i32()], [wasmtime.ValType.f64()])

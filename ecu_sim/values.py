@@ -1,6 +1,6 @@
 """Where an ECU's values come from and go to: cabin model, signals heard, application outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ecu_sim.ecus import Constant, EcuType, OutputOf, Plant, Signal, Silence, Source
 from ecu_sim.plant import Cabin
@@ -26,7 +26,11 @@ class Values:
         self._cabin = cabin
         self._now = now
         self._since = now()
+        #: What the application last wrote, and what a tester has put in its place (2F).
         self._outputs = dict.fromkeys(ecu.outputs, 0.0)
+        self._overrides: dict[int, float] = {}
+        #: Input channel -> what calibration adds to it.
+        self.offsets: Mapping[int, float] = {}
         self._heard = {key: Heard(*key) for key in _messages(ecu)} if port is not None else {}
         #: 28 can forbid reception.
         self.reception_enabled: Callable[[], bool] = lambda: True
@@ -59,14 +63,14 @@ class Values:
                 at = None if heard is None else heard.at
                 return self._now() - (self._since if at is None else at)
             case OutputOf(channel, gain):
-                return self._outputs.get(channel, 0.0) * gain
+                return self.output(channel) * gain
             case Constant(value):
                 return value
 
     def read(self, channel: int) -> float:
         """An input of the application; one that is not connected reads 0."""
         source = self._ecu.inputs.get(channel)
-        return 0.0 if source is None else self.of(source)
+        return 0.0 if source is None else self.of(source) + self.offsets.get(channel, 0.0)
 
     def write(self, channel: int, value: float) -> None:
         """An output of the application; one that is not connected drives nothing."""
@@ -74,8 +78,23 @@ class Values:
         if output is None:
             return
         self._outputs[channel] = value
-        if output.actuator:
+        if output.actuator and channel not in self._overrides:
             setattr(self._cabin, output.actuator, value)
+
+    def output(self, channel: int) -> float:
+        """What an output channel drives: the tester's value where there is one."""
+        overridden = self._overrides.get(channel)
+        return self._outputs.get(channel, 0.0) if overridden is None else overridden
+
+    def override(self, channel: int, value: float | None) -> None:
+        """Put a tester's value in the application's place; None gives the output back."""
+        if value is None:
+            self._overrides.pop(channel, None)
+        else:
+            self._overrides[channel] = value
+        output = self._ecu.outputs[channel]
+        if output.actuator:
+            setattr(self._cabin, output.actuator, self.output(channel))
 
     def hindrances(self) -> tuple[Precondition, ...]:
         """What stands in the way of programming now."""

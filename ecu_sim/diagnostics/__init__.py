@@ -7,7 +7,15 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from protocols.uds import CommunicationControl, CommunicationType, Nrc, Refusal, ResetType, Session
+from protocols.uds import (
+    CommunicationControl,
+    CommunicationType,
+    Nrc,
+    OutputControl,
+    Refusal,
+    ResetType,
+    Session,
+)
 
 if TYPE_CHECKING:
     from ecu_sim.diagnostics.dtc import DtcMemory
@@ -17,6 +25,43 @@ if TYPE_CHECKING:
 #: `Refusal` when it fails. The server resumes it when those seconds have passed; a job that is
 #: given up is closed. Other exceptions (the power failed) pass through the server untouched.
 Job = Generator[float, None, bytes]
+
+
+class MemoryAccess(Protocol):
+    """Memory by address (23, 3D, 35, and 2C by address) of an ECU whose rules have regions.
+
+    Every range lies in one region of the rules, and its access has been checked.
+    """
+
+    def read_memory(self, address: int, size: int) -> bytes: ...
+
+    def write_memory(self, address: int, data: bytes) -> Job: ...
+
+    def request_upload(self, address: int, size: int, data_format: int) -> int:
+        """Accept an upload; returns maxNumberOfBlockLength, as `Device.request_download`."""
+        ...
+
+
+class InputOutput(Protocol):
+    """Outputs that a tester takes from the application (2F), by data identifier."""
+
+    def control_output(self, did: int, control: OutputControl, option: bytes) -> bytes:
+        """Take, set or give back; `option` is control state and mask. Returns the state record."""
+        ...
+
+    def release_outputs(self) -> None:
+        """Give everything back to the application: the session is over."""
+
+
+class Scaling(Protocol):
+    """How the records of data identifiers are to be read (24)."""
+
+    def scaling_data(self, did: int, length: int) -> bytes:
+        """Scaling bytes and their extensions for a record that has `length` bytes now.
+
+        `Refusal(REQUEST_OUT_OF_RANGE)` if there are none.
+        """
+        ...
 
 
 class Device(Protocol):
@@ -35,6 +80,17 @@ class Device(Protocol):
     def dtcs(self) -> "DtcMemory":
         """The DTC memory that 19 reads; an empty one in a boot loader."""
         ...
+
+    @property
+    def memory_access(self) -> MemoryAccess | None:
+        """`None`: no memory by address, whatever the rules say."""
+        ...
+
+    @property
+    def input_output(self) -> InputOutput | None: ...
+
+    @property
+    def scaling(self) -> Scaling | None: ...
 
     def read_data(self, did: int) -> bytes:
         """The data record of a DID; `Refusal(REQUEST_OUT_OF_RANGE)` if there is none.
@@ -118,6 +174,14 @@ class Respond:
 
 
 @dataclass(frozen=True, slots=True)
+class SendUnsegmented:
+    """Send this to the tester `source` as one frame without transport protocol (2A, type 2)."""
+
+    payload: bytes
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
 class Restart:
     """Reset the ECU once everything answered so far is on the wire."""
 
@@ -134,15 +198,19 @@ class EnterBootloader:
     source: int
 
 
-ServerEvent = Respond | Restart | EnterBootloader
+ServerEvent = Respond | SendUnsegmented | Restart | EnterBootloader
 
 __all__ = [
     "Device",
     "EnterBootloader",
+    "InputOutput",
     "Job",
+    "MemoryAccess",
     "Nrc",
     "Refusal",
     "Respond",
     "Restart",
+    "Scaling",
+    "SendUnsegmented",
     "ServerEvent",
 ]

@@ -5,6 +5,7 @@ is what holds them together: sessions and their owner, S3, P2 and P2*, and one r
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ecu_sim.diagnostics import (
@@ -14,9 +15,11 @@ from ecu_sim.diagnostics import (
     Refusal,
     Respond,
     Restart,
+    SendUnsegmented,
     ServerEvent,
 )
-from ecu_sim.diagnostics.handling import Request
+from ecu_sim.diagnostics.handling import Request, positive
+from ecu_sim.diagnostics.identifiers import read_identifier
 from ecu_sim.diagnostics.security import AttemptLimits
 from ecu_sim.diagnostics.services import serve
 from ecu_sim.diagnostics.state import ServerState, ServerTiming
@@ -151,6 +154,8 @@ class UdsServer:
             deadlines.append((pending.pending_due, self._respond_pending))
         if self._s3_deadline is not None:
             deadlines.append((self._s3_deadline, self._expire_session))
+        if (due := self._state.schedule.next_deadline()) is not None:
+            deadlines.append((due, self._send_periodic))
         return deadlines
 
     # One request at a time
@@ -225,6 +230,21 @@ class UdsServer:
         pending.pending_sent = True
         pending.pending_due = now + self._timing.p2_star_s * _PENDING_MARGIN
         return _negative(pending.service_id, Nrc.RESPONSE_PENDING, pending.source)
+
+    def _send_periodic(self, now: float) -> list[ServerEvent]:
+        """2A: what is due. A record that cannot be read now is left out this time."""
+        periodic = self._rules.data.periodic
+        events: list[ServerEvent] = []
+        for did, source in self._state.schedule.take_due(now):
+            with suppress(Refusal):
+                record = read_identifier(self._state, did, source=source)
+                message = bytes([did & 0xFF]) + record
+                if periodic is not None and periodic.unsegmented:
+                    events.append(SendUnsegmented(message, source))
+                else:
+                    service = ServiceId.READ_DATA_BY_PERIODIC_IDENTIFIER
+                    events.append(Respond(positive(service, message), source))
+        return events
 
     def _answer(self, answer: Answer, source: int, *, suppress: bool) -> list[ServerEvent]:
         if any(isinstance(event, Restart | EnterBootloader) for event in answer.then):

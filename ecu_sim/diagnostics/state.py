@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ecu_sim.diagnostics import Device
+from ecu_sim.diagnostics.dynamic import DynamicIdentifiers
+from ecu_sim.diagnostics.schedule import Schedule
 from ecu_sim.diagnostics.security import AttemptLimits, SecurityAccess
 from protocols.uds import CommunicationControl, CommunicationType, Session
 from protocols.uds.enums import POSITIVE_RESPONSE, ServiceId
@@ -11,6 +13,7 @@ from protocols.uds.rules import ServerRules
 
 if TYPE_CHECKING:
     from ecu_sim.diagnostics.download import Download
+    from ecu_sim.diagnostics.upload import Upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +48,21 @@ class ServerState:
         #: The tester that holds the session; `None` in the default session.
         self.owner: int | None = None
         self.download: Download | None = None
+        self.upload: Upload | None = None
+        #: 2A: what is sent by itself while the session lasts.
+        self.schedule = Schedule()
+        #: 2C: kept over sessions, gone with the reset.
+        self.dynamic = DynamicIdentifiers()
 
     def unlocked_for(self, source: int) -> int:
         """The security level that is open to this tester, 0 if there is none."""
         return self.security.unlocked_for(source)
 
     def enter(self, session: Session, *, source: int) -> bytes:
-        """Change the session and answer 50; any change locks and gives up a download."""
+        """Change the session and answer 50.
+
+        Any change locks, ends transfers and periodic messages, and gives outputs back.
+        """
         if session == Session.DEFAULT:
             self.leave()
         else:
@@ -76,6 +87,10 @@ class ServerState:
 
     def _close(self) -> None:
         self.security.lock()
+        self.schedule.clear()
+        self.upload = None
+        if self.device.input_output is not None:
+            self.device.input_output.release_outputs()
         if self.download is not None:
             self.download.abort()
         self.download = None

@@ -89,6 +89,51 @@ class LiveValue:
     signed: bool = True
 
 
+#: Bytes of one calibration value.
+CALIBRATION_LENGTH: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """An offset that is added to an input of the application: two bytes, signed, big endian.
+
+    It can be written by its data identifier and, where the ECU's memory has a calibration region,
+    by its address: there they stand one after the other. It outlives resets and updates.
+    """
+
+    name: str
+    #: Input channel of the application.
+    channel: int
+    unit: str
+    #: raw = round(value / scale); the limits are in the unit.
+    scale: float
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlledOutput:
+    """One output in a record of 2F: raw = round(value / scale), unsigned, one byte."""
+
+    #: Output channel of the application.
+    channel: int
+    name: str
+    unit: str
+    scale: float
+    #: Largest value in the output's own unit.
+    maximum: float
+    #: What resetToDefault gives.
+    default: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRecord:
+    """A data identifier whose record is the state of outputs, in this order."""
+
+    name: str
+    outputs: tuple[ControlledOutput, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanAddress:
     """A pair of identifiers: tester -> ECU and ECU -> tester."""
@@ -96,6 +141,8 @@ class CanAddress:
     request_id: int
     response_id: int
     extended: bool = False
+    #: Identifier of single frames that the ECU sends by itself (2A, response message type 2).
+    periodic_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +177,10 @@ class EcuType:
     #: DTC number -> text, in the order of the application's monitor indices.
     dtcs: Mapping[int, str]
     live_values: Mapping[int, LiveValue] = field(default_factory=dict)
+    #: Data identifiers of calibration values, in the order of their addresses.
+    calibrations: Mapping[int, Calibration] = field(default_factory=dict)
+    #: Data identifiers of outputs; `data.outputs` says who may control them.
+    output_records: Mapping[int, OutputRecord] = field(default_factory=dict)
     inputs: Mapping[int, Source]
     outputs: Mapping[int, Output]
     cyclic: tuple[CyclicMessage, ...] = ()
@@ -140,8 +191,17 @@ class EcuType:
 
     @property
     def data_identifiers(self) -> dict[int, str]:
-        """Every DID that can be read, with its name."""
+        """What a gateway reads of the ECU, with its name: identification and live values."""
         return IDENTIFICATION | {did: live.name for did, live in self.live_values.items()}
+
+    @property
+    def engineering_identifiers(self) -> dict[int, str]:
+        """Every other DID that the application has: calibration, outputs, periodic ones."""
+        names = {did: one.name for did, one in self.calibrations.items()}
+        names |= {did: one.name for did, one in self.output_records.items()}
+        periodic = {} if self.data.periodic is None else self.data.periodic.identifiers
+        known = self.data_identifiers | names
+        return names | {did: f"{known[of]} (periodic)" for did, of in periodic.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,16 @@ import random
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
-from ecu_sim.diagnostics import Job, Nrc, Refusal, Respond, ServerEvent
+from ecu_sim.diagnostics import (
+    InputOutput,
+    Job,
+    MemoryAccess,
+    Nrc,
+    Refusal,
+    Respond,
+    Scaling,
+    ServerEvent,
+)
 from ecu_sim.diagnostics.dtc import DtcDefinition, DtcMemory
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
@@ -53,6 +62,9 @@ class BenchDevice:
         )
     )
     rng: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311 seeds that repeat
+    memory_access: MemoryAccess | None = None
+    input_output: InputOutput | None = None
+    scaling: Scaling | None = None
 
     def read_data(self, did: int) -> bytes:
         if did not in self.data:

@@ -7,33 +7,20 @@ from typing import Final
 
 from ecu_sim.diagnostics import Job, Nrc, Refusal
 from ecu_sim.diagnostics.download import Download
-from ecu_sim.diagnostics.handling import Handler, Request, positive
+from ecu_sim.diagnostics.handling import Handler, Request, length_format, memory_range, positive
 from ecu_sim.diagnostics.state import ServerState
 from ecu_sim.diagnostics.work import Answer, Work, done
 from protocols.uds import ServiceId
 
 
 def _request_download(state: ServerState, request: Request) -> Answer:
-    data_format, size_length, address_length = (
-        request.data[1],
-        request.data[2] >> 4,
-        request.data[2] & 0x0F,
-    )
-    if not (1 <= size_length <= 4 and 1 <= address_length <= 4):
-        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "address and length format")
-    if len(request.data) != 3 + address_length + size_length:
-        raise Refusal(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
-    address = int.from_bytes(request.data[3 : 3 + address_length])
-    size = int.from_bytes(request.data[3 + address_length :])
-    if size == 0 or address + size > 0x1_0000_0000:
-        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE)
-    if state.download is not None:
-        raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a download is under way")
+    data_format = request.data[1]
+    address, size, _ = memory_range(request.data, 2)
+    if state.download is not None or state.upload is not None:
+        raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a transfer is under way")
     max_block_length = state.device.request_download(address, size, data_format)
     state.download = Download(state.device, size=size, max_block_length=max_block_length)
-    length = 2 if max_block_length <= 0xFFFF else 4
-    largest = bytes([length << 4]) + max_block_length.to_bytes(length)
-    return Answer(positive(ServiceId.REQUEST_DOWNLOAD, largest))
+    return Answer(positive(ServiceId.REQUEST_DOWNLOAD, length_format(max_block_length)))
 
 
 def _active_download(state: ServerState) -> Download:
@@ -49,6 +36,8 @@ def _end_download(state: ServerState) -> None:
 
 
 def _transfer_data(state: ServerState, request: Request) -> Answer | Work:
+    if state.upload is not None:
+        return Answer(positive(ServiceId.TRANSFER_DATA, state.upload.block(request.data)))
     download = _active_download(state)
     _check(state, download, partial(download.check, request.data))
     answer = Answer(positive(ServiceId.TRANSFER_DATA, request.data[1:2]))
@@ -80,7 +69,11 @@ def _take_late(state: ServerState, download: Download, block: bytes, now: float)
     return done()
 
 
-def _transfer_exit(state: ServerState, _request: Request) -> Work:
+def _transfer_exit(state: ServerState, _request: Request) -> Answer | Work:
+    if state.upload is not None:
+        state.upload.check_exit()
+        state.upload = None
+        return Answer(positive(ServiceId.REQUEST_TRANSFER_EXIT))
     download = _active_download(state)
     _check(state, download, download.check_exit)
     return Work(

@@ -5,6 +5,7 @@ security, addressing and sub-functions; its routines; the data identifiers that 
 Rows and the general decision are in `model`, whole servers in `servers`.
 """
 
+from protocols.uds.rules.data import data_services, region_of
 from protocols.uds.rules.model import (
     ALL_SESSIONS,
     EXTENDED,
@@ -50,6 +51,8 @@ __all__ = [
     "bootloader",
     "check",
     "check_access",
+    "data_services",
+    "region_of",
     "single_slot_application",
     "suppresses_positive",
     "two_slot_application",

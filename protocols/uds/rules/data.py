@@ -7,6 +7,7 @@ from protocols.uds.enums import DynamicDefinition, ServiceId, Session
 from protocols.uds.rules.model import (
     Access,
     DataRules,
+    MemoryRegion,
     ServiceRule,
     SubFunctionRule,
 )
@@ -58,6 +59,14 @@ def data_services(data: DataRules, writable: Iterable[Access]) -> dict[int, Serv
                 max_length=longest,
             )
     return services
+
+
+def region_of(regions: Iterable[MemoryRegion], address: int, size: int) -> MemoryRegion | None:
+    """The region that holds the whole range; `None` also for one that spans two."""
+    for region in regions:
+        if region.start <= address and address + size <= region.start + region.size:
+            return region
+    return None
 
 
 #: Lengths of whole requests; addresses and sizes have one byte at least and four at most.
