@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -75,6 +75,9 @@ _SERVER_OPTIONS: Final = (
     # Two clouds on one port would each get half of the calls.
     ("grpc.so_reuseport", 0),
 )
+
+
+_Health: TypeAlias = Any  # the asyncio servicer, which the stubs of grpc_health leave out
 
 
 class CloudError(Exception):
@@ -142,15 +145,19 @@ class Cloud:
         except BaseException:
             os.close(lock)
             raise
+        # Its threaded twin holds a thread of the loop's pool for every watch, for ever.
+        checks: _Health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # see _Health
         try:
-            server = _server(options, store)
+            for name in ("", *SERVICES):
+                await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+            server = _server(options, store, checks)
             port = _bind(server, options)
             await server.start()
         except BaseException:
             await store.database.close()
             os.close(lock)
             raise
-        self._running = _Running(server=server, store=store, lock=lock, port=port)
+        self._running = _Running(server=server, checks=checks, store=store, lock=lock, port=port)
         _log.info("cloud-started target=%s", self.target)
         return port
 
@@ -160,6 +167,7 @@ class Cloud:
             return
         self._running = None
         running.store.changes.close()
+        await running.checks.enter_graceful_shutdown()
         await running.server.stop(_GRACE_S)
         await running.store.database.close()
         os.close(running.lock)
@@ -185,6 +193,7 @@ class Cloud:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
     server: aio.Server
+    checks: _Health
     store: Store
     lock: int
     port: int
@@ -312,7 +321,7 @@ def _new_nonce(seed: int | None) -> NewNonce:
     ).randbytes(NONCE_LENGTH)
 
 
-def _server(options: CloudOptions, store: Store) -> aio.Server:
+def _server(options: CloudOptions, store: Store, checks: _Health) -> aio.Server:
     server = aio.server(
         interceptors=[Guard(store.clock)],
         options=_SERVER_OPTIONS,
@@ -333,9 +342,6 @@ def _server(options: CloudOptions, store: Store) -> aio.Server:
     gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
         GatewayService(store, poll_s=options.poll_s), server
     )
-    checks = health.HealthServicer()
-    for name in ("", *SERVICES):
-        checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection(
         (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server

@@ -1,6 +1,7 @@
 """What operators can do with a running cloud, over real gRPC."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -595,6 +596,25 @@ async def test_health_and_reflection_answer_for_every_service(tmp_path: Path) ->
         answers = [answer async for answer in reflected.ServerReflectionInfo(iter([request]))]
         names = {service.name for service in answers[0].list_services_response.service}
         assert set(SERVICES) <= names
+
+
+@on_a_loop
+async def test_watches_of_the_health_hold_up_neither_calls_nor_the_end(tmp_path: Path) -> None:
+    running = Cloud(CloudOptions(state_directory=tmp_path))
+    await running.start()
+    before = threading.active_count()
+    async with connected(running.target) as client:
+        checks = health_pb2_grpc.HealthStub(client.channel)
+        watches = [checks.Watch(health_pb2.HealthCheckRequest()) for _ in range(50)]
+        for watch in watches:
+            answer = await watch.read()
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert threading.active_count() == before
+        await client.publish("2.0.0", files_of("2.0.0"))
+        watches.pop().cancel()
+        await running.stop()
+        for watch in watches:
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @on_a_loop
