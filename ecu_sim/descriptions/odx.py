@@ -149,7 +149,7 @@ class Dictionary:
         while name in self._names:
             name, number = f"{wanted}_{number}", number + 1
         self._names.add(name)
-        self._ids[key] = f"{self.ecu}.{name}"
+        self._ids[key] = f"{self.ecu}.object.{name}"
         made = named(Element(tag, {"ID": self._ids[key]}), name)
         self.elements.setdefault(group, []).append(made)
         return made
@@ -226,7 +226,7 @@ class Dictionary:
             dtcs = child(dop, "DTCS")
             for code, text in self.dtcs.items():
                 name = f"DTC_{code:06X}"
-                dtc = named(child(dtcs, "DTC", ID=f"{self.ecu}.{name}"), name)
+                dtc = named(child(dtcs, "DTC", ID=f"{self.ecu}.dtc.{name}"), name)
                 child(dtc, "TROUBLE-CODE", code)
                 child(dtc, "DISPLAY-TROUBLE-CODE", display(code))
                 child(dtc, "TEXT", text)
