@@ -30,6 +30,8 @@ from protocols.can import CanPort, FrameHeader
 
 #: Control step of every application, seconds.
 STEP_S: Final = 0.1
+#: Bytes of a response that every transport carries.
+_MAX_RESPONSE: Final = 4095
 #: Status changes of DTCs reach the NVM at most this often, in steps.
 _STEPS_BETWEEN_WRITES: Final = 10
 #: Steps after which an application counts as running.
@@ -127,6 +129,7 @@ class Program:
             server_rules(ecu, application=application is not None),
             timing=ServerTiming(p2_s=ecu.p2_s, p2_star_s=ecu.p2_star_s, s3_s=ecu.s3_s),
             now=loop.time(),
+            max_response=max(_MAX_RESPONSE, ecu.max_block_length),
         )
         self._timer = Timer(loop, self._timeout)
         self._transports: dict[int, Transport] = {}

@@ -2,16 +2,19 @@
 
 from ecu_sim.ecus import (
     CanAddress,
+    ControlledOutput,
     CyclicMessage,
     EcuType,
     LiveValue,
     Output,
     OutputOf,
+    OutputRecord,
     Plant,
     Signal,
     Silence,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.rules import EXTENDED, Access, DataRules
 
 ECU = EcuType(
     name="blower",
@@ -28,6 +31,19 @@ ECU = EcuType(
     hash_bytes_per_s=500_000,
     max_block_length=258,
     boot_s=0.2,
+    data=DataRules(
+        max_identifiers=4,
+        outputs={0x0191: Access(sessions=EXTENDED, functional=False)},
+        scaling=True,
+    ),
+    output_records={
+        0x0191: OutputRecord(
+            name="Blower drive",
+            outputs=(
+                ControlledOutput(channel=0, name="Blower drive", unit="", scale=0.01, maximum=1.0),
+            ),
+        ),
+    },
     dtcs={
         0x9A1016: "Blower supply voltage below threshold",
         0x9A1177: "Blower speed not reached",

@@ -1,23 +1,41 @@
 """Climate control unit: the cabin temperature controller on the comfort CAN."""
 
 from ecu_sim.ecus import (
+    Calibration,
     CanAddress,
+    ControlledOutput,
     CyclicMessage,
     EcuType,
     LiveValue,
     Output,
     OutputOf,
+    OutputRecord,
     Plant,
     Signal,
     Silence,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.rules import (
+    EXTENDED,
+    Access,
+    DataRules,
+    DynamicRules,
+    MemoryRegion,
+    PeriodicRules,
+    Storage,
+)
+
+_PROGRAMMING_LEVEL = 1
+_ENGINEERING_LEVEL = 3
+_OPEN = Access(sessions=EXTENDED, functional=False)
+_PROGRAMMER = Access(sessions=EXTENDED, secured=True, level=_PROGRAMMING_LEVEL, functional=False)
+_ENGINEER = Access(sessions=EXTENDED, secured=True, level=_ENGINEERING_LEVEL, functional=False)
 
 ECU = EcuType(
     name="ccu",
     hardware_identifier="CCU-2",
     wire="comfort",
-    can_addresses=(CanAddress(request_id=0x7A0, response_id=0x7A8),),
+    can_addresses=(CanAddress(request_id=0x7A0, response_id=0x7A8, periodic_id=0x6A8),),
     logical_address=0x1010,
     boot_profile="mcuboot_ab",
     single_slot=False,
@@ -28,6 +46,72 @@ ECU = EcuType(
     hash_bytes_per_s=2_000_000,
     max_block_length=4095,
     boot_s=0.35,
+    security_level=_PROGRAMMING_LEVEL,
+    more_levels=(_ENGINEERING_LEVEL,),
+    data=DataRules(
+        max_identifiers=16,
+        readable={0x0201: _OPEN, 0x0202: _OPEN},
+        writable={0x0201: _ENGINEER, 0x0202: _ENGINEER},
+        outputs={0x0181: _OPEN},
+        scaling=True,
+        periodic=PeriodicRules(
+            sessions=EXTENDED,
+            identifiers={0xF201: 0x0101, 0xF202: 0x0102, 0xF203: 0x0181},
+        ),
+        dynamic=DynamicRules(by_address=_OPEN),
+        memory=(
+            MemoryRegion(
+                storage=Storage.APPLICATION,
+                start=0x0804_0000,
+                size=0x8_0000,
+                read=_PROGRAMMER,
+                upload=_PROGRAMMER,
+            ),
+            MemoryRegion(
+                storage=Storage.CALIBRATION,
+                start=0x0E00_0000,
+                size=0x40,
+                read=_OPEN,
+                write=_ENGINEER,
+            ),
+            MemoryRegion(storage=Storage.KEYS, start=0x1FFF_0000, size=0x100),
+            MemoryRegion(
+                storage=Storage.RAM, start=0x2000_0000, size=0x1_0000, read=_OPEN, write=_ENGINEER
+            ),
+        ),
+    ),
+    calibrations={
+        0x0201: Calibration(
+            name="Cabin temperature sensor offset",
+            channel=0,
+            unit="°C",
+            scale=0.1,
+            minimum=-5.0,
+            maximum=5.0,
+        ),
+        0x0202: Calibration(
+            name="Ambient temperature sensor offset",
+            channel=1,
+            unit="°C",
+            scale=0.1,
+            minimum=-5.0,
+            maximum=5.0,
+        ),
+    },
+    output_records={
+        0x0181: OutputRecord(
+            name="Actuators",
+            outputs=(
+                ControlledOutput(
+                    channel=0, name="Blower request", unit="%", scale=1.0, maximum=100.0
+                ),
+                ControlledOutput(
+                    channel=1, name="Temperature blend", unit="", scale=0.01, maximum=1.0
+                ),
+                ControlledOutput(channel=2, name="Recirculation", unit="", scale=1.0, maximum=1.0),
+            ),
+        ),
+    },
     dtcs={
         0x9A0100: "Cabin temperature control deviation",
         0x9A0211: "Blower request not followed",

@@ -1,25 +1,48 @@
 """Electric compressor on the thermal CAN FD."""
 
 from ecu_sim.ecus import (
+    Calibration,
     CanAddress,
+    ControlledOutput,
     CyclicMessage,
     EcuType,
     LiveValue,
     Output,
     OutputOf,
+    OutputRecord,
     Plant,
     Signal,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.rules import (
+    EXTENDED,
+    Access,
+    DataRules,
+    DynamicRules,
+    MemoryRegion,
+    PeriodicRules,
+    Storage,
+)
+
+_PROGRAMMING_LEVEL = 1
+_ENGINEERING_LEVEL = 3
+_OPEN = Access(sessions=EXTENDED, functional=False)
+_PROGRAMMER = Access(sessions=EXTENDED, secured=True, level=_PROGRAMMING_LEVEL, functional=False)
+_ENGINEER = Access(sessions=EXTENDED, secured=True, level=_ENGINEERING_LEVEL, functional=False)
 
 ECU = EcuType(
     name="ecomp",
     hardware_identifier="ECP-3",
     wire="thermal",
     can_addresses=(
-        CanAddress(request_id=0x7B0, response_id=0x7B8),
+        CanAddress(request_id=0x7B0, response_id=0x7B8, periodic_id=0x6B8),
         # ISO 15765-2 normal fixed addressing: tester F1 to ECU 20 and back.
-        CanAddress(request_id=0x18DA20F1, response_id=0x18DAF120, extended=True),
+        CanAddress(
+            request_id=0x18DA20F1,
+            response_id=0x18DAF120,
+            extended=True,
+            periodic_id=0x18DCF120,
+        ),
     ),
     logical_address=0x1020,
     boot_profile="mcuboot_ab",
@@ -31,6 +54,53 @@ ECU = EcuType(
     hash_bytes_per_s=4_000_000,
     max_block_length=65535,
     boot_s=0.4,
+    security_level=_PROGRAMMING_LEVEL,
+    more_levels=(_ENGINEERING_LEVEL,),
+    data=DataRules(
+        max_identifiers=16,
+        writable={0x0221: _ENGINEER},
+        # High voltage: only an engineer turns the compressor.
+        outputs={0x01A1: _ENGINEER},
+        scaling=True,
+        periodic=PeriodicRules(
+            sessions=EXTENDED,
+            identifiers={0xF221: 0x0121, 0xF222: 0x0122},
+            # One CAN FD frame of 64 bytes holds the identifier and this.
+            max_record=63,
+        ),
+        dynamic=DynamicRules(by_address=_OPEN),
+        memory=(
+            MemoryRegion(
+                storage=Storage.APPLICATION,
+                start=0x0010_0000,
+                size=0x10_0000,
+                read=_PROGRAMMER,
+                upload=_PROGRAMMER,
+            ),
+            MemoryRegion(storage=Storage.KEYS, start=0x1FFF_0000, size=0x100),
+            MemoryRegion(storage=Storage.RAM, start=0x2000_0000, size=0x1_0000, read=_OPEN),
+        ),
+    ),
+    calibrations={
+        0x0221: Calibration(
+            name="Evaporator temperature sensor offset",
+            channel=0,
+            unit="°C",
+            scale=0.1,
+            minimum=-5.0,
+            maximum=5.0,
+        ),
+    },
+    output_records={
+        0x01A1: OutputRecord(
+            name="Compressor drive",
+            outputs=(
+                ControlledOutput(
+                    channel=0, name="Compressor speed", unit="rpm", scale=50.0, maximum=8000.0
+                ),
+            ),
+        ),
+    },
     dtcs={
         0x9A2062: "Evaporator temperature control deviation",
         0x9A214B: "Compressor over-temperature",

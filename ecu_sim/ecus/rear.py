@@ -1,7 +1,27 @@
 """Rear climate zone on 100BASE-T1, reached over DoIP."""
 
-from ecu_sim.ecus import Constant, EcuType, LiveValue, Output, Plant
+from ecu_sim.ecus import (
+    Constant,
+    ControlledOutput,
+    EcuType,
+    LiveValue,
+    Output,
+    OutputRecord,
+    Plant,
+)
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.rules import (
+    EXTENDED,
+    Access,
+    DataRules,
+    DynamicRules,
+    MemoryRegion,
+    PeriodicRules,
+    Storage,
+)
+
+_OPEN = Access(sessions=EXTENDED, functional=False)
+_PROGRAMMER = Access(sessions=EXTENDED, secured=True, level=1, functional=False)
 
 ECU = EcuType(
     name="rear",
@@ -17,6 +37,37 @@ ECU = EcuType(
     hash_bytes_per_s=20_000_000,
     max_block_length=65535,
     boot_s=0.8,
+    data=DataRules(
+        outputs={0x01B1: _OPEN},
+        scaling=True,
+        periodic=PeriodicRules(
+            sessions=EXTENDED,
+            identifiers={0xF231: 0x0131},
+            max_record=255,
+            # Ethernet has no single frames.
+            unsegmented=False,
+        ),
+        dynamic=DynamicRules(),
+        memory=(
+            MemoryRegion(
+                storage=Storage.APPLICATION,
+                start=0x0080_0000,
+                size=0x80_0000,
+                read=_PROGRAMMER,
+                upload=_PROGRAMMER,
+            ),
+            MemoryRegion(storage=Storage.KEYS, start=0x1FFF_0000, size=0x100),
+        ),
+    ),
+    output_records={
+        0x01B1: OutputRecord(
+            name="Rear actuators",
+            outputs=(
+                ControlledOutput(channel=0, name="Rear blower", unit="", scale=0.01, maximum=1.0),
+                ControlledOutput(channel=1, name="Rear blend", unit="", scale=0.01, maximum=1.0),
+            ),
+        ),
+    },
     dtcs={0x9A3000: "Rear zone temperature control deviation"},
     live_values={
         0x0131: LiveValue(
