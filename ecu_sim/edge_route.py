@@ -1,0 +1,254 @@
+"""The way of an edge node to one ECU on CAN: ISO-TP as a tester, one queue, answers to who asked.
+
+An ECU has one conversation at a time: while one tester's request is open, its own further requests
+go straight on (the ECU itself says 21 if that is too much), and other testers' wait their turn.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from clock import Timer
+from protocols.can import CanPort, FrameHeader
+from protocols.doip.entity import Request
+from protocols.doip.messages import DiagnosticNack
+from protocols.isotp import (
+    Endpoint,
+    Event,
+    IsoTpError,
+    IsoTpParameters,
+    MessageReceived,
+    MessageSent,
+    ReceptionFailed,
+    ReceptionStarted,
+    SendFailed,
+    Transmit,
+)
+
+_NEGATIVE: Final = 0x7F
+_PENDING: Final = b"\x78"
+_ANSWER: Final = 0x40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTuning:
+    """What of a route may be chosen."""
+
+    #: Requests that wait for the ECU, at most; one more is NACK 05.
+    queue_length: int = 16
+    #: What the wire and the edge node take beside the ECU's own P2, in seconds.
+    margin_s: float = 0.1
+    #: After a request the ECU is listened to for so long: what it sends unasked (2A, 86) goes to
+    #: the tester that asked last. Longer, and another tester on the same identifiers is disturbed.
+    linger_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSettings:
+    """What an edge node knows of one ECU."""
+
+    ecu: str
+    logical_address: int
+    request: FrameHeader
+    response: FrameHeader
+    parameters: IsoTpParameters
+    #: Longest request in bytes.
+    max_request: int
+    p2_s: float
+    p2_star_s: float
+    tuning: RouteTuning = RouteTuning()
+
+
+@dataclass(slots=True)
+class _Open:
+    """A request whose answer may still come."""
+
+    tester: int
+    service: int
+    functional: bool
+    until: float
+
+
+class EdgeRoute:
+    """Made inside a running loop. `respond` takes (answer, tester, ECU's logical address)."""
+
+    def __init__(
+        self,
+        port: CanPort,
+        settings: RouteSettings,
+        *,
+        is_there: Callable[[], bool],
+        respond: Callable[[bytes, int, int], None],
+        delivered: Callable[[Request, DiagnosticNack | None], None],
+    ) -> None:
+        self.settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._port = port
+        self._is_there = is_there
+        self._respond = respond
+        self._delivered = delivered
+        self._endpoint = Endpoint(settings.parameters)
+        self._transport_timer = Timer(self._loop, self._transport_timeout)
+        self._answer_timer = Timer(self._loop, self._answer_timeout)
+        self._waiting: deque[Request] = deque()
+        #: What is on its way to the wire.
+        self._sending: tuple[Request, _Open] | None = None
+        self._open: list[_Open] = []
+        #: A message of several frames is coming in: nothing runs out meanwhile.
+        self._receiving = False
+        self._last_tester: int | None = None
+        self._listen_until = -math.inf
+        self._unlisten: Callable[[], None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        return self._sending is None and not self._open and not self._waiting
+
+    def objection(self, request: bytes) -> DiagnosticNack | None:
+        """Why a request cannot be queued now."""
+        if len(request) > self.settings.max_request:
+            return DiagnosticNack.MESSAGE_TOO_LARGE
+        if len(request) > self.settings.parameters.max_message_length:
+            return DiagnosticNack.TRANSPORT_PROTOCOL_ERROR
+        if len(self._waiting) >= self.settings.tuning.queue_length:
+            return DiagnosticNack.OUT_OF_MEMORY
+        return None if self._is_there() else DiagnosticNack.TARGET_UNREACHABLE
+
+    def put(self, request: Request) -> None:
+        """Queue a request that nothing stands against."""
+        self._waiting.append(request)
+        self._send_next()
+
+    def expect(self, tester: int, request: bytes, *, sent_by: float) -> None:
+        """A functional request goes to this ECU too, and will be on the wire by `sent_by`."""
+        until = sent_by + self.settings.p2_s + self.settings.tuning.margin_s
+        self._open.append(_Open(tester, request[0], functional=True, until=until))
+        self._mind()
+
+    def close(self) -> None:
+        self._transport_timer.cancel()
+        self._answer_timer.cancel()
+        self._waiting.clear()
+        self._open.clear()
+        self._hush()
+
+    def _owner(self) -> int | None:
+        return next((its.tester for its in self._open if not its.functional), None)
+
+    def _send_next(self) -> None:
+        owner = self._owner()
+        if self._sending is not None:
+            return
+        chosen = next((its for its in self._waiting if owner in {None, its.source}), None)
+        if chosen is None:
+            return
+        self._waiting.remove(chosen)
+        # How long the transport may take is the endpoint's to watch.
+        opened = _Open(chosen.source, chosen.payload[0], functional=False, until=math.inf)
+        self._open.append(opened)
+        self._sending, self._last_tester = (chosen, opened), chosen.source
+        self._mind()
+        try:
+            self._act(self._endpoint.send(chosen.payload, now=self._loop.time()))
+        except IsoTpError:
+            self._endpoint = Endpoint(self.settings.parameters)
+            self._sent(failed=True)
+
+    def _hear(self, _header: FrameHeader, data: bytes, now: float) -> None:
+        self._act(self._endpoint.receive(data, now=now))
+
+    def _hear_run(self, _header: FrameHeader, run: Sequence[bytes], times: Sequence[float]) -> None:
+        self._act(self._endpoint.receive_run(run, now=times[-1]))
+
+    def _transport_timeout(self) -> None:
+        self._act(self._endpoint.handle_timeout(now=self._loop.time()))
+
+    def _transmitted(self, endpoint: Endpoint, now: float) -> None:
+        if endpoint is self._endpoint:
+            self._act(endpoint.transmitted(now=now))
+
+    def _act(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case Transmit(frames):
+                    sent = partial(self._transmitted, self._endpoint)
+                    self._port.send(self.settings.request, frames, sent)
+                case MessageSent():
+                    self._sent(failed=False)
+                case SendFailed():
+                    self._sent(failed=True)
+                case ReceptionStarted():
+                    self._receiving = True
+                case ReceptionFailed():
+                    self._receiving = False
+                case MessageReceived(message):
+                    self._receiving = False
+                    self._answered(message)
+        self._transport_timer.set(self._endpoint.next_deadline())
+        self._mind()
+
+    def _sent(self, *, failed: bool) -> None:
+        if self._sending is None:
+            return
+        (request, opened), self._sending = self._sending, None
+        now, settings = self._loop.time(), self.settings
+        self._delivered(request, DiagnosticNack.TRANSPORT_PROTOCOL_ERROR if failed else None)
+        opened.until = now if failed else now + settings.p2_s + settings.tuning.margin_s
+        if failed and opened in self._open:
+            self._open.remove(opened)
+        if not failed:
+            self._listen_until = now + settings.tuning.linger_s
+        self._send_next()
+
+    def _answered(self, message: bytes) -> None:
+        found = self._whose(message)
+        tester = self._last_tester if found is None else found.tester
+        if tester is not None:
+            self._respond(message, tester, self.settings.logical_address)
+        if found is None:
+            return
+        if message[0] == _NEGATIVE and message[2:3] == _PENDING:
+            found.until = (
+                self._loop.time() + self.settings.p2_star_s + self.settings.tuning.margin_s
+            )
+        elif found in self._open:
+            self._open.remove(found)
+            self._send_next()
+
+    def _whose(self, message: bytes) -> _Open | None:
+        """The open request that a message answers: the oldest of its service, physical first."""
+        service = message[1] if message[0] == _NEGATIVE and message[1:] else message[0] - _ANSWER
+        of_service = (its for its in self._open if its.service == service)
+        return next(iter(sorted(of_service, key=lambda its: its.functional)), None)
+
+    def _answer_timeout(self) -> None:
+        now = self._loop.time()
+        if not self._receiving:
+            self._open = [its for its in self._open if its.until > now]
+            self._send_next()
+        self._mind()
+
+    def _mind(self) -> None:
+        """Listen while an answer, or something unasked, may come; wake when that is over."""
+        now = self._loop.time()
+        if self._open or self._sending is not None or self._listen_until > now:
+            if self._unlisten is None:
+                self._unlisten = self._port.listen(
+                    self._hear, self.settings.response, receive_run=self._hear_run
+                )
+        else:
+            self._hush()
+        until = [its.until for its in self._open if math.isfinite(its.until)]
+        if self._listen_until > now:
+            until.append(self._listen_until)
+        # What runs out while a message comes in is looked at again when it is whole or lost.
+        self._answer_timer.set(None if self._receiving else min(until, default=None))
+
+    def _hush(self) -> None:
+        if self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
