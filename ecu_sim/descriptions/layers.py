@@ -170,49 +170,54 @@ def _states(ecu: EcuType, service: Element, one: Operation, access: Access) -> N
         if access.sessions != frozenset(Session)
     ]
     if access.secured:
-        required.append("security.unlocked")
+        levels = (access.level,) if access.level else _levels(ecu)
+        required += [f"security.level_{level}" for level in levels]
     if required:
         conditions = child(service, "PRE-CONDITION-STATE-REFS")
         for state in required:
             child(conditions, "PRE-CONDITION-STATE-REF", ID_REF=f"{ecu.name}.{state}")
-    if moves := _moves(one):
+    if moves := _moves(ecu, one):
         transitions = child(service, "STATE-TRANSITION-REFS")
         for move in moves:
             child(transitions, "STATE-TRANSITION-REF", ID_REF=f"{ecu.name}.{move}")
 
 
-def _moves(one: Operation) -> list[str]:
-    """The state transitions that a positive response brings."""
+def _levels(ecu: EcuType) -> tuple[int, ...]:
+    return (ecu.security_level, *ecu.more_levels)
+
+
+def _moves(ecu: EcuType, one: Operation) -> list[str]:
+    """The state transitions that a positive response brings: chart.source_to_target."""
     if one.service == ServiceId.DIAGNOSTIC_SESSION_CONTROL and one.sub_function in set(Session):
         target = Session(one.sub_function).name.lower()
         sources = sorted({session for access in one.access.values() for session in access.sessions})
-        locks = ["security.unlocked_to_locked"]
-        return [f"session.{source.name.lower()}_to_{target}" for source in sources] + locks
+        moves = [f"session.{source.name.lower()}_to_{target}" for source in sources]
+        return moves + [f"security.level_{level}_to_locked" for level in _levels(ecu)]
     if one.service == ServiceId.SECURITY_ACCESS and one.sub_function and not one.sub_function % 2:
-        return ["security.locked_to_unlocked"]
+        level = one.sub_function - 1
+        sources_of = ["locked", *(f"level_{other}" for other in _levels(ecu) if other != level)]
+        return [f"security.{source}_to_level_{level}" for source in sources_of]
     return []
 
 
 def _state_charts(ecu: EcuType, described: Iterable[Operation]) -> Element:
     charts = Element("STATE-CHARTS")
-    moves = dict.fromkeys(move for one in described for move in _moves(one))
-    sessions = [session.name.lower() for session in Session]
-    states = {"session": sessions, "security": ["locked", "unlocked"]}
+    moves = dict.fromkeys(move for one in described for move in _moves(ecu, one))
+    states = {
+        "session": [session.name.lower() for session in Session],
+        "security": ["locked", *(f"level_{level}" for level in _levels(ecu))],
+    }
     for chart, names in states.items():
         made = named(child(charts, "STATE-CHART", ID=f"{ecu.name}.{chart}"), chart)
         child(made, "SEMANTIC", chart.upper())
-        transitions = Element("STATE-TRANSITIONS")
-        for move in moves:
-            of, _, name = move.partition(".")
-            if of == chart:
-                element = named(
-                    child(transitions, "STATE-TRANSITION", ID=f"{ecu.name}.{move}"), name
-                )
-                source, _, target = name.partition("_to_")
-                child(element, "SOURCE-SNREF", SHORT_NAME=source)
-                child(element, "TARGET-SNREF", SHORT_NAME=target)
-        if len(transitions):
-            made.append(transitions)
+        of_chart = [move for move in moves if move.startswith(f"{chart}.")]
+        transitions = child(made, "STATE-TRANSITIONS")
+        for move in of_chart:
+            name = move.partition(".")[2]
+            source, _, target = name.partition("_to_")
+            element = named(child(transitions, "STATE-TRANSITION", ID=f"{ecu.name}.{move}"), name)
+            child(element, "SOURCE-SNREF", SHORT_NAME=source)
+            child(element, "TARGET-SNREF", SHORT_NAME=target)
         child(made, "START-STATE-SNREF", SHORT_NAME=names[0])
         group = child(made, "STATES")
         for name in names:
@@ -260,9 +265,11 @@ def _silenced(request: Fields) -> Fields:
 def _union(accesses: Iterable[Access]) -> Access:
     """What holds in one program or another."""
     found = tuple(accesses)
+    levels = {one.level for one in found}
     return Access(
         sessions=frozenset(session for one in found for session in one.sessions),
         secured=all(one.secured for one in found),
+        level=levels.pop() if len(levels) == 1 else 0,
         functional=any(one.functional for one in found),
     )
 

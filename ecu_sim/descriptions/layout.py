@@ -98,6 +98,8 @@ class Repeat:
 class Case:
     name: str
     fields: "tuple[Field, ...]"
+    #: The last key of a case that stands for several; `None`: only its own.
+    last: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

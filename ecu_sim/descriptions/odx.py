@@ -280,7 +280,7 @@ class Dictionary:
                 element = named(child(cases, "CASE"), short_name(case.name))
                 child(element, "STRUCTURE-REF", ID_REF=structures[number])
                 child(element, "LOWER-LIMIT", number)
-                child(element, "UPPER-LIMIT", number)
+                child(element, "UPPER-LIMIT", number if case.last is None else case.last)
         return self._ids[key]
 
     def _unit(self, text: str) -> str:

@@ -28,7 +28,7 @@ from ecu_sim.descriptions.messages import (
     WHOLE,
     Layout,
 )
-from ecu_sim.ecus import EcuType
+from ecu_sim.ecus import IDENTIFICATION, EcuType
 from ecu_sim.server_rules import programs
 from protocols.uds import OutputControl, RoutineControl, ServiceId, Session
 from protocols.uds.enums import POSITIVE_RESPONSE
@@ -106,28 +106,27 @@ def _of_program(ecu: EcuType, program: str, rules: ServerRules) -> Iterator[Oper
             case ServiceId.READ_SCALING_DATA_BY_IDENTIFIER:
                 record = (Raw(name="scaling_bytes", least=1),)
                 for did in _readable(ecu, program):
-                    yield _on_data(ecu, service, did, (), record, {program: rule})
+                    access = _both(rule, rules.data.readable.get(did, rule))
+                    yield _on_data(ecu, service, did, (), record, {program: access})
             case ServiceId.WRITE_DATA_BY_IDENTIFIER:
-                for did, access in {**rules.writable, **rules.data.writable}.items():
+                for did, access in rules.writable.items():
                     data = records.data_record(ecu, did)
                     yield _on_data(ecu, service, did, data, (), {program: _both(rule, access)})
             case ServiceId.INPUT_OUTPUT_CONTROL_BY_IDENTIFIER:
                 for did, access in rules.data.outputs.items():
-                    yield _on_data(
-                        ecu, service, did, _CONTROL, _CONTROL, {program: _both(rule, access)}
-                    )
+                    state = (_PARAMETER, *records.data_record(ecu, did))
+                    option = (_PARAMETER, Raw(name="control_state_and_mask"))
+                    both = {program: _both(rule, access)}
+                    yield _on_data(ecu, service, did, option, state, both)
             case ServiceId.ROUTINE_CONTROL:
                 yield from _routines(ecu, program, rules, rule)
             case _:
                 yield from _others(ecu, program, service, rule)
 
 
-_CONTROL: Final = (
-    Number(
-        name="input_output_control_parameter",
-        texts={int(one): one.name.lower().replace("_", " ") for one in OutputControl},
-    ),
-    Raw(name="control_state"),
+_PARAMETER: Final = Number(
+    name="input_output_control_parameter",
+    texts={int(one): one.name.lower().replace("_", " ") for one in OutputControl},
 )
 
 
@@ -135,9 +134,9 @@ _CONTROL: Final = (
 
 
 def _readable(ecu: EcuType, program: str) -> Iterator[int]:
-    """A boot loader has no live values: nothing measures."""
-    for did in ecu.data_identifiers:
-        if program == "application" or did not in ecu.live_values:
+    """A boot loader identifies itself; values are the application's."""
+    for did in records.identifiers(ecu):
+        if program == "application" or did in IDENTIFICATION:
             yield did
 
 
@@ -174,7 +173,7 @@ def _on_data(
     response: Fields,
     access: Mapping[str, Access],
 ) -> Operation:
-    title = records.data_name(ecu, did)
+    title = records.identifiers(ecu).get(did) or f"data {did:04X}"
     identifier = Constant(name="data_identifier", value=did, length=2)
     return Operation(
         name=f"{service_name(service)}_{short_name(title)}",
@@ -300,16 +299,13 @@ def _both(one: Access, other: Access) -> Access:
     return Access(
         sessions=one.sessions & other.sessions,
         secured=one.secured or other.secured,
+        level=other.level or one.level,
         functional=one.functional and other.functional,
     )
 
 
 def _within(access: Access, sessions: frozenset[Session]) -> Access:
-    return Access(
-        sessions=access.sessions & sessions,
-        secured=access.secured,
-        functional=access.functional,
-    )
+    return replace(access, sessions=access.sessions & sessions)
 
 
 def _words(name: str) -> str:

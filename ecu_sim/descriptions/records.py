@@ -4,8 +4,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from ecu_sim.descriptions.layout import Case, Constant, Field, Fields, Number, Raw, Repeat, Text
-from ecu_sim.ecus import EcuType
+from ecu_sim.descriptions.layout import (
+    Case,
+    Constant,
+    Field,
+    Fields,
+    Number,
+    Raw,
+    Repeat,
+    Text,
+    short_name,
+)
+from ecu_sim.ecus import CALIBRATION_LENGTH, EcuType
 from protocols.uds import DataIdentifier, RoutineId, Session
 from protocols.uds.dtc import EXTENDED_DATA_LENGTHS, ExtendedDataRecord
 from protocols.uds.routine_status import ALFID, CHECK_TEXTS, Precondition
@@ -77,22 +87,39 @@ def routine_name(rid: int) -> str:
         return f"routine {rid:04X}"
 
 
-def data_name(ecu: EcuType, did: int) -> str:
-    return ecu.data_identifiers.get(did, f"data {did:04X}")
+def identifiers(ecu: EcuType) -> dict[int, str]:
+    """Every data identifier that some program of the ECU reads, with its name."""
+    return ecu.data_identifiers | ecu.engineering_identifiers
 
 
 def data_record(ecu: EcuType, did: int) -> Fields:
     """What follows a data identifier."""
-    live = ecu.live_values.get(did)
+    if ecu.data.periodic is not None:
+        did = ecu.data.periodic.identifiers.get(did, did)
+    live, calibration = ecu.live_values.get(did), ecu.calibrations.get(did)
+    outputs = ecu.output_records.get(did)
     if live is not None:
-        return (
-            Number(
-                name="value",
-                bits=8 * live.length,
-                signed=live.signed,
-                scale=live.scale,
-                unit=live.unit,
-            ),
+        value = Number(
+            name="value",
+            bits=8 * live.length,
+            signed=live.signed,
+            scale=live.scale,
+            unit=live.unit,
+        )
+        return (value,)
+    if calibration is not None:
+        value = Number(
+            name="value",
+            bits=8 * CALIBRATION_LENGTH,
+            signed=True,
+            scale=calibration.scale,
+            unit=calibration.unit,
+        )
+        return (value,)
+    if outputs is not None:
+        return tuple(
+            Number(name=short_name(one.name).lower(), scale=one.scale, unit=one.unit)
+            for one in outputs.outputs
         )
     return (_IDENTIFICATION.get(did, Raw(name="record")),)
 
@@ -111,11 +138,18 @@ _IDENTIFICATION: Final[Mapping[int, Field]] = MappingProxyType(
 )
 
 
+_DYNAMIC: Final = (0xF300, 0xF3FF)
+_DEFINED: Final = Case(
+    name="dynamically_defined", fields=(Raw(name="record", least=1),), last=_DYNAMIC[1]
+)
+
+
 def data_cases(ecu: EcuType) -> Mapping[int, Case]:
-    return {
-        did: Case(name=name, fields=data_record(ecu, did))
-        for did, name in ecu.data_identifiers.items()
+    """The records behind their identifiers; the tester itself knows what it has defined by 2C."""
+    cases = {
+        did: Case(name=name, fields=data_record(ecu, did)) for did, name in identifiers(ecu).items()
     }
+    return cases if ecu.data.dynamic is None else cases | {_DYNAMIC[0]: _DEFINED}
 
 
 def extended_cases() -> Mapping[int, Case]:

@@ -63,6 +63,7 @@ def _operation(one: Operation) -> Plain:
             program: {
                 "sessions": [session.name.lower() for session in sorted(access.sessions)],
                 "secured": access.secured,
+                "security_level": access.level or None,
                 "functional": access.functional,
             }
             for program, access in one.access.items()
