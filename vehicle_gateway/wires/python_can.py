@@ -27,6 +27,8 @@ from protocols.can.bits import FrameError, check
 _OPEN_S: Final = 5.0
 _TOKENS: Final = 1 << 32
 _CHUNK: Final = 1 << 16
+#: Frames handed over and not on the wire yet, before `send` waits for room.
+_QUEUE: Final = 64
 #: Frames received and not yet asked for; later ones push out the oldest, as a real queue does.
 _BACKLOG: Final = 1 << 16
 _EXPECTED: Final = "tcp://HOST:PORT/WIRE expected"
@@ -45,9 +47,10 @@ class _Pending:
 class CanotaBus(can.BusABC):
     """A node on the wire behind `channel`; `node` is its name there.
 
-    `send` returns when the frame is queued at the bridge, or with a `timeout` above 0 at its last
-    bit on the wire. Remote frames do not exist on this wire. Raises `CanInitializationError`,
-    later `CanOperationError`; both name the channel.
+    `send` returns when the frame is handed over, as most interfaces do; with `confirmed` it
+    returns at the frame's last bit on the wire. Callers that compare the clock after `send` with
+    the stamps of answers want the first: an answer may be here before they look. Only data frames.
+    Raises `CanInitializationError`, later `CanOperationError`; both name the channel.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class CanotaBus(can.BusABC):
         channel: str,
         *,
         node: str = "tester",
+        confirmed: bool = False,
         receive_own_messages: bool = False,
         can_filters: CanFilters | None = None,
         **kwargs: Any,  # noqa: ANN401 what python-can's configuration files may hold besides
@@ -62,9 +66,12 @@ class CanotaBus(can.BusABC):
         self._is_shutdown = True  # python-can complains of what was never opened otherwise
         self.channel_info = f"canota wire {channel}"
         self._channel = channel
+        self._confirmed = confirmed
         self._receive_own_messages = receive_own_messages
         self._received: queue.Queue[can.Message | None] = queue.Queue()
-        self._writing = threading.Lock()
+        # A thread of its own sends, so that `send` returns before the wire can have answered.
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_QUEUE)
         self._tokens = count()
         self._pending: dict[int, _Pending] = {}
         self._decoder = records.BridgeDecoder()
@@ -76,27 +83,35 @@ class CanotaBus(can.BusABC):
             self._can_protocol = can.CanProtocol.CAN_FD
         super().__init__(channel=channel, can_filters=can_filters, **kwargs)
         self._is_shutdown = False
-        self._reader = threading.Thread(target=self._read, name=self.channel_info, daemon=True)
-        self._reader.start()
+        self._threads = [
+            threading.Thread(target=target, name=self.channel_info, daemon=True)
+            for target in (self._read, self._write)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def send(self, msg: can.Message, timeout: float | None = None) -> None:
         pending = _Pending(*_frame(self._channel, msg))
         token = next(self._tokens) % _TOKENS
-        if self._receive_own_messages or timeout:
-            self._pending[token] = pending
-        self._write(records.Send(token, pending.header, (pending.data,)))
-        if timeout and not pending.over.wait(timeout):
-            raise can.CanTimeoutError(
-                f"{self._channel}: 0x{msg.arbitration_id:X} not sent within {timeout} s"
-            )
+        if not self._room.acquire(timeout=timeout):
+            raise self._late(pending, timeout)
+        self._pending[token] = pending
+        self._outgoing.put(records.encode(records.Send(token, pending.header, (pending.data,))))
+        if self._confirmed and not pending.over.wait(timeout):
+            raise self._late(pending, timeout)
         if self._reason is not None:
             raise can.CanOperationError(f"{self._channel}: {self._reason}")
+
+    def _late(self, pending: _Pending, timeout: float | None) -> can.CanTimeoutError:
+        identifier = pending.header.identifier
+        return can.CanTimeoutError(f"{self._channel}: 0x{identifier:X} not sent in {timeout} s")
 
     def shutdown(self) -> None:
         super().shutdown()
         self._end("closed here")
-        if threading.current_thread() is not self._reader:
-            self._reader.join()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
 
     def _recv_internal(self, timeout: float | None) -> tuple[can.Message | None, bool]:
         try:
@@ -166,6 +181,7 @@ class CanotaBus(can.BusABC):
     def _confirm(self, token: int) -> None:
         if (pending := self._pending.pop(token, None)) is None:
             return
+        self._room.release()
         if self._receive_own_messages:
             self._keep(_message(self._channel, pending.header, pending.data, is_rx=False))
         pending.over.set()
@@ -175,12 +191,12 @@ class CanotaBus(can.BusABC):
             self._received.get()
         self._received.put(message)
 
-    def _write(self, record: records.Record) -> None:
+    def _write(self) -> None:
         try:
-            with self._writing:
-                self._socket.sendall(records.encode(record))
+            while (data := self._outgoing.get()) is not None:
+                self._socket.sendall(data)
         except OSError as error:
-            raise can.CanOperationError(f"{self._channel}: {self._reason or error}") from error
+            self._end(str(error))
 
     def _end(self, reason: str) -> None:
         """Once: nothing is sent or received any more, and who waits is told."""
@@ -191,7 +207,9 @@ class CanotaBus(can.BusABC):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._received.put(None)
+        self._outgoing.put(None)
         for pending in list(self._pending.values()):
+            self._room.release()
             pending.over.set()
 
 
