@@ -190,10 +190,12 @@ class Bench:
             self.now = max(self.now, due)
             events = self.server.handle_timeout(now=self.now)
 
-    def unlock(self, *, source: int = TESTER) -> None:
-        seed = bytes.fromhex(self.ask("2701", source=source))[2:]
-        key = compute_key(KEY, level=1, ecu_id=SERIAL, seed=seed)
-        assert self.ask(b"\x27\x02" + key, source=source) == "6702"
+    def unlock(self, level: int = 1, *, source: int = TESTER) -> None:
+        seed = bytes.fromhex(self.ask(bytes([0x27, level]), source=source))[2:]
+        secret = self.device.security_key(level)
+        key = compute_key(secret, level=level, ecu_id=SERIAL, seed=seed)
+        answer = self.ask(bytes([0x27, level + 1]) + key, source=source)
+        assert answer == bytes([0x67, level + 1]).hex()
 
 
 def hexes(events: list[ServerEvent]) -> list[str]:
