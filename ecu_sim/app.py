@@ -1,30 +1,57 @@
 """The vehicle as a program of its own: its wires as sockets, in real time, for outside peers.
 
-Each CAN wire is offered over the socket bridge, each DoIP ECU over TCP and UDP.
+Each CAN wire is offered over the socket bridge; each DoIP ECU, and an edge node in front of the
+CAN ECUs, over TCP and UDP, and over TLS where there is a certificate.
 """
 
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Mapping
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Final, Self
 
 from ecu_sim.bus.bridge import serve_bridge
 from ecu_sim.bus.can import CanWire
-from ecu_sim.diagnostics.doip_server import serve_doip
+from ecu_sim.diagnostics.doip_server import DoipServer, serve_doip
+from ecu_sim.diagnostics.doip_tls import entity_context
+from ecu_sim.edge_node import EdgeNode, edge_settings
 from ecu_sim.node import EcuNode
 from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
+from protocols.doip.settings import EntitySettings
+from protocols.editions import DoipEdition
+from protocols.stream import ByteStream
+
+#: The edge node among the ports.
+EDGE: Final = "edge"
+#: ISO 13400-2 A_DoIP_Announce_Wait: up to so many seconds, at random.
+_ANNOUNCE_WAIT_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsOptions:
+    """DoIP over TLS: PEM files, and ports."""
+
+    certificate: Path
+    key: Path
+    #: Testers have to show a certificate of this authority.
+    client_ca: Path | None = None
+    #: Wire (or `EDGE`) -> TCP port; 0 or no entry takes a free one.
+    ports: Mapping[str, int] = field(default_factory=dict)
+    #: Routing activation over plain TCP is answered 07.
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
     vehicle: VehicleOptions
     host: str = "127.0.0.1"
-    #: Wire -> TCP port; 0 or no entry takes a free one.
+    #: Wire (or `EDGE`) -> TCP port; 0 or no entry takes a free one.
     ports: Mapping[str, int] = field(default_factory=dict)
     #: Factory images of ECUs whose memory has never held one: ECU -> image bytes.
     factory_images: Mapping[str, bytes] = field(default_factory=dict)
@@ -32,6 +59,13 @@ class ServeOptions:
     doip_hosts: tuple[str, ...] = ()
     #: Address and UDP port of each receiver of vehicle announcements.
     announce_to: tuple[tuple[str, int], ...] = ()
+    #: An answer to a vehicle identification request waits up to so long, at random (0.5 by
+    #: ISO 13400-2, so that not all entities of a network answer at once).
+    identification_wait_s: float = 0.0
+    #: From the 2019 edition on.
+    tls: TlsOptions | None = None
+    #: An edge node in front of the CAN ECUs.
+    edge: bool = True
 
 
 class EcuServer:
@@ -41,6 +75,8 @@ class EcuServer:
         self.options = options
         self._stack = AsyncExitStack()
         self._endpoints: dict[str, str] = {}
+        self._doors: dict[str, str] = {}
+        self._random = random.SystemRandom()
         self._lock = _lock(options.vehicle.state_directory)
         try:
             self.vehicle = Vehicle(options.vehicle)
@@ -53,6 +89,11 @@ class EcuServer:
         """Wire -> URI under which a gateway opens it."""
         return MappingProxyType(self._endpoints)
 
+    @property
+    def doors(self) -> Mapping[str, str]:
+        """Further ways in, for testers: the edge node, and DoIP over TLS."""
+        return MappingProxyType(self._doors)
+
     async def __aenter__(self) -> Self:
         async with self._stack as stack:
             stack.callback(os.close, self._lock)
@@ -60,13 +101,16 @@ class EcuServer:
             for ecu, image in self.options.factory_images.items():
                 if not self.vehicle.is_provisioned(ecu):
                     self.vehicle.provision(ecu, image)
+            # Only then the doors: who finds one open finds ECUs that answer.
+            await self.vehicle.start()
             for name, wire in self.vehicle.wires.items():
                 if isinstance(wire, CanWire):
                     await self._open_bridge(stack, name, wire)
             for node in self.vehicle.nodes.values():
                 if node.hardware.port is None:
                     await self._open_doip(stack, node)
-            await self.vehicle.start()
+            if self.options.edge:
+                await self._open_edge(stack)
             self._stack = stack.pop_all()
         return self
 
@@ -85,24 +129,80 @@ class EcuServer:
         except OSError as error:
             raise VehicleError(f"wire {name}: {host}:{port}: {error.strerror}") from error
         stack.push_async_callback(server.close)
-        self._endpoints[name] = f"can://bridge/{host}:{server.port}/{name}"
+        self._endpoints[name] = f"can://bridge/{_authority(host, server.port)}/{name}"
 
     async def _open_doip(self, stack: AsyncExitStack, node: EcuNode) -> None:
-        name = node.ecu.wire
-        host, port = self.options.host, self.options.ports.get(name, 0)
+        name, has_tls = node.ecu.wire, node.ecu.editions.doip >= DoipEdition.E2019
+        node.adapt_entity = self._adapt
+        server = await self._serve(
+            stack, name, node.serve_stream, node.answer_datagram, has_tls=has_tls
+        )
+        node.announce = server.announce
+        self._endpoints[name] = f"doip://{_authority(self.options.host, server.tcp_port)}"
+
+    async def _open_edge(self, stack: AsyncExitStack) -> None:
+        announcing: list[DoipServer] = []
+
+        def announce(data: bytes) -> None:
+            for server in announcing:
+                server.announce(data)
+
+        edge = EdgeNode(self.vehicle, self._adapt(edge_settings(self.vehicle)), announce=announce)
+        stack.push_async_callback(edge.close)
+        server = await self._serve(
+            stack, EDGE, edge.node.serve, edge.node.receive_datagram, has_tls=True
+        )
+        announcing.append(server)
+        edge.start(announce_wait_s=self._random.uniform(0, _ANNOUNCE_WAIT_S))
+        self._doors["edge node"] = f"doip://{_authority(self.options.host, server.tcp_port)}"
+
+    async def _serve(
+        self,
+        stack: AsyncExitStack,
+        name: str,
+        accept: Callable[[ByteStream], Awaitable[None]],
+        answer: Callable[[bytes], list[bytes]],
+        *,
+        has_tls: bool,
+    ) -> DoipServer:
+        options = self.options
+        port, tls = options.ports.get(name, 0), options.tls if has_tls else None
         try:
             server = await serve_doip(
-                node.serve_stream,
-                node.answer_datagram,
-                hosts=(host, *self.options.doip_hosts),
+                accept,
+                answer,
+                hosts=(options.host, *options.doip_hosts),
                 port=port,
-                announce_to=self.options.announce_to,
+                announce_to=options.announce_to,
+                tls=_context(tls),
+                tls_port=0 if tls is None else tls.ports.get(name, 0),
+                answer_wait=lambda: self._random.uniform(0, options.identification_wait_s),
             )
         except OSError as error:
-            raise VehicleError(f"wire {name}: {host}:{port}: {error.strerror}") from error
+            where = _authority(options.host, port)
+            raise VehicleError(f"wire {name}: {where}: {error.strerror or error}") from error
         stack.push_async_callback(server.stop)
-        node.announce = server.announce
-        self._endpoints[name] = f"doip://{host}:{server.tcp_port}"
+        if server.tls_port is not None:
+            self._doors[f"{name} over TLS"] = f"doips://{_authority(options.host, server.tls_port)}"
+        return server
+
+    def _adapt(self, settings: EntitySettings) -> EntitySettings:
+        tls = self.options.tls
+        return replace(settings, tls_only=tls is not None and tls.required)
+
+
+def _context(tls: TlsOptions | None) -> ssl.SSLContext | None:
+    if tls is None:
+        return None
+    try:
+        return entity_context(tls.certificate, tls.key, client_ca=tls.client_ca)
+    except OSError as error:
+        files = ", ".join(str(path) for path in (tls.certificate, tls.key, tls.client_ca) if path)
+        raise VehicleError(f"TLS: {files}: {error.strerror or error}") from error
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _lock(directory: Path) -> int:

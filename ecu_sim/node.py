@@ -64,6 +64,8 @@ class EcuNode:
         #: sockets and wires through `serve_stream` and `answer_datagram`.
         self._doip: DoipNode | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        #: What the program around changes in the settings of the DoIP entity, at every boot.
+        self.adapt_entity: Callable[[EntitySettings], EntitySettings] = lambda settings: settings
         #: Where vehicle announcements go.
         self.announce: Callable[[bytes], None] | None = None
 
@@ -231,7 +233,7 @@ class EcuNode:
         def request(asked: Request) -> None:
             program.request(asked.payload, source=asked.source, functional=asked.functional)
 
-        doip = DoipNode(DoipEntity(settings), request, announce=self.announce)
+        doip = DoipNode(DoipEntity(self.adapt_entity(settings)), request, announce=self.announce)
         self._doip = doip
         program.attach_router(doip)
         # ISO 13400-2 A_DoIP_Announce_Wait: 0 to 500 ms, at random.
@@ -249,7 +251,11 @@ class EcuNode:
                 response=self._response(address),
             ),
             IsoTpParameters(
-                tx_data_length=64 if fd else 8, max_message_length=self.ecu.max_block_length
+                tx_data_length=64 if fd else 8,
+                max_message_length=self.ecu.max_block_length,
+                tx_address_extension=address.response_extension,
+                rx_address_extension=address.request_extension,
+                edition=self.ecu.editions.isotp,
             ),
             partial(program.request, source=address.request_id, functional=False),
         )

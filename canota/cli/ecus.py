@@ -1,5 +1,6 @@
 """`canota ecus`: a vehicle's simulated ECUs as a process, for gateways and testers elsewhere."""
 
+import ipaddress
 import logging
 import tempfile
 from pathlib import Path
@@ -15,10 +16,12 @@ from canota.cli.output import JsonOption, group, print_json, write_file
 from canota.cli.serving import log_to_stderr, say, until_stopped
 from canota.identities import as_rows
 from dbc.vehicle import describe_vehicle
-from ecu_sim.app import EcuServer, ServeOptions
+from ecu_sim.app import EDGE, EcuServer, ServeOptions, TlsOptions
 from ecu_sim.descriptions import pdx as make_pdx
 from ecu_sim.descriptions import summary
+from ecu_sim.diagnostics.doip_certificates import dev_certificates, make_dev_certificates
 from ecu_sim.ecus import EcuType, ecu_type
+from ecu_sim.edge_node import LOGICAL_ADDRESS as EDGE_ADDRESS
 from ecu_sim.vehicle import EcuIdentity, Vehicle, VehicleError, VehicleOptions
 from firmware import dev_keys, image_path
 from protocols.firmware.formats import detect
@@ -52,8 +55,41 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         list[str] | None,
-        typer.Option(metavar="WIRE=PORT", help="A wire's TCP port; a free one if left out."),
+        typer.Option(
+            metavar="WIRE=PORT",
+            help="A wire's TCP port, or that of the DoIP edge node (edge); a free one if left out.",
+        ),
     ] = None,
+    doip_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="A further address for DoIP, IPv4 or IPv6 (::1)."),
+    ] = None,
+    announce: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS:PORT",
+            help="Where vehicle announcements go: 255.255.255.255:13400, [ff02::1]:13400.",
+        ),
+    ] = None,
+    tls: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Offer DoIP over TLS too, with the folder of `canota ecus certificates`.",
+            file_okay=False,
+            exists=True,
+        ),
+    ] = None,
+    tls_port: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WIRE=PORT", help="As --port, for TLS (3496 in the standard)."),
+    ] = None,
+    tls_clients: Annotated[
+        bool, typer.Option("--tls-clients", help="Testers have to show a certificate.")
+    ] = False,
+    tls_only: Annotated[
+        bool, typer.Option("--tls-only", help="Refuse routing activation without TLS (code 07).")
+    ] = False,
     factory: Annotated[
         str, typer.Option(help="Firmware of ECUs that have never held any.")
     ] = "1.0.0",
@@ -68,13 +104,48 @@ def serve(
     options = ServeOptions(
         vehicle=_options(vin, state),
         host=host,
-        ports=dict(_port(argument) for argument in port or []),
+        ports=dict(_port(argument, "--port") for argument in port or []),
+        doip_hosts=tuple(doip_host or ()),
+        announce_to=tuple(_target(argument) for argument in announce or []),
+        tls=_tls(tls, tls_port or [], clients=tls_clients, only=tls_only),
         factory_images={ecu: _factory_image(ecu, factory) for ecu in _ECUS},
     )
     try:
         clock.run(_serve(options), virtual=False)
     except VehicleError as error:
         raise CommandError(str(error)) from error
+
+
+@app.command()
+def certificates(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", file_okay=False)],
+    *,
+    tester: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HEX", help="Logical address of a tester; 0E80 if left out."),
+    ] = None,
+) -> None:
+    """
+    Make certificates for DoIP over TLS: an authority, the entities' and a tester's. DEV ONLY.
+
+    `canota ecus certificates certificates --tester 0E80`
+    """
+    entities = [ecu_type(name).logical_address for name in _ECUS]
+    try:
+        made = make_dev_certificates(
+            folder,
+            entities=[EDGE_ADDRESS, *entities],
+            testers=[_address(argument) for argument in tester or ["0E80"]],
+        )
+    except OSError as error:
+        raise CommandError(f"{folder}: {error.strerror}") from error
+    for path in (
+        made.authority,
+        *(made.entity.certificate, made.entity.key),
+        *(made.tester.certificate, made.tester.key),
+    ):
+        say(str(path))
+    say("for development only: whoever has these files is trusted")
 
 
 @app.command()
@@ -126,6 +197,8 @@ async def _serve(options: ServeOptions) -> None:
     async with EcuServer(options) as server:
         for name, uri in server.endpoints.items():
             say(f"{name}={uri}")
+        for name, uri in server.doors.items():
+            say(f"{name}: {uri}")
         say(f"ecus of {options.vehicle.vin} run")
         await until_stopped()
         for wire, load in server.vehicle.bus_loads().items():
@@ -160,13 +233,49 @@ def _factory_image(ecu: str, version: str) -> bytes:
     return detect(path.name, content).decode(content).data
 
 
-def _port(argument: str) -> tuple[str, int]:
+def _port(argument: str, option: str) -> tuple[str, int]:
     name, _, number = argument.partition("=")
-    known = tuple(describe_vehicle().wires)
+    known = (*describe_vehicle().wires, EDGE)
     if name not in known:
         raise CommandError(
-            f"--port {argument}: WIRE=PORT expected, with one of {', '.join(known)}", Exit.USAGE
+            f"{option} {argument}: WIRE=PORT expected, with one of {', '.join(known)}", Exit.USAGE
         )
     if not (number.isascii() and number.isdecimal()) or int(number) > PORT_LIMIT:
-        raise CommandError(f"--port {argument}: a port is 0 to {PORT_LIMIT}", Exit.USAGE)
+        raise CommandError(f"{option} {argument}: a port is 0 to {PORT_LIMIT}", Exit.USAGE)
     return name, int(number)
+
+
+def _target(argument: str) -> tuple[str, int]:
+    host, _, number = argument.rpartition(":")
+    try:
+        host = str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
+    except ValueError as error:
+        raise CommandError(f"--announce {argument}: ADDRESS:PORT expected", Exit.USAGE) from error
+    if not (number.isascii() and number.isdecimal()) or not 0 < int(number) <= PORT_LIMIT:
+        raise CommandError(f"--announce {argument}: a port is 1 to {PORT_LIMIT}", Exit.USAGE)
+    return host, int(number)
+
+
+def _tls(folder: Path | None, ports: list[str], *, clients: bool, only: bool) -> TlsOptions | None:
+    if folder is None:
+        if ports or clients or only:
+            raise CommandError("--tls-port, --tls-clients and --tls-only need --tls", Exit.USAGE)
+        return None
+    files = dev_certificates(folder)
+    return TlsOptions(
+        certificate=files.entity.certificate,
+        key=files.entity.key,
+        client_ca=files.authority if clients else None,
+        ports=dict(_port(argument, "--tls-port") for argument in ports),
+        required=only,
+    )
+
+
+def _address(argument: str) -> int:
+    try:
+        address = int(argument, 16)
+    except ValueError:
+        address = -1
+    if not 0 <= address <= 0xFFFF:
+        raise CommandError(f"--tester {argument}: four hex digits expected", Exit.USAGE)
+    return address

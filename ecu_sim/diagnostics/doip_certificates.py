@@ -80,28 +80,36 @@ def make_dev_certificates(
     not kept. `OSError` if the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    authority = _Authority()
-    path = folder / "authority.dev-only.pem"
-    path.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
+    authority, files = _Authority(), dev_certificates(folder)
+    files.authority.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
     server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+    _write(files.entity, *authority.issue("canota DoIP entity", entities, server))
+    _write(files.tester, *authority.issue("canota DoIP tester", testers, client))
+    return files
+
+
+def dev_certificates(folder: Path) -> DevCertificates:
+    """The files that `make_dev_certificates` writes into a folder."""
     return DevCertificates(
-        authority=path,
-        entity=_write(folder, "entity", *authority.issue("canota DoIP entity", entities, server)),
-        tester=_write(folder, "tester", *authority.issue("canota DoIP tester", testers, client)),
+        authority=folder / "authority.dev-only.pem",
+        entity=_paths(folder, "entity"),
+        tester=_paths(folder, "tester"),
+    )
+
+
+def _paths(folder: Path, name: str) -> Certificate:
+    return Certificate(
+        certificate=folder / f"{name}.dev-only.pem", key=folder / f"{name}.dev-only.key.pem"
     )
 
 
 def _write(
-    folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
-) -> Certificate:
-    paths = Certificate(
-        certificate=folder / f"{name}.dev-only.pem", key=folder / f"{name}.dev-only.key.pem"
-    )
+    paths: Certificate, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
+) -> None:
     paths.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
     paths.key.touch(mode=_PRIVATE)
     paths.key.chmod(_PRIVATE)
     paths.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return paths
 
 
 def _name(common_name: str) -> x509.Name:

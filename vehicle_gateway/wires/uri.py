@@ -1,20 +1,32 @@
-"""Links by URI: `can://bridge/HOST:PORT/WIRE` and `doip://HOST:PORT`."""
+"""Links by URI: `can://bridge/HOST:PORT/WIRE`, `doip://HOST:PORT` and `doips://HOST:PORT`.
+
+`doips` is DoIP over TLS 1.3: `?ca=FILE` names the authority whose entities are trusted, and
+`&certificate=FILE&key=FILE` what is shown where the entity asks for it; `&entity=1031` insists on
+the logical address in the entity's certificate.
+"""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from protocols.can import CanPort
 from protocols.stream import ByteStream
 from vehicle_gateway.wires import LinkError, tcp
 from vehicle_gateway.wires.bridge import BridgePort
+from vehicle_gateway.wires.tls import TlsFiles
+from vehicle_gateway.wires.tls import connect as connect_tls
 
 #: What the gateway calls itself on a wire of another process.
 NODE: Final = "gateway"
 DOIP_PORT: Final = 13400
-_KNOWN: Final = "known: can://bridge/HOST:PORT/WIRE, doip://HOST[:PORT]"
+DOIP_TLS_PORT: Final = 3496
+_KNOWN: Final = (
+    "known: can://bridge/HOST:PORT/WIRE, doip://HOST[:PORT], doips://HOST[:PORT]?ca=FILE"
+)
+_TLS_QUERY: Final = frozenset({"ca", "certificate", "key", "entity"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +42,8 @@ class BridgeTarget:
 class DoipTarget:
     host: str
     port: int
+    #: `None`: plain TCP.
+    tls: TlsFiles | None = None
 
 
 def parse(uri: str) -> BridgeTarget | DoipTarget:
@@ -50,10 +64,31 @@ def parse(uri: str) -> BridgeTarget | DoipTarget:
                     raise LinkError(f"{uri}: nothing follows host and port; {_KNOWN}")
                 host, port = _address(uri, address, default_port=DOIP_PORT)
                 return DoipTarget(host=host, port=port)
+            case "doips", address:
+                if parts.path.strip("/"):
+                    raise LinkError(f"{uri}: a path means nothing here; {_KNOWN}")
+                host, port = _address(uri, address, default_port=DOIP_TLS_PORT)
+                return DoipTarget(host=host, port=port, tls=_tls_files(uri, parts))
             case scheme, _:
                 raise LinkError(f"{uri}: no scheme {scheme!r}; {_KNOWN}")
     except ValueError as error:
         raise LinkError(f"{uri}: {error}; {_KNOWN}") from error
+
+
+def _tls_files(uri: str, parts: SplitResult) -> TlsFiles:
+    query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    if unknown := query.keys() - _TLS_QUERY:
+        raise LinkError(f"{uri}: {', '.join(sorted(unknown))}: not known; {_KNOWN}")
+    if "ca" not in query:
+        raise LinkError(f"{uri}: names no authority to trust (ca=FILE)")
+    if ("certificate" in query) != ("key" in query):
+        raise LinkError(f"{uri}: a certificate and its key go together")
+    return TlsFiles(
+        authority=Path(query["ca"]),
+        certificate=Path(query["certificate"]) if "certificate" in query else None,
+        key=Path(query["key"]) if "key" in query else None,
+        entity=int(query["entity"], 16) if "entity" in query else None,
+    )
 
 
 def _address(uri: str, text: str, *, default_port: int | None = None) -> tuple[str, int]:
@@ -99,6 +134,8 @@ class UriLinks:
 
     async def stream(self, wire: str) -> ByteStream:
         match self._targets.get(wire):
+            case uri, DoipTarget(host=host, port=port, tls=TlsFiles() as files):
+                return await connect_tls(uri, host, port, files)
             case uri, DoipTarget(host=host, port=port):
                 return await tcp.connect(uri, host, port)
             case _:
