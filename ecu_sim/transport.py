@@ -18,6 +18,7 @@ from protocols.isotp import (
     SendFailed,
     Transmit,
 )
+from protocols.isotp.errors import MessageTooLongError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,14 @@ class IsoTpBinding:
         else:
             callback()
 
+    def hold(self) -> None:
+        """Not ready for more: testers with messages of several frames are told to wait."""
+        self._endpoint.hold()
+
+    def release(self) -> None:
+        """Ready again: testers that wait go on."""
+        self._handle(self._endpoint.release(now=self._loop.time()))
+
     def close(self) -> None:
         """Silent from here on: frames already handed to the wire still go out."""
         self._open = False
@@ -71,10 +80,14 @@ class IsoTpBinding:
         self._when_idle.clear()
 
     def _send_next(self) -> None:
-        if self._sending or not self._waiting or not self._open:
-            return
-        self._sending = True
-        self._handle(self._endpoint.send(self._waiting.popleft(), now=self._loop.time()))
+        while self._waiting and not self._sending and self._open:
+            message = self._waiting.popleft()
+            try:
+                events = self._endpoint.send(message, now=self._loop.time())
+            except MessageTooLongError:
+                continue  # the edition has no frames for it: the tester hears nothing
+            self._sending = True
+            self._handle(events)
 
     def _receive(self, _header: FrameHeader, data: bytes, now: float) -> None:
         self._handle(self._endpoint.receive(data, now=now))

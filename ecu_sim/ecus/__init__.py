@@ -141,6 +141,9 @@ class CanAddress:
     request_id: int
     response_id: int
     extended: bool = False
+    #: First data byte of each frame to and from the ECU (extended or mixed addressing).
+    request_extension: int | None = None
+    response_extension: int | None = None
     #: Identifier of single frames that the ECU sends by itself (2A, response message type 2).
     periodic_id: int | None = None
 

@@ -1,5 +1,7 @@
 """ISO 15765-2 transport on CAN and CAN FD: codec, and one endpoint as a core without I/O."""
 
+from protocols.isotp import addressing
+from protocols.isotp.addressing import Address
 from protocols.isotp.codec import segment
 from protocols.isotp.endpoint import Endpoint
 from protocols.isotp.errors import IsoTpError
@@ -15,6 +17,7 @@ from protocols.isotp.events import (
 from protocols.isotp.parameters import IsoTpParameters
 
 __all__ = [
+    "Address",
     "Endpoint",
     "Event",
     "IsoTpError",
@@ -25,5 +28,6 @@ __all__ = [
     "ReceptionStarted",
     "SendFailed",
     "Transmit",
+    "addressing",
     "segment",
 ]

@@ -83,9 +83,14 @@ def _single(frame: bytes, data_length: int) -> SingleFrame:
     if data_length <= 8:
         if 0 < short < len(frame):
             return SingleFrame(frame[1 : 1 + short])
-    elif short == 0 and len(frame) > 2 and 7 <= frame[1] <= len(frame) - 2:
+    elif short == 0 and _escaped_minimum(frame, data_length) <= frame[1] <= len(frame) - 2:
         return SingleFrame(frame[2 : 2 + frame[1]])
     raise FrameFormatError(f"SingleFrame with a wrong SF_DL: {frame.hex(' ')}")
+
+
+def _escaped_minimum(frame: bytes, data_length: int) -> int:
+    """Least SF_DL that needs the escape: one less with an address extension (9.6.2)."""
+    return 8 - (data_length - len(frame))
 
 
 def _first(frame: bytes, data_length: int) -> FirstFrame:

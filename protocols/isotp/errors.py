@@ -22,7 +22,11 @@ class MessageTooLongError(IsoTpError):
 
 
 class FrameNotSentError(IsoTpError):
-    """N_TIMEOUT_A: the wire did not take a frame within N_As."""
+    """N_TIMEOUT_A: the wire did not take a frame within N_As, or a flow control within N_Ar."""
+
+
+class FrameLateError(IsoTpError):
+    """N_Cs: we were too late to hand the next consecutive frame over."""
 
 
 class FlowControlTimeoutError(IsoTpError):
@@ -42,7 +46,7 @@ class FlowStatusError(IsoTpError):
 
 
 class WaitLimitError(IsoTpError):
-    """N_WFT_OVRN: more flow control WAIT frames in a row than we put up with."""
+    """N_WFT_OVRN: more flow control WAIT frames in a row than are sent or put up with."""
 
 
 class BufferOverflowError(IsoTpError):

@@ -1,6 +1,8 @@
 """The receiving half of an endpoint (ISO 15765-2, 9.6 and 9.8, receiver side)."""
 
 from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Final
 
 from protocols.isotp.codec import (
     ConsecutiveFrame,
@@ -12,10 +14,12 @@ from protocols.isotp.codec import (
 )
 from protocols.isotp.errors import (
     ConsecutiveFrameTimeoutError,
+    FrameNotSentError,
     IsoTpError,
     MessageTooLongError,
     SequenceNumberError,
     UnexpectedFrameError,
+    WaitLimitError,
 )
 from protocols.isotp.events import (
     Event,
@@ -26,7 +30,25 @@ from protocols.isotp.events import (
 )
 from protocols.isotp.parameters import IsoTpParameters
 
-_CF_CYCLE = bytes(range(0x20, 0x30))
+_CF_CYCLE: Final = bytes(range(0x20, 0x30))
+
+
+class ReceiverState(Enum):
+    #: No message.
+    IDLE = auto()
+    #: Our CTS is on its way (N_Ar).
+    CONTINUE_ON_WIRE = auto()
+    #: Consecutive frames are due (N_Cr).
+    RECEIVING = auto()
+    #: The application is not ready: flow control is due, CTS or WAIT (N_Br).
+    HELD = auto()
+    #: Our WAIT is on its way (N_Ar).
+    WAIT_ON_WIRE = auto()
+
+
+_CONSECUTIVE_FRAME_EXPECTED: Final = frozenset(
+    {ReceiverState.CONTINUE_ON_WIRE, ReceiverState.RECEIVING}
+)
 
 
 class Receiver:
@@ -36,7 +58,11 @@ class Receiver:
         self._parameters = parameters
         address = parameters.tx_address_extension
         self._extension = b"" if address is None else bytes((address,))
+        self.state = ReceiverState.IDLE
         self.deadline: float | None = None
+        #: Whether the application takes more; while not, flow control says WAIT.
+        self.ready = True
+        self._waits = 0
         self._buffer = bytearray()
         #: Message bytes still to come; 0: no reception.
         self._missing = 0
@@ -64,23 +90,32 @@ class Receiver:
         self._missing = frame.length - len(frame.data)
         self._step = step
         self._number = 1
-        self._block_left = self._parameters.block_size
-        self.deadline = now + self._parameters.n_cr_s
-        return [
-            *events,
-            ReceptionStarted(frame.length),
-            self._flow_control(FlowStatus.CONTINUE_TO_SEND),
-        ]
+        self._waits = 0
+        return [*events, ReceptionStarted(frame.length), *self._go_on(now=now)]
 
-    def flow_control_sent(self, *, now: float) -> None:
-        """Our flow control is on the wire: N_Cr begins."""
-        if self._missing:
-            self.deadline = now + self._parameters.n_cr_s
+    def make_ready(self, *, now: float) -> list[Event]:
+        """The application takes more: a sender that waits for it may go on."""
+        self.ready = True
+        return self._go_on(now=now) if self.state is ReceiverState.HELD else []
+
+    def flow_control_sent(self, *, now: float) -> list[Event]:
+        """Our flow control is on the wire: N_Cr begins, or after a WAIT N_Br again."""
+        match self.state:
+            case ReceiverState.CONTINUE_ON_WIRE:
+                self.state = ReceiverState.RECEIVING
+                self.deadline = now + self._parameters.n_cr_s
+            case ReceiverState.WAIT_ON_WIRE:
+                return self._go_on(now=now)
+            case _:
+                pass
+        return []
 
     def consecutive(self, frame: ConsecutiveFrame, *, now: float) -> list[Event]:
-        """One frame; ignored when idle or shorter than its place in the message asks (9.8.3)."""
+        """One frame; ignored when none is due or its length is not what its place asks (9.8.3)."""
+        if self.state not in _CONSECUTIVE_FRAME_EXPECTED:
+            return []
         wanted = min(self._missing, self._step)
-        if not wanted or not wanted <= len(frame.data) <= self._step:
+        if not wanted <= len(frame.data) <= self._step:
             return []
         if frame.sequence_number != self._number:
             message = f"ConsecutiveFrame {frame.sequence_number} where {self._number} was due"
@@ -92,12 +127,12 @@ class Receiver:
             received = MessageReceived(bytes(self._buffer))
             self._reset()
             return [received]
+        self.state = ReceiverState.RECEIVING
         self.deadline = now + self._parameters.n_cr_s
         if self._block_left:
             self._block_left -= 1
             if not self._block_left:
-                self._block_left = self._parameters.block_size
-                return [self._flow_control(FlowStatus.CONTINUE_TO_SEND)]
+                return self._go_on(now=now)
         return []
 
     def consecutive_run(self, frames: Sequence[bytes], *, now: float) -> int:
@@ -107,7 +142,9 @@ class Receiver:
         the end of a block. The caller goes on frame by frame there, and with the last frame.
         """
         size = self._step + 1
-        count = min(len(frames), (self._missing - 1) // self._step) if self._missing else 0
+        if self.state not in _CONSECUTIVE_FRAME_EXPECTED:
+            return 0
+        count = min(len(frames), (self._missing - 1) // self._step)
         if count < 2 or self._block_left or self._extension:
             return 0
         if set(map(len, frames[:count])) != {size}:
@@ -120,19 +157,47 @@ class Receiver:
         self._buffer += data
         self._missing -= len(data)
         self._number = (self._number + count) % 16
+        self.state = ReceiverState.RECEIVING
         self.deadline = now + self._parameters.n_cr_s
         return count
 
     def handle_timeout(self, *, now: float) -> list[Event]:
         if self.deadline is None or now < self.deadline:
             return []
-        limit = self._parameters.n_cr_s
-        return self._fail(
-            ConsecutiveFrameTimeoutError(f"no ConsecutiveFrame within N_Cr = {limit} s")
-        )
+        parameters = self._parameters
+        match self.state:
+            case ReceiverState.HELD:
+                return self._wait(now=now)
+            case ReceiverState.RECEIVING:
+                message = f"no ConsecutiveFrame within N_Cr = {parameters.n_cr_s} s"
+                return self._fail(ConsecutiveFrameTimeoutError(message))
+            case _:
+                message = f"the wire took no FlowControl within N_Ar = {parameters.n_ar_s} s"
+                return self._fail(FrameNotSentError(message))
+
+    def _go_on(self, *, now: float) -> list[Event]:
+        """CTS, or as much time as N_Br leaves the application."""
+        if not self.ready:
+            self.state = ReceiverState.HELD
+            self.deadline = now + self._parameters.n_br_s
+            return []
+        self._waits = 0
+        self._block_left = self._parameters.block_size
+        self.state = ReceiverState.CONTINUE_ON_WIRE
+        self.deadline = now + self._parameters.n_ar_s
+        return [self._flow_control(FlowStatus.CONTINUE_TO_SEND)]
+
+    def _wait(self, *, now: float) -> list[Event]:
+        limit = self._parameters.max_own_wait_frames
+        if self._waits >= limit:
+            return self._fail(WaitLimitError(f"not ready after N_WFTmax = {limit} WAIT frames"))
+        self._waits += 1
+        self.state = ReceiverState.WAIT_ON_WIRE
+        self.deadline = now + self._parameters.n_ar_s
+        return [self._flow_control(FlowStatus.WAIT)]
 
     def _interrupted(self, by: str) -> list[Event]:
-        if not self._missing:
+        if self.state is ReceiverState.IDLE:
             return []
         got = self._length - self._missing
         return self._fail(UnexpectedFrameError(f"{by} after {got} of {self._length} bytes"))
@@ -151,6 +216,7 @@ class Receiver:
         return [ReceptionFailed(error)]
 
     def _reset(self) -> None:
+        self.state = ReceiverState.IDLE
         self._missing = 0
         self._block_left = 0
         self._buffer = bytearray()

@@ -2,8 +2,10 @@
 
 from enum import Enum, auto
 
+from protocols.editions import IsoTpEdition
 from protocols.isotp.codec import (
     MAX_LENGTH,
+    MAX_SHORT_LENGTH,
     FlowControl,
     FlowStatus,
     consecutive_frames,
@@ -17,6 +19,7 @@ from protocols.isotp.errors import (
     BufferOverflowError,
     FlowControlTimeoutError,
     FlowStatusError,
+    FrameLateError,
     FrameNotSentError,
     IsoTpError,
     MessageTooLongError,
@@ -53,6 +56,8 @@ class Sender:
         address = parameters.tx_address_extension
         self._extension = b"" if address is None else bytes((address,))
         self._room = parameters.tx_data_length - len(self._extension)
+        escape = parameters.edition >= IsoTpEdition.E2016
+        self._limit = MAX_LENGTH if escape else MAX_SHORT_LENGTH
         self.state = SenderState.IDLE
         self.deadline: float | None = None
         self._message = b""
@@ -63,17 +68,27 @@ class Sender:
         self._block_left: int | None = None
         self._st_min_s = 0.0
 
-    def send(self, message: bytes, *, now: float) -> Transmit:
+    @property
+    def in_segments(self) -> bool:
+        """Whether a message of several frames is being sent."""
+        return bool(self._message)
+
+    def check(self, message: bytes) -> bytes | None:
+        """The frame that carries `message` alone, or None: several do; errors as of `send`."""
         if self.state is not SenderState.IDLE:
             raise SendInProgressError(f"the message before still has {self.state.name}")
         if not message:
             raise MessageTooLongError("a message has at least one byte")
         single = single_frame(message, self._parameters.tx_data_length, self._extension)
+        if single is None and (self._parameters.functional or len(message) > self._limit):
+            raise MessageTooLongError(f"{len(message)} bytes do not fit what may be sent")
+        return single
+
+    def send(self, message: bytes, *, now: float) -> Transmit:
+        single = self.check(message)
         if single is not None:
             frame = pad(single, self._parameters.padding)
             return self._transmit(SenderState.LAST_ON_WIRE, (frame,), now=now)
-        if self._parameters.functional or len(message) > MAX_LENGTH:
-            raise MessageTooLongError(f"{len(message)} bytes do not fit what may be sent")
         self._message = message
         self._offset = first_frame_room(len(message), self._room)
         self._number = 1
@@ -123,6 +138,10 @@ class Sender:
         if self.deadline is None or now < self.deadline:
             return []
         if self.state is SenderState.SEPARATION:
+            limit = self._parameters.n_cs_s
+            if now - self.deadline > limit:
+                message = f"no ConsecutiveFrame handed over within N_Cs = {limit} s after STmin"
+                return self._fail(FrameLateError(message))
             return [self._next_frames(now=now)]
         if self.state is SenderState.WAITING_FOR_FLOW_CONTROL:
             limit = self._parameters.n_bs_s

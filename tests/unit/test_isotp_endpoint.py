@@ -1,7 +1,13 @@
 """An ISO-TP endpoint: timers, flow control and what a bad peer gets, clause by clause."""
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
+from clock import run
+from protocols.editions import IsoTpEdition
 from protocols.isotp import (
     Endpoint,
     Event,
@@ -20,6 +26,7 @@ from protocols.isotp.errors import (
     ConsecutiveFrameTimeoutError,
     FlowControlTimeoutError,
     FlowStatusError,
+    FrameLateError,
     FrameNotSentError,
     IsoTpError,
     MessageTooLongError,
@@ -29,11 +36,13 @@ from protocols.isotp.errors import (
     UnexpectedFrameError,
     WaitLimitError,
 )
+from protocols.isotp.parameters import FRAME_LENGTHS, TX_DATA_LENGTHS
 from tests.support.isotp import exchange
 
 MESSAGE = bytes(range(100))
 FIRST = segment(MESSAGE, 8)[0]
 CTS = b"\x30\x00\x00"
+WAIT = b"\x31\x00\x00" + b"\xcc" * 5
 
 
 def endpoint(**parameters: int) -> Endpoint:
@@ -41,7 +50,7 @@ def endpoint(**parameters: int) -> Endpoint:
 
 
 def parameters_of(**parameters: int) -> IsoTpParameters:
-    return IsoTpParameters(**parameters)  # type: ignore[arg-type] # none of them is the flag
+    return IsoTpParameters(**parameters)  # type: ignore[arg-type] # none of them is a flag, a time or an edition
 
 
 def waiting(**parameters: int) -> Endpoint:
@@ -301,3 +310,261 @@ def test_frames_for_another_address_extension_are_not_seen() -> None:
 def test_parameters_that_no_endpoint_can_have_are_refused(parameters: dict[str, int]) -> None:
     with pytest.raises(ParameterError):
         parameters_of(**parameters)
+
+
+def test_flow_control_that_the_wire_never_takes_fails_after_n_ar() -> None:
+    core = endpoint()
+    core.receive(FIRST, now=0.0)
+    assert core.handle_timeout(now=0.999) == []
+    assert isinstance(error_of(core.handle_timeout(now=1.0)), FrameNotSentError)
+    assert core.transmitted(now=1.1) == []
+    assert core.next_deadline() is None
+
+
+def test_who_is_not_ready_sends_wait_every_n_br_and_goes_on_when_released() -> None:
+    core = endpoint()
+    core.hold()
+    assert core.receive(FIRST, now=0.0) == [ReceptionStarted(100)]
+    for begin in (0.0, 0.6):
+        assert core.handle_timeout(now=begin + 0.499) == []
+        assert core.handle_timeout(now=begin + 0.5) == [Transmit((WAIT,))]
+        core.transmitted(now=begin + 0.6)
+    assert core.release(now=1.5) == [Transmit((CTS + b"\xcc" * 5,))]
+    core.transmitted(now=1.5)
+    assert core.next_deadline() == 2.5
+
+
+def test_a_release_while_the_wait_frame_is_on_the_wire_is_kept_for_its_end() -> None:
+    core = endpoint()
+    core.hold()
+    core.receive(FIRST, now=0.0)
+    core.handle_timeout(now=0.5)
+    assert core.release(now=0.51) == []
+    assert core.transmitted(now=0.52) == [Transmit((CTS + b"\xcc" * 5,))]
+
+
+def test_a_wait_frame_that_the_wire_never_takes_fails_after_n_ar() -> None:
+    core = endpoint()
+    core.hold()
+    core.receive(FIRST, now=0.0)
+    core.handle_timeout(now=0.5)
+    assert core.handle_timeout(now=1.499) == []
+    assert isinstance(error_of(core.handle_timeout(now=1.5)), FrameNotSentError)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_no_more_than_n_wftmax_wait_frames_are_sent(limit: int) -> None:
+    core = endpoint(max_own_wait_frames=limit)
+    core.hold()
+    core.receive(FIRST, now=0.0)
+    for number in range(limit):
+        assert core.handle_timeout(now=(number + 1) * 0.5) == [Transmit((WAIT,))]
+        core.transmitted(now=(number + 1) * 0.5)
+    assert isinstance(error_of(core.handle_timeout(now=(limit + 1) * 0.5)), WaitLimitError)
+    assert core.release(now=10.0) == []
+
+
+def test_a_held_receiver_waits_between_two_blocks_and_ignores_frames_it_did_not_ask_for() -> None:
+    core = receiving(block_size=1)
+    core.hold()
+    frames = segment(MESSAGE, 8)
+    assert core.receive(frames[1], now=0.1) == []
+    assert core.receive(frames[2], now=0.2) == []
+    assert core.receive_run(frames[2:], now=0.2) == []
+    assert core.release(now=0.3) == [Transmit((b"\x30\x01\x00" + b"\xcc" * 5,))]
+    assert core.receive(frames[2], now=0.4) == [Transmit((b"\x30\x01\x00" + b"\xcc" * 5,))]
+
+
+@pytest.mark.parametrize(("late_s", "fails"), [(0.799, False), (0.801, True)])
+def test_a_consecutive_frame_that_comes_after_n_cs_is_not_sent_any_more(
+    late_s: float,
+    fails: bool,  # noqa: FBT001 a parameter
+) -> None:
+    core = waiting()
+    core.receive(b"\x30\x00\x0a", now=0.1)
+    core.transmitted(now=0.2)
+    events = core.handle_timeout(now=0.21 + late_s)
+    assert [type(event) for event in events] == [SendFailed if fails else Transmit]
+    if fails:
+        assert isinstance(error_of(events), FrameLateError)
+
+
+#: How to bring an endpoint to each of its timers, which then began at 0 s, and what it says.
+TIMERS: dict[str, tuple[Callable[[IsoTpParameters], Endpoint], type[IsoTpError] | None]] = {
+    "n_as_s": (lambda parameters: at_first_frame(parameters, on_wire=False), FrameNotSentError),
+    "n_bs_s": (
+        lambda parameters: at_first_frame(parameters, on_wire=True),
+        FlowControlTimeoutError,
+    ),
+    "n_ar_s": (lambda parameters: at_flow_control(parameters, on_wire=False), FrameNotSentError),
+    "n_cr_s": (
+        lambda parameters: at_flow_control(parameters, on_wire=True),
+        ConsecutiveFrameTimeoutError,
+    ),
+    "n_br_s": (lambda parameters: held(parameters), None),  # noqa: PLW0108 defined below
+}
+
+
+def at_first_frame(parameters: IsoTpParameters, *, on_wire: bool) -> Endpoint:
+    core = Endpoint(parameters)
+    core.send(MESSAGE, now=0.0)
+    if on_wire:
+        core.transmitted(now=0.0)
+    return core
+
+
+def at_flow_control(parameters: IsoTpParameters, *, on_wire: bool) -> Endpoint:
+    core = Endpoint(parameters)
+    core.receive(FIRST, now=0.0)
+    if on_wire:
+        core.transmitted(now=0.0)
+    return core
+
+
+def held(parameters: IsoTpParameters) -> Endpoint:
+    core = Endpoint(parameters)
+    core.hold()
+    core.receive(FIRST, now=0.0)
+    return core
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 5.0])
+@pytest.mark.parametrize("timer", TIMERS)
+def test_each_timer_is_a_setting_and_ends_on_the_virtual_clock_at_its_limit(
+    timer: str, seconds: float
+) -> None:
+    make, error = TIMERS[timer]
+
+    async def main() -> tuple[list[Event], float]:
+        loop = asyncio.get_running_loop()
+        core = make(replace(IsoTpParameters(), **{timer: seconds}))  # type: ignore[arg-type] # all are times
+        due = core.next_deadline()
+        assert due == seconds
+        await asyncio.sleep(seconds - 1e-6)
+        assert core.handle_timeout(now=loop.time()) == []
+        await asyncio.sleep(due - loop.time())
+        return core.handle_timeout(now=loop.time()), loop.time()
+
+    events, at = run(main(), virtual=True)
+    assert at == pytest.approx(seconds, abs=1e-9)
+    if error is None:
+        assert events == [Transmit((WAIT,))]
+    else:
+        assert isinstance(error_of(events), error)
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("timer", ["n_bs_s", "n_cr_s"])
+def test_the_frame_that_is_waited_for_counts_up_to_the_limit(
+    timer: str,
+    early: bool,  # noqa: FBT001 a parameter
+) -> None:
+    core = TIMERS[timer][0](IsoTpParameters())
+    at = 0.999 if early else 1.001
+    assert bool(core.handle_timeout(now=at)) is not early
+    events = core.receive(CTS if timer == "n_bs_s" else segment(MESSAGE, 8)[1], now=at)
+    assert (core.next_deadline() is not None) is early
+    assert bool(events) is (early and timer == "n_bs_s")
+
+
+def test_half_duplex_does_not_see_what_begins_while_it_sends() -> None:
+    core = Endpoint(IsoTpParameters(half_duplex=True))
+    core.send(MESSAGE, now=0.0)
+    assert core.receive(b"\x02hi", now=0.1) == []
+    assert core.receive(FIRST, now=0.1) == []
+    core.transmitted(now=0.2)
+    assert core.receive(CTS, now=0.3) == [Transmit(tuple(segment(MESSAGE, 8)[1:]))]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_half_duplex_sends_when_the_reception_is_over(
+    whole: bool,  # noqa: FBT001 a parameter
+) -> None:
+    core = Endpoint(IsoTpParameters(half_duplex=True))
+    first, *rest = segment(MESSAGE, 8)
+    core.receive(first, now=0.0)
+    core.transmitted(now=0.0)
+    assert core.send(b"yes", now=0.1) == []
+    with pytest.raises(SendInProgressError):
+        core.send(b"and", now=0.1)
+    events = core.receive_run(rest, now=0.2) if whole else core.handle_timeout(now=1.0)
+    assert isinstance(events[0], MessageReceived if whole else ReceptionFailed)
+    assert events[1:] == [Transmit((b"\x03yes" + b"\xcc" * 4,))]
+
+
+def test_half_duplex_refuses_at_once_what_it_could_never_send() -> None:
+    core = Endpoint(IsoTpParameters(half_duplex=True))
+    core.receive(FIRST, now=0.0)
+    with pytest.raises(MessageTooLongError):
+        core.send(b"", now=0.1)
+
+
+def test_the_2004_edition_has_neither_long_messages_nor_long_frames() -> None:
+    old = IsoTpParameters(edition=IsoTpEdition.E2004)
+    core = Endpoint(old)
+    with pytest.raises(MessageTooLongError):
+        core.send(bytes(4096), now=0.0)
+    assert core.send(bytes(4095), now=0.0)
+    assert Endpoint(old).receive(segment(bytes(4096), 8)[0], now=0.0) == []
+    assert Endpoint(old).receive(segment(bytes(20), 64)[0], now=0.0) == []
+    assert Endpoint(old).receive(segment(bytes(4095), 8)[0], now=0.0)
+
+
+@pytest.mark.parametrize("code", [*range(0x80, 0xF1), *range(0xFA, 0x100)])
+def test_every_reserved_st_min_is_taken_for_127_ms(code: int) -> None:
+    core = waiting()
+    core.receive(bytes((0x30, 0, code)), now=0.1)
+    core.transmitted(now=0.2)
+    assert core.next_deadline() == pytest.approx(0.327)
+
+
+@pytest.mark.parametrize("number", [number for number in range(16) if number != 1])
+def test_every_sequence_number_but_the_next_ends_the_reception(number: int) -> None:
+    core = receiving()
+    events = core.receive(bytes((0x20 | number,)) + bytes(7), now=0.1)
+    assert isinstance(error_of(events), SequenceNumberError)
+
+
+@pytest.mark.parametrize(
+    ("frame", "extension", "message"),
+    [
+        (b"\x00\x07" + bytes(10), None, None),
+        (b"\x00\x08" + bytes(10), None, bytes(8)),
+        (b"\x00\x0a" + bytes(10), None, bytes(10)),
+        (b"\x00\x0b" + bytes(10), None, None),
+        (b"\x05" + bytes(11), None, None),
+        (b"\x55\x00\x06" + bytes(9), 0x55, None),
+        (b"\x55\x00\x07" + bytes(9), 0x55, bytes(7)),
+        (b"\x55\x00\x0a" + bytes(9), 0x55, None),
+        (b"\x55\x07" + bytes(6), 0x55, None),
+        (b"\x55\x06" + bytes(6), 0x55, bytes(6)),
+    ],
+)
+def test_a_single_frame_has_the_length_that_its_can_dl_asks_for(
+    frame: bytes, extension: int | None, message: bytes | None
+) -> None:
+    core = Endpoint(
+        IsoTpParameters(
+            tx_data_length=64, tx_address_extension=extension, rx_address_extension=extension
+        )
+    )
+    expected = [] if message is None else [MessageReceived(message)]
+    assert core.receive(frame, now=0.0) == expected
+
+
+@pytest.mark.parametrize("length", TX_DATA_LENGTHS)
+@pytest.mark.parametrize("extension", [b"", b"\x55"])
+def test_every_frame_but_the_last_is_full_and_the_last_is_the_shortest_that_holds_it(
+    length: int, extension: bytes
+) -> None:
+    for size in range(1, 3 * length):
+        frames = segment(bytes(size), length, padding=None, extension=extension)
+        assert {len(frame) for frame in frames[:-1]} <= {length}
+        content = size + 1 + len(extension) if len(frames) == 1 else 0
+        if len(frames) == 1 and content > 8:
+            content += 1
+        if len(frames) > 1:
+            done = length - 2 - len(extension)
+            done += (len(frames) - 2) * (length - 1 - len(extension))
+            content = 1 + len(extension) + size - done
+        assert len(frames[-1]) == next(dl for dl in FRAME_LENGTHS if dl >= content)
