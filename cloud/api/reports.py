@@ -1,13 +1,13 @@
 """ReportService: builds the report's model from the store and sends what the renderers make."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 
 from grpc import aio
 from sqlalchemy import Connection
 
 from cloud.fleet.campaigns import Assignment, Campaign, Change, Outcome, Phase
-from cloud.fleet.diagnostics import DtcRecord, Snapshot
+from cloud.fleet.diagnostics import Snapshot
 from cloud.fleet.errors import InvalidFieldError, PreconditionError
 from cloud.fleet.evidence import EcuJudgement, EcuResult
 from cloud.fleet.names import campaign_id_of, campaign_name
@@ -163,57 +163,7 @@ def _ecu(
     )
 
 
-def _snapshot(connection: Connection, vin: str, snapshot_id: str | None) -> model.Snapshot | None:
+def _snapshot(connection: Connection, vin: str, snapshot_id: str | None) -> Snapshot | None:
     if snapshot_id is None:
         return None
-    snapshot = snapshots.find(connection, vin, snapshot_id)
-    return None if snapshot is None else to_model(snapshot)
-
-
-def to_model(snapshot: Snapshot) -> model.Snapshot:
-    return model.Snapshot(
-        occasion=snapshot.occasion,
-        time=snapshot.time,
-        ecus=tuple(
-            model.EcuReading(
-                ecu=ecu.ecu,
-                error=ecu.error,
-                dtcs=tuple(
-                    model.DtcReading(
-                        code=dtc.code,
-                        display=dtc.display,
-                        text=dtc.text,
-                        status=dtc.status,
-                        snapshots=_records(dtc.snapshots),
-                        extended_data=_records(dtc.extended_data),
-                    )
-                    for dtc in ecu.dtcs
-                ),
-                dids=tuple(
-                    model.DidReading(
-                        data_identifier=did.data_identifier, text=did.text, value=did.value
-                    )
-                    for did in ecu.data_identifiers
-                ),
-            )
-            for ecu in snapshot.ecus
-        ),
-        signals=tuple(
-            model.SignalSeries(
-                wire=series.wire,
-                message=series.message,
-                signal=series.signal,
-                unit=series.unit,
-                offsets_seconds=series.offsets_s,
-                values=series.values,
-            )
-            for series in snapshot.signals
-        ),
-    )
-
-
-def _records(records: Iterable[DtcRecord]) -> tuple[model.DtcRecord, ...]:
-    return tuple(
-        model.DtcRecord(number=record.record_number, data=record.record, value=record.value)
-        for record in records
-    )
+    return snapshots.find(connection, vin, snapshot_id)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from cloud.fleet.diagnostics import SignalSeries, Snapshot
 from cloud.reports.chart import WIDTH, Band, Line, line_chart
 from cloud.reports.markup import Markup, element, join
-from cloud.reports.model import SignalSeries, Snapshot, VehicleReport
+from cloud.reports.model import VehicleReport
 from cloud.reports.words import unit
 
 #: The signals of the plot: what is controlled, and what it should be.
@@ -161,7 +162,7 @@ def _heading(course: Course) -> Markup:
 def _update(vehicle: VehicleReport, shift_s: float) -> Band | None:
     """The time in which ECUs were worked on."""
     steps = [step for step in vehicle.steps if step.ecu]
-    if not steps or vehicle.before is None or vehicle.before.time is None:
+    if not steps or vehicle.before is None:
         return None
     zero = vehicle.before.time
     starts = [(step.start - zero).total_seconds() for step in steps]
@@ -170,7 +171,7 @@ def _update(vehicle: VehicleReport, shift_s: float) -> Band | None:
 
 
 def _between_s(before: Snapshot | None, after: Snapshot | None) -> float | None:
-    if before is None or after is None or before.time is None or after.time is None:
+    if before is None or after is None:
         return None
     return (after.time - before.time).total_seconds()
 
@@ -191,7 +192,7 @@ def _course(
 def _shifted(series: SignalSeries, label: str, style: str, shift_s: float, from_s: float) -> Line:
     points = [
         (at + shift_s, value)
-        for at, value in zip(series.offsets_seconds, series.values, strict=False)
+        for at, value in zip(series.offsets_s, series.values, strict=False)
         if at + shift_s >= from_s
     ]
     return _line(label, style, unit(series.unit), points)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntFlag, StrEnum
 from typing import Final
 
-from cloud.reports.model import DtcReading, EcuReading, Snapshot
+from cloud.fleet.diagnostics import Dtc, EcuDiagnostics, Snapshot
 
 
 class Status(IntFlag):
@@ -116,9 +116,7 @@ def words(status: int | None) -> str:
     return ", ".join(said) if said else "tested, no fault"
 
 
-def _judged(
-    ecu: str, before: DtcReading | None, after: DtcReading | None, *, read_after: bool
-) -> DtcChange:
+def _judged(ecu: str, before: Dtc | None, after: Dtc | None, *, read_after: bool) -> DtcChange:
     known = after or before
     if known is None:
         raise ValueError(f"{ecu}: a code that neither reading mentions")
@@ -136,6 +134,6 @@ def _judged(
     )
 
 
-def _by_key(snapshot: Snapshot | None) -> dict[tuple[str, int], DtcReading]:
-    readings: tuple[EcuReading, ...] = snapshot.ecus if snapshot else ()
+def _by_key(snapshot: Snapshot | None) -> dict[tuple[str, int], Dtc]:
+    readings: tuple[EcuDiagnostics, ...] = snapshot.ecus if snapshot else ()
     return {(reading.ecu, dtc.code): dtc for reading in readings for dtc in reading.dtcs}

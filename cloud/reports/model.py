@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from cloud.fleet.diagnostics import Snapshot
+
 
 class Outcome(StrEnum):
     """How the update of one vehicle ended, or that it has not ended."""
@@ -17,76 +19,6 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     FAILED_SAFE = "failed_safe"
     PENDING = "pending"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DtcRecord:
-    """What an ECU stored beside a trouble code: a snapshot or extended data record."""
-
-    number: int
-    data: bytes
-    #: For people: `Cabin temperature 26.6 °C`; hexadecimal where nothing is known of it.
-    value: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DtcReading:
-    """One trouble code as an ECU reported it at one time."""
-
-    #: 24 bits, ISO 14229-1.
-    code: int
-    #: ISO 15031-6 letter form with failure type: `B1A01-00`.
-    display: str
-    text: str
-    #: Status byte, ISO 14229-1 annex D.2.
-    status: int
-    snapshots: tuple[DtcRecord, ...] = ()
-    extended_data: tuple[DtcRecord, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DidReading:
-    """One data identifier as an ECU answered it."""
-
-    data_identifier: int
-    text: str
-    #: For people: text, or hexadecimal.
-    value: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EcuReading:
-    """What one ECU said to a tester at one time."""
-
-    ecu: str
-    #: Why it could not be read; empty if it was.
-    error: str = ""
-    dtcs: tuple[DtcReading, ...] = ()
-    dids: tuple[DidReading, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalSeries:
-    """One bus signal over a window of time; both tuples have one length."""
-
-    wire: str
-    message: str
-    signal: str
-    unit: str
-    #: Seconds from the snapshot's time; negative: before it.
-    offsets_seconds: tuple[float, ...]
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """A vehicle's diagnostics at one time."""
-
-    #: `before_update`, `after_update` or `on_request`.
-    occasion: str
-    time: datetime | None
-    ecus: tuple[EcuReading, ...] = ()
-    signals: tuple[SignalSeries, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,17 +11,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
+from cloud.fleet.diagnostics import DtcRecord, EcuDiagnostics, SignalSeries, Snapshot
 from cloud.reports.dtcs import Change, compare, confirmed, words
-from cloud.reports.model import (
-    CampaignReport,
-    DtcRecord,
-    EcuReading,
-    EcuUpdate,
-    SignalSeries,
-    Snapshot,
-    Step,
-    VehicleReport,
-)
+from cloud.reports.model import CampaignReport, EcuUpdate, Step, VehicleReport
 from cloud.reports.words import verdict
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -144,7 +136,7 @@ def _readings(snapshot: Snapshot | None) -> list[Json]:
 
 def _records(records: Iterable[DtcRecord]) -> list[Json]:
     return [
-        {"record": record.number, "data": record.data.hex(), "value": record.value}
+        {"record": record.record_number, "data": record.record.hex(), "value": record.value}
         for record in records
     ]
 
@@ -158,11 +150,11 @@ def _dids(snapshot: Snapshot | None) -> list[Json]:
             "value": did.value,
         }
         for reading in _readable(snapshot)
-        for did in sorted(reading.dids, key=lambda did: did.data_identifier)
+        for did in sorted(reading.data_identifiers, key=lambda did: did.data_identifier)
     ]
 
 
-def _readable(snapshot: Snapshot | None) -> list[EcuReading]:
+def _readable(snapshot: Snapshot | None) -> list[EcuDiagnostics]:
     return sorted(snapshot.ecus, key=lambda reading: reading.ecu) if snapshot else []
 
 
@@ -176,7 +168,7 @@ def _series(series: SignalSeries) -> Json:
         "message": series.message,
         "signal": series.signal,
         "unit": series.unit,
-        "offsets_seconds": [_number(offset) for offset in series.offsets_seconds],
+        "offsets_seconds": [_number(offset) for offset in series.offsets_s],
         "values": [_number(value) for value in series.values],
     }
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from cloud.fleet.diagnostics import Snapshot
 from cloud.reports.cabin import plot
 from cloud.reports.chart import Bar, lanes
 from cloud.reports.dtcs import Change, DtcChange, compare, words
 from cloud.reports.markup import Markup, element, join
-from cloud.reports.model import EcuUpdate, Outcome, Snapshot, Step, VehicleReport
+from cloud.reports.model import EcuUpdate, Outcome, Step, VehicleReport
 from cloud.reports.words import CHANGES, plural, rate, seconds, size, unit
 
 _ARROW: Final = Markup('<span class="arrow">&#8594;</span>')
@@ -365,7 +366,7 @@ def _dids(snapshot: Snapshot | None) -> dict[tuple[str, int], tuple[str, str]]:
     return {
         (reading.ecu, did.data_identifier): (did.text, did.value)
         for reading in (snapshot.ecus if snapshot else ())
-        for did in reading.dids
+        for did in reading.data_identifiers
     }
 
 

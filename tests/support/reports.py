@@ -3,35 +3,28 @@
 from datetime import UTC, datetime, timedelta
 from math import exp
 
-from cloud.reports.model import (
-    CampaignReport,
-    DidReading,
-    DtcReading,
-    EcuReading,
-    EcuUpdate,
-    Outcome,
-    SignalSeries,
-    Snapshot,
-    Step,
-    VehicleReport,
-)
+from cloud.fleet.diagnostics import DataIdentifier, Dtc, EcuDiagnostics, SignalSeries, Snapshot
+from cloud.reports.model import CampaignReport, EcuUpdate, Outcome, Step, VehicleReport
 
 START = datetime(2026, 6, 1, 8, 4, 0, tzinfo=UTC)
 VIN = "WCANHVAC000000001"
 
 
-def dtc(code: int, status: int, text: str = "Cabin temperature control deviation") -> DtcReading:
+def dtc(code: int, status: int, text: str = "Cabin temperature control deviation") -> Dtc:
     display = f"{'PCBU'[code >> 22]}{code >> 20 & 3}{code >> 8 & 0xFFF:03X}-{code & 0xFF:02X}"
-    return DtcReading(code=code, display=display, text=text, status=status)
+    return Dtc(code=code, display=display, text=text, status=status)
 
 
 def snapshot(
-    occasion: str, *readings: EcuReading, settles_at: float = 22.0, at_s: float = 0.0
+    occasion: str, *readings: EcuDiagnostics, settles_at: float = 22.0, at_s: float = 0.0
 ) -> Snapshot:
     """A reading with 240 s of cabin temperature behind it."""
     offsets = tuple(float(second - 240) for second in range(241))
     cabin = tuple(settles_at + (35.0 - settles_at) * exp(-second / 50) for second in range(241))
     return Snapshot(
+        vin=VIN,
+        snapshot_id=occasion,
+        campaign_id=None,
         occasion=occasion,
         time=START + timedelta(seconds=at_s),
         ecus=readings,
@@ -50,7 +43,7 @@ def _series(
         message="CCU_Status",
         signal=signal,
         unit=unit,
-        offsets_seconds=offsets,
+        offsets_s=offsets,
         values=values,
     )
 
@@ -102,22 +95,30 @@ def vehicle(
         ecus=tuple(ecu(name, read_back=updated) for name in names),
         before=snapshot(
             "before_update",
-            EcuReading(ecu="ccu", dtcs=(dtc(0x9A0100, 0x2F),), dids=(_version("1.0.0"),)),
-            EcuReading(ecu="blower", dtcs=(dtc(0xD14587, 0x50, "No communication with ccu"),)),
+            EcuDiagnostics(
+                ecu="ccu", dtcs=(dtc(0x9A0100, 0x2F),), data_identifiers=(_version("1.0.0"),)
+            ),
+            EcuDiagnostics(ecu="blower", dtcs=(dtc(0xD14587, 0x50, "No communication with ccu"),)),
             settles_at=25.4,
         ),
         after=snapshot(
             "after_update",
-            EcuReading(ecu="ccu", dtcs=(dtc(0x9A0100, status_after),), dids=(_version("2.0.0"),)),
-            EcuReading(ecu="blower", dtcs=(dtc(0xD14587, 0x50, "No communication with ccu"),)),
+            EcuDiagnostics(
+                ecu="ccu",
+                dtcs=(dtc(0x9A0100, status_after),),
+                data_identifiers=(_version("2.0.0"),),
+            ),
+            EcuDiagnostics(ecu="blower", dtcs=(dtc(0xD14587, 0x50, "No communication with ccu"),)),
             at_s=after_s,
         ),
         steps=_steps(),
     )
 
 
-def _version(version: str) -> DidReading:
-    return DidReading(data_identifier=0xF189, text="ECU software version", value=version)
+def _version(version: str) -> DataIdentifier:
+    return DataIdentifier(
+        data_identifier=0xF189, text="ECU software version", record=version.encode(), value=version
+    )
 
 
 def _steps() -> tuple[Step, ...]:

@@ -2,8 +2,8 @@ from itertools import product
 
 import pytest
 
+from cloud.fleet.diagnostics import EcuDiagnostics
 from cloud.reports.dtcs import CHANGES, Change, Status, change, compare, words
-from cloud.reports.model import EcuReading
 from tests.support.reports import dtc, snapshot
 
 CONFIRMED = Status.CONFIRMED_DTC | Status.TEST_FAILED_SINCE_LAST_CLEAR
@@ -46,25 +46,27 @@ def test_without_a_reading_after_nothing_is_known(before: int | None) -> None:
 
 
 def test_codes_are_compared_ecu_by_ecu() -> None:
-    before = snapshot("before_update", EcuReading(ecu="ccu", dtcs=(dtc(0x9A0100, FAILING),)))
+    before = snapshot("before_update", EcuDiagnostics(ecu="ccu", dtcs=(dtc(0x9A0100, FAILING),)))
     after = snapshot(
         "after_update",
-        EcuReading(ecu="ccu"),
-        EcuReading(ecu="rear", dtcs=(dtc(0x9A0100, FAILING),)),
+        EcuDiagnostics(ecu="ccu"),
+        EcuDiagnostics(ecu="rear", dtcs=(dtc(0x9A0100, FAILING),)),
     )
     verdicts = {(one.ecu, one.change) for one in compare(before, after)}
     assert verdicts == {("ccu", Change.GONE), ("rear", Change.NEW)}
 
 
 def test_a_code_of_an_ecu_that_did_not_answer_is_not_gone() -> None:
-    before = snapshot("before_update", EcuReading(ecu="ccu", dtcs=(dtc(0x9A0100, FAILING),)))
-    after = snapshot("after_update", EcuReading(ecu="ccu", error="no answer within P2"))
+    before = snapshot("before_update", EcuDiagnostics(ecu="ccu", dtcs=(dtc(0x9A0100, FAILING),)))
+    after = snapshot("after_update", EcuDiagnostics(ecu="ccu", error="no answer within P2"))
     assert [one.change for one in compare(before, after)] == [Change.NOT_TESTED]
 
 
 @pytest.mark.parametrize(("code", "network"), [(0xD14087, True), (0x9A0100, False)])
 def test_communication_codes_are_told_apart(*, code: int, network: bool) -> None:
-    (one,) = compare(snapshot("before_update", EcuReading(ecu="ccu", dtcs=(dtc(code, 8),))), None)
+    (one,) = compare(
+        snapshot("before_update", EcuDiagnostics(ecu="ccu", dtcs=(dtc(code, 8),))), None
+    )
     assert one.network is network
 
 

@@ -6,10 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from cloud.fleet.diagnostics import EcuDiagnostics
 from cloud.reports import RENDERERS, render_csv, render_html, render_json
 from cloud.reports.chart import ticks
 from cloud.reports.markup import element
-from cloud.reports.model import CampaignReport, EcuReading, Outcome
+from cloud.reports.model import CampaignReport, Outcome
 from cloud.reports.words import seconds, size, verdict
 from tests.support.reports import VIN, campaign, dtc, ecu, snapshot, vehicle
 
@@ -51,8 +52,8 @@ def hostile() -> CampaignReport:
     bad = replace(
         vehicle(Outcome.ROLLED_BACK, vin=HOSTILE, reason=HOSTILE),
         ecus=(replace(ecu(read_back=False), name=HOSTILE, error=HOSTILE, version_after=HOSTILE),),
-        before=snapshot("before_update", EcuReading(ecu=HOSTILE, dtcs=(dtc(1, 9, HOSTILE),))),
-        after=snapshot("after_update", EcuReading(ecu=HOSTILE, error=HOSTILE)),
+        before=snapshot("before_update", EcuDiagnostics(ecu=HOSTILE, dtcs=(dtc(1, 9, HOSTILE),))),
+        after=snapshot("after_update", EcuDiagnostics(ecu=HOSTILE, error=HOSTILE)),
     )
     steps = tuple(replace(step, ecu=HOSTILE, step=HOSTILE, detail=HOSTILE) for step in bad.steps)
     return replace(campaign(replace(bad, steps=steps), bad), campaign_id=HOSTILE)
