@@ -1,16 +1,20 @@
 """odxtools reads what was said on the wires, from the package that the ECU's tables gave."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from odxtools.diaglayers.hierarchyelement import HierarchyElement
 
 from clock import run
-from ecu_sim.ecus import ecu_names
+from ecu_sim.descriptions.operations import operations
+from ecu_sim.ecus import ecu_names, ecu_type
 from tests.support.flashing import NONCE, Bench, job
-from tests.support.odx import base_variant, read_answer, read_request
-from tests.support.recording import Recording, recorded
+from tests.support.odx import base_variant, read_answer, read_request, sample, values, variant
+from tests.support.recording import Recording, recorded, unlock
 from vehicle_gateway.diagnostics.reader import read_ecu
+from vehicle_gateway.wires.tester import NegativeResponseError, UdsTester
 
 
 def record(state: Path, ecu: str, main: Callable[[Bench], Awaitable[None]]) -> Recording:
@@ -22,8 +26,13 @@ def record(state: Path, ecu: str, main: Callable[[Bench], Awaitable[None]]) -> R
     return run(whole(), virtual=True)
 
 
-def check(ecu: str, recording: Recording) -> None:
-    layer = base_variant(ecu)
+def check(ecu: str, recording: Recording, *programs: HierarchyElement) -> None:
+    """Of each program given, its own layer must do too."""
+    for layer in (base_variant(ecu), *programs):
+        _check(layer, recording)
+
+
+def _check(layer: HierarchyElement, recording: Recording) -> None:
     assert recording.unasked == []
     for exchange in recording.exchanges:
         said = exchange.request[:8].hex(" ")
@@ -56,3 +65,80 @@ def test_every_message_of_a_diagnostics_session_is_read(tmp_path: Path, ecu: str
         await read_ecu(on.testers, ecu)
 
     check(ecu, record(tmp_path, ecu, main))
+
+
+#: Resets, changes of the wire, and what the walk itself does at its beginning and end.
+_APART = {0x10, 0x11, 0x27, 0x87}
+
+
+async def _ask(tester: UdsTester, request: bytes) -> bool:
+    """Whether the answer was positive."""
+    try:
+        await tester.request(request)
+    except NegativeResponseError:
+        return False
+    return True
+
+
+async def _walk(tester: UdsTester, ecu: str, program: str) -> int:
+    """Ask for every operation of a program once; how many were granted."""
+    kind = ecu_type(ecu)
+    asked = [one for one in operations(kind) if program in one.access and one.service not in _APART]
+    assert len(asked) > 20
+    granted = [await _ask(tester, sample(kind, one.request)) for one in asked]
+    return sum(granted)
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_every_operation_of_the_application_is_answered_in_words_of_the_package(
+    tmp_path: Path, ecu: str
+) -> None:
+    async def main(on: Bench) -> None:
+        tester = on.testers.tester(ecu)
+        assert await _ask(tester, bytes.fromhex("10 03"))
+        await unlock(on, ecu, level=ecu_type(ecu).security_level)
+        assert await _walk(tester, ecu, "application") > 20
+        assert await _ask(tester, bytes.fromhex("10 01"))
+
+    recording = record(tmp_path, ecu, main)
+    check(ecu, recording, variant(ecu, "application"))
+
+
+def test_every_operation_of_a_boot_loader_is_answered_in_words_of_the_package(
+    tmp_path: Path,
+) -> None:
+    async def main(on: Bench) -> None:
+        tester = on.testers.tester("blower")
+        assert await _ask(tester, bytes.fromhex("10 03"))
+        assert await _ask(tester, bytes.fromhex("10 02"))
+        await unlock(on, "blower", level=1)
+        assert await _walk(tester, "blower", "boot loader") > 10
+
+    recording = record(tmp_path, "blower", main)
+    check("blower", recording, variant("blower", "boot loader"))
+
+
+def test_a_fault_is_read_with_its_text_status_and_stored_values(tmp_path: Path) -> None:
+    async def main(on: Bench) -> None:
+        # Nobody sends what the climate control unit expects of its blower.
+        await asyncio.sleep(30)
+        tester = on.testers.tester("ccu")
+        assert await _ask(tester, bytes.fromhex("19 02 08"))
+        assert await _ask(tester, bytes.fromhex("19 04 D1 40 87 FF"))
+        assert await _ask(tester, bytes.fromhex("19 06 D1 40 87 FF"))
+
+    recording = record(tmp_path, "ccu", main)
+    check("ccu", recording)
+    listed, stored, counted = (
+        values(read_answer(base_variant("ccu"), one.request, one.answers[-1])[0])
+        for one in recording.exchanges
+    )
+    (fault,) = listed["dtcs"]
+    assert fault["dtc"].trouble_code == 0xD14087
+    assert str(fault["dtc"].text) == "No communication with blower module"
+    assert fault["dtc"].display_trouble_code == "U1140-87"
+    assert fault["confirmed_dtc"] == 1
+    snapshot = dict(one["data_record"] for one in stored["snapshot_records"][0]["data_records"])
+    assert 15 < snapshot["Cabin_temperature"]["value"] < 40
+    records = dict(one["extended_data_record"] for one in counted["extended_data_records"])
+    assert records["occurrence_counter"]["value"] == 1

@@ -2,15 +2,30 @@
 
 import io
 from functools import cache
+from typing import Any, cast
 
-import odxtools
 from odxtools.database import Database
 from odxtools.diaglayers.hierarchyelement import HierarchyElement
 from odxtools.message import Message
 from odxtools.request import Request
 
 from ecu_sim.descriptions import pdx
-from ecu_sim.ecus import ecu_type
+from ecu_sim.descriptions.layout import (
+    Constant,
+    CountedText,
+    Field,
+    Fields,
+    LengthKey,
+    Number,
+    Packed,
+    Raw,
+    Repeat,
+    Sized,
+    Switch,
+    Text,
+    TroubleCode,
+)
+from ecu_sim.ecus import EcuType, ecu_type
 
 
 @cache
@@ -40,6 +55,10 @@ def read_request(layer: HierarchyElement, request: bytes) -> list[Message]:
     return found
 
 
+def values(message: Message) -> dict[str, Any]:  # Any: what the package says it is
+    return cast("dict[str, Any]", message.param_dict)  # Any: as above
+
+
 def read_answer(layer: HierarchyElement, request: bytes, answer: bytes) -> list[Message]:
     """The same for an answer to that request."""
     found = layer.decode_response(answer, request)
@@ -50,4 +69,56 @@ def read_answer(layer: HierarchyElement, request: bytes, answer: bytes) -> list[
     return found
 
 
-__all__ = ["base_variant", "database", "odxtools", "read_answer", "read_request", "variant"]
+#: What a field must hold for the request to make sense; else the smallest number there is.
+_ADDRESS_BYTES = _SIZE_BYTES = 4
+_KEYS = {"address_length": _ADDRESS_BYTES, "size_length": _SIZE_BYTES}
+
+
+def sample(ecu: EcuType, fields: Fields) -> bytes:
+    """A plausible request of this layout: each list has one element, each rest is short."""
+    return b"".join(_sample(ecu, one) for one in fields)
+
+
+def _sample(ecu: EcuType, one: Field) -> bytes:
+    match one:
+        case Constant():
+            return one.value.to_bytes(one.length)
+        case Number():
+            return _number(ecu, one).to_bytes(one.bits // 8)
+        case Packed(parts=parts):
+            return bytes([sum(_part(part) << part.bit for part in parts)])
+        case Sized():
+            return _place(ecu)[one.name].to_bytes(_KEYS[one.key])
+        case TroubleCode():
+            return next(iter(ecu.dtcs)).to_bytes(3)
+        case Repeat():
+            return bytes([1] if one.counted else []) + sample(ecu, one.items)
+        case Text() | CountedText():
+            return b"\x00\x04file" if isinstance(one, CountedText) else b"text"
+        case Raw():
+            return bytes(one.length or one.least)
+        case Switch():
+            raise AssertionError(f"a request does not answer: {one}")
+
+
+def _part(part: Number | LengthKey) -> int:
+    if isinstance(part, LengthKey):
+        return _KEYS[part.name]
+    return min(part.texts) if part.texts else 0
+
+
+def _number(ecu: EcuType, one: Number) -> int:
+    if one.name == "source_data_identifier":
+        return next(iter(ecu.live_values))
+    if one.name == "data_identifier":
+        return 0xF190
+    if one.name == "dynamically_defined_data_identifier":
+        return 0xF300
+    if one.name in {"dtc_status_mask", "record_number"}:
+        return 0xFF
+    return min(one.texts) if one.texts else _place(ecu).get(one.name, 1)
+
+
+def _place(ecu: EcuType) -> dict[str, int]:
+    """A sector of the application area."""
+    return {"memory_address": ecu.application_base, "memory_size": 0x20}

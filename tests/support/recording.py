@@ -13,6 +13,8 @@ from protocols.can import FrameHeader
 from protocols.doip.decoder import DoipDecoder
 from protocols.doip.messages import DiagnosticMessage
 from protocols.stream import ByteStream
+from protocols.uds import requests, responses
+from protocols.uds.security_access import compute_key, derive_key
 from tests.support.flashing import START, VIN, Bench, SimLinks, image
 from vehicle_gateway.flashing import updaters
 from vehicle_gateway.wires.testers import Testers
@@ -155,3 +157,13 @@ async def recorded(state: Path, ecu: str) -> AsyncIterator[tuple[Bench, Recordin
             )
     finally:
         await vehicle.stop()
+
+
+async def unlock(on: Bench, ecu: str, *, level: int) -> None:
+    """Security access by the ECU's own secret."""
+    tester = on.testers.tester(ecu)
+    identity = on.vehicle.nodes[ecu].hardware.identity
+    seed = responses.decode_seed(await tester.request(requests.request_seed(level)), level)
+    secret = derive_key(identity.diagnostics_master, identity.serial, level)
+    key = compute_key(secret, level=level, ecu_id=identity.serial, seed=seed)
+    await tester.request(requests.send_key(level, key))

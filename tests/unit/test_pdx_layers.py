@@ -1,0 +1,239 @@
+"""The package says what the server's rules say, no more and no less."""
+
+import io
+import zipfile
+from collections import Counter
+from xml.etree import ElementTree as ET
+
+import pytest
+from odxtools.addressing import Addressing
+from odxtools.diaglayers.hierarchyelement import HierarchyElement
+from odxtools.diagservice import DiagService
+
+from ecu_sim.descriptions import pdx
+from ecu_sim.descriptions.operations import operations, reachable
+from ecu_sim.ecus import WIRES, EcuType, ecu_names, ecu_type
+from ecu_sim.server_rules import programs
+from protocols.uds import ServiceId, Session
+from protocols.uds.dtc import display
+from protocols.uds.rules import Access, ServerRules
+from tests.support.odx import base_variant, database, read_request, variant
+
+#: Services whose rows are per identifier in the rules as well.
+_BY_IDENTIFIER = {
+    ServiceId.READ_DATA_BY_IDENTIFIER,
+    ServiceId.READ_SCALING_DATA_BY_IDENTIFIER,
+    ServiceId.WRITE_DATA_BY_IDENTIFIER,
+    ServiceId.INPUT_OUTPUT_CONTROL_BY_IDENTIFIER,
+    ServiceId.ROUTINE_CONTROL,
+}
+#: 31, sub-function, two bytes of identifier; an option record may begin with a constant.
+_LONGEST_HEAD = 4
+PROGRAMS = [(name, program) for name in ecu_names() for program in programs(ecu_type(name))]
+
+
+def rows(rules: ServerRules) -> dict[bytes, Access]:
+    """Beginning of a request -> who may send it, as the rules have it."""
+    found: dict[bytes, Access] = {}
+    for service, rule in rules.services.items():
+        if service in _BY_IDENTIFIER:
+            continue
+        if not rule.sub_functions:
+            found[bytes([service])] = rule
+        for number, limits in rule.sub_functions.items():
+            found[bytes([service, number])] = Access(
+                sessions=rule.sessions & limits.sessions,
+                secured=rule.secured or limits.secured,
+                functional=rule.functional and limits.functional,
+            )
+    routine = rules.services.get(ServiceId.ROUTINE_CONTROL)
+    for control in routine.sub_functions if routine else ():
+        for rid, access in rules.routines.items():
+            found[bytes([ServiceId.ROUTINE_CONTROL, control]) + rid.to_bytes(2)] = access
+    for did, access in rules.writable.items():
+        found[bytes([ServiceId.WRITE_DATA_BY_IDENTIFIER]) + did.to_bytes(2)] = access
+    for did, access in rules.data.outputs.items():
+        found[bytes([ServiceId.INPUT_OUTPUT_CONTROL_BY_IDENTIFIER]) + did.to_bytes(2)] = access
+    return found
+
+
+def services(layer: HierarchyElement) -> dict[bytes, DiagService]:
+    """The same of a layer, without those that want no positive response."""
+    return {
+        bytes(service.request.coded_const_prefix()[:_LONGEST_HEAD]): service
+        for service in layer.services
+        if service.request is not None and not service.short_name.endswith("_without_response")
+    }
+
+
+def states(service: DiagService) -> tuple[set[str], set[str]]:
+    """Sessions and levels of access, one of each of which must hold; empty: any."""
+    names = {one.short_name for one in service.pre_condition_states}
+    sessions = names & {session.name.lower() for session in Session}
+    return sessions, names - sessions
+
+
+@pytest.mark.parametrize(("ecu", "program"), PROGRAMS)
+def test_every_row_of_a_program_is_a_service_with_the_same_conditions(
+    ecu: str, program: str
+) -> None:
+    rules = programs(ecu_type(ecu))[program]
+    described = services(variant(ecu, program))
+    may_be_in = reachable(rules)
+    for prefix, access in rows(rules).items():
+        if not access.sessions & may_be_in:
+            assert prefix not in described
+            continue
+        service = described.pop(prefix)
+        required = {one.name.lower() for one in access.sessions & may_be_in}
+        everywhere = {one.name.lower() for one in Session}
+        sessions, levels = states(service)
+        assert (sessions or everywhere) == required, prefix.hex()
+        assert bool(levels) == access.secured, prefix.hex()
+        assert not access.level or levels == {f"level_{access.level}"}, prefix.hex()
+        functional = service.addressing is Addressing.FUNCTIONAL_OR_PHYSICAL
+        assert functional == access.functional, prefix.hex()
+    left = {ServiceId(prefix[0]) for prefix in described}
+    assert left <= {ServiceId.READ_DATA_BY_IDENTIFIER, ServiceId.READ_SCALING_DATA_BY_IDENTIFIER}
+
+
+@pytest.mark.parametrize(("ecu", "program"), PROGRAMS)
+def test_every_identifier_that_a_program_reads_is_a_service(ecu: str, program: str) -> None:
+    kind = ecu_type(ecu)
+    expected = set(kind.data_identifiers)
+    if program == "application":
+        expected |= set(kind.engineering_identifiers)
+    else:
+        expected -= set(kind.live_values)
+    read = {
+        int.from_bytes(prefix[1:])
+        for prefix in services(variant(ecu, program))
+        if prefix[0] == 0x22 and len(prefix) == 3
+    }
+    assert read == expected
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_a_sub_function_can_be_asked_for_without_a_positive_response(ecu: str) -> None:
+    layer = base_variant(ecu)
+    (session,) = read_request(layer, bytes.fromhex("10 83"))
+    assert session.service.short_name == "DiagnosticSessionControl_extended_without_response"
+    (loud,) = read_request(layer, bytes.fromhex("10 03"))
+    assert loud.service.pos_response_suppressible is not None
+    assert loud.service.pos_response_suppressible.bit_mask == 0x80
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_trouble_codes_carry_their_letters_and_texts(ecu: str) -> None:
+    (dop,) = base_variant(ecu).diag_data_dictionary_spec.dtc_dops
+    assert {one.trouble_code: (one.display_trouble_code, str(one.text)) for one in dop.dtcs} == {
+        code: (display(code), text) for code, text in ecu_type(ecu).dtcs.items()
+    }
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_addresses_and_times_are_those_of_the_ecu(ecu: str) -> None:
+    layer, kind = base_variant(ecu), ecu_type(ecu)
+    wire = WIRES[kind.wire]
+    if kind.can_addresses:
+        first = kind.can_addresses[0]
+        assert layer.get_can_receive_id() == first.request_id
+        assert layer.get_can_send_id() == first.response_id
+        assert layer.get_can_baudrate() == wire.bit_rate
+        assert layer.get_can_func_req_id() == wire.functional_id
+        assert layer.uses_can_fd() == (wire.kind == "canfd")
+        assert (layer.get_can_fd_baudrate() or 0) == wire.data_bit_rate
+        assert layer.get_max_can_payload_size() == (64 if wire.kind == "canfd" else 8)
+    else:
+        assert layer.get_can_receive_id() is None
+        assert layer.get_doip_logical_ecu_address() == kind.logical_address
+        assert layer.get_doip_logical_functional_address() == wire.functional_id
+    for name, seconds in (("CP_P2Max", kind.p2_s), ("CP_P2Star", kind.p2_star_s)):
+        parameter = layer.get_comparam(name)
+        assert parameter is not None
+        assert int(parameter.get_value()) == round(seconds * 1e6)
+    period = layer.get_tester_present_time()
+    assert period is not None
+    assert period < kind.s3_s
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_the_flash_data_name_the_application_area_and_the_hardware(ecu: str) -> None:
+    kind = ecu_type(ecu)
+    last = kind.application_base + kind.slot.size - 1
+    (flash,) = database(ecu).flashs
+    (memory,) = flash.ecu_mems
+    (session,) = memory.mem.sessions
+    (block,) = session.datablocks
+    (segment,) = block.segments
+    assert (segment.source_start_address, segment.source_end_address) == (
+        kind.application_base,
+        last,
+    )
+    assert memory.phys_mem is not None
+    (area,) = memory.phys_mem.phys_segments
+    assert area.start_address == kind.application_base
+    assert area.block_size == kind.slot.sector_size
+    (ident,) = session.expected_idents
+    assert [one.value for one in ident.ident_values] == [kind.hardware_identifier]
+    (connector,) = flash.ecu_mem_connectors
+    (described,) = connector.ident_descs
+    reading = base_variant(ecu).services[described.diag_comm_snref]
+    assert described.out_param_if_snref in {
+        one.short_name for one in reading.positive_responses[0].parameters
+    }
+
+
+def _documents(kind: EcuType) -> dict[str, ET.Element]:
+    with zipfile.ZipFile(io.BytesIO(pdx(kind))) as package:
+        return {name: ET.fromstring(package.read(name)) for name in package.namelist()}  # noqa: S314 our own
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_identifiers_are_unique_and_every_reference_has_its_end(ecu: str) -> None:
+    documents = _documents(ecu_type(ecu))
+    defined = Counter(
+        identifier
+        for root in documents.values()
+        for element in root.iter()
+        if (identifier := element.get("ID"))
+    )
+    assert [one for one, times in defined.items() if times > 1] == []
+    wanted = {
+        reference
+        for root in documents.values()
+        for element in root.iter()
+        if (reference := element.get("ID-REF"))
+    }
+    assert wanted <= set(defined)
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_names_are_such_as_the_schema_allows_and_unique_among_siblings(ecu: str) -> None:
+    for root in _documents(ecu_type(ecu)).values():
+        for parent in root.iter():
+            names = [one.findtext("SHORT-NAME") for one in parent]
+            found = [name for name in names if name is not None]
+            assert len(found) == len(set(found)), parent.tag
+            for name in found:
+                assert name.replace("_", "").isalnum(), name
+                assert name.isascii(), name
+                assert len(name) <= 128, name
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_the_index_lists_the_other_files(ecu: str) -> None:
+    documents = _documents(ecu_type(ecu))
+    listed = [file.text for file in documents["index.xml"].iter("FILE")]
+    assert listed == [name for name in documents if name != "index.xml"]
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_the_same_tables_give_the_same_bytes(ecu: str) -> None:
+    assert pdx(ecu_type(ecu)) == pdx(ecu_type(ecu))
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_an_operation_has_a_name_of_its_own(ecu: str) -> None:
+    names = Counter(one.name for one in operations(ecu_type(ecu)))
+    assert names.total() == len(names)
