@@ -24,6 +24,9 @@ UNITS: Final = MappingProxyType({"": 0x00, "V": 0x0E, "°C": 0x17, "rpm": 0x33, 
 
 
 _LONGEST: Final = 0xF
+#: What a constant's two parts can be.
+_EXPONENTS: Final = range(-8, 8)
+_MANTISSAS: Final = range(-0x800, 0x800)
 
 
 class Scalings:
@@ -66,12 +69,12 @@ def real(value: float) -> bytes:
     `ValueError` if they cannot hold it exactly.
     """
     sign, digits, exponent = Decimal(str(value)).normalize().as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError(f"{value} has no exact form")  # noqa: TRY004 the value is wrong, not its type
     mantissa = int("".join(map(str, digits))) * (-1 if sign else 1)
-    if not isinstance(exponent, int) or exponent < -8 or not -0x800 <= mantissa < 0x800:
-        raise ValueError(f"{value} has no exact form of 12 bits and a power of ten")
-    while exponent > 7 and abs(mantissa * 10) < 0x800:
+    while exponent > _EXPONENTS[-1] and abs(mantissa * 10) in _MANTISSAS:
         mantissa, exponent = mantissa * 10, exponent - 1
-    if exponent > 7:
+    if exponent not in _EXPONENTS or mantissa not in _MANTISSAS:
         raise ValueError(f"{value} has no exact form of 12 bits and a power of ten")
     return ((exponent & 0xF) << 12 | mantissa & 0xFFF).to_bytes(2)
 
