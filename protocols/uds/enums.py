@@ -24,9 +24,15 @@ class ServiceId(IntEnum):
     REQUEST_UPLOAD = 0x35
     TRANSFER_DATA = 0x36
     REQUEST_TRANSFER_EXIT = 0x37
+    REQUEST_FILE_TRANSFER = 0x38
     WRITE_MEMORY_BY_ADDRESS = 0x3D
     TESTER_PRESENT = 0x3E
+    #: Edition 2013 only.
+    ACCESS_TIMING_PARAMETER = 0x83
+    SECURED_DATA_TRANSMISSION = 0x84
     CONTROL_DTC_SETTING = 0x85
+    RESPONSE_ON_EVENT = 0x86
+    LINK_CONTROL = 0x87
 
 
 #: Added to a request's service identifier in the positive response.
@@ -56,6 +62,9 @@ class Nrc(IntEnum):
     INVALID_KEY = 0x35
     EXCEEDED_NUMBER_OF_ATTEMPTS = 0x36
     REQUIRED_TIME_DELAY_NOT_EXPIRED = 0x37
+    SECURE_DATA_TRANSMISSION_REQUIRED = 0x38
+    SECURE_DATA_TRANSMISSION_NOT_ALLOWED = 0x39
+    SECURE_DATA_VERIFICATION_FAILED = 0x3A
     UPLOAD_DOWNLOAD_NOT_ACCEPTED = 0x70
     TRANSFER_DATA_SUSPENDED = 0x71
     GENERAL_PROGRAMMING_FAILURE = 0x72
@@ -86,8 +95,34 @@ class DtcReport(IntEnum):
     BY_STATUS_MASK = 0x02
     SNAPSHOT_IDENTIFICATION = 0x03
     SNAPSHOT_RECORD_BY_DTC_NUMBER = 0x04
+    STORED_DATA_BY_RECORD_NUMBER = 0x05
     EXTENDED_DATA_RECORD_BY_DTC_NUMBER = 0x06
+    NUMBER_BY_SEVERITY_MASK = 0x07
+    BY_SEVERITY_MASK = 0x08
+    SEVERITY_OF_DTC = 0x09
     SUPPORTED_DTCS = 0x0A
+    FIRST_TEST_FAILED = 0x0B
+    FIRST_CONFIRMED = 0x0C
+    MOST_RECENT_TEST_FAILED = 0x0D
+    MOST_RECENT_CONFIRMED = 0x0E
+    #: 0F to 13 are in the edition of 2013 alone.
+    MIRROR_MEMORY_BY_STATUS_MASK = 0x0F
+    MIRROR_MEMORY_EXTENDED_DATA_RECORD_BY_DTC_NUMBER = 0x10
+    NUMBER_OF_MIRROR_MEMORY_BY_STATUS_MASK = 0x11
+    NUMBER_OF_EMISSIONS_BY_STATUS_MASK = 0x12
+    EMISSIONS_BY_STATUS_MASK = 0x13
+    FAULT_DETECTION_COUNTER = 0x14
+    PERMANENT_STATUS = 0x15
+    EXTENDED_DATA_RECORD_BY_RECORD_NUMBER = 0x16
+    USER_MEMORY_BY_STATUS_MASK = 0x17
+    USER_MEMORY_SNAPSHOT_RECORD_BY_DTC_NUMBER = 0x18
+    USER_MEMORY_EXTENDED_DATA_RECORD_BY_DTC_NUMBER = 0x19
+    #: Since 2020.
+    SUPPORTED_EXTENDED_DATA_RECORD = 0x1A
+    WWH_OBD_BY_MASK_RECORD = 0x42
+    WWH_OBD_PERMANENT_STATUS = 0x55
+    #: Since 2020.
+    BY_READINESS_GROUP = 0x56
 
 
 class CommunicationControl(IntEnum):
@@ -97,6 +132,9 @@ class CommunicationControl(IntEnum):
     ENABLE_RX_DISABLE_TX = 0x01
     DISABLE_RX_ENABLE_TX = 0x02
     DISABLE_RX_AND_TX = 0x03
+    #: With enhanced address information: a node's number (two bytes) follows.
+    ENABLE_RX_DISABLE_TX_OF_NODE = 0x04
+    ENABLE_RX_AND_TX_OF_NODE = 0x05
 
 
 class CommunicationType(IntFlag):
@@ -147,6 +185,46 @@ class DtcSetting(IntEnum):
     OFF = 0x02
 
 
+class FileOperation(IntEnum):
+    """38's modeOfOperation; not a sub-function. 06 came in 2020."""
+
+    ADD = 0x01
+    DELETE = 0x02
+    REPLACE = 0x03
+    READ = 0x04
+    READ_DIRECTORY = 0x05
+    RESUME = 0x06
+
+
+class TimingAccess(IntEnum):
+    """Sub-functions of 83."""
+
+    READ_EXTENDED = 0x01
+    SET_DEFAULT = 0x02
+    READ_ACTIVE = 0x03
+    SET_GIVEN = 0x04
+
+
+class EventType(IntEnum):
+    """Low six bits of 86's eventType; bit 6 is storageState, bit 7 suppresses the response."""
+
+    STOP = 0x00
+    ON_DTC_STATUS_CHANGE = 0x01
+    ON_CHANGE_OF_DATA_IDENTIFIER = 0x03
+    REPORT_ACTIVATED = 0x04
+    START = 0x05
+    CLEAR = 0x06
+    ON_COMPARISON_OF_VALUES = 0x07
+
+
+class LinkControl(IntEnum):
+    """Sub-functions of 87."""
+
+    VERIFY_FIXED = 0x01
+    VERIFY_SPECIFIC = 0x02
+    TRANSITION = 0x03
+
+
 class RoutineId(IntEnum):
     """FF00 and FF01 are the standard's; the others are this project's defaults."""
 
@@ -157,6 +235,7 @@ class RoutineId(IntEnum):
     REVERT = 0x0212
     SELF_TEST = 0x0213
     SLOT_DIGEST = 0x0214
+    START_SECONDARY_LOADER = 0x0301
     ERASE_MEMORY = 0xFF00
     CHECK_DEPENDENCIES = 0xFF01
 
