@@ -5,15 +5,13 @@ security, addressing and sub-functions; its routines; the data identifiers that 
 Rows and the general decision are in `model`, whole servers in `servers`.
 """
 
+from protocols.uds.rules.access import ALL_SESSIONS, EXTENDED, NON_DEFAULT, PROGRAMMING, Access
 from protocols.uds.rules.data import data_services, region_of
+from protocols.uds.rules.dtcs import communication_control, dtc_reports, dtc_services
 from protocols.uds.rules.model import (
-    ALL_SESSIONS,
-    EXTENDED,
-    NON_DEFAULT,
-    PROGRAMMING,
     SILENT_IF_FUNCTIONAL,
-    Access,
     DataRules,
+    DtcRules,
     DynamicRules,
     MemoryRegion,
     PeriodicRules,
@@ -31,6 +29,15 @@ from protocols.uds.rules.servers import (
     single_slot_application,
     two_slot_application,
 )
+from protocols.uds.rules.special import (
+    EventRules,
+    FileRules,
+    LinkRules,
+    SecuredDataRules,
+    SpecialRules,
+    TimingRules,
+)
+from protocols.uds.rules.special_rows import file_operations
 
 __all__ = [
     "ALL_SESSIONS",
@@ -41,17 +48,28 @@ __all__ = [
     "SILENT_IF_FUNCTIONAL",
     "Access",
     "DataRules",
+    "DtcRules",
     "DynamicRules",
+    "EventRules",
+    "FileRules",
+    "LinkRules",
     "MemoryRegion",
     "PeriodicRules",
+    "SecuredDataRules",
     "ServerRules",
     "ServiceRule",
+    "SpecialRules",
     "Storage",
     "SubFunctionRule",
+    "TimingRules",
     "bootloader",
     "check",
     "check_access",
+    "communication_control",
     "data_services",
+    "dtc_reports",
+    "dtc_services",
+    "file_operations",
     "region_of",
     "single_slot_application",
     "suppresses_positive",

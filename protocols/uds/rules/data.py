@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from protocols.uds.enums import DynamicDefinition, ServiceId, Session
+from protocols.uds.rules.access import Access
 from protocols.uds.rules.model import (
-    Access,
     DataRules,
     MemoryRegion,
     ServiceRule,

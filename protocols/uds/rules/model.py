@@ -11,11 +11,8 @@ from typing import Final
 
 from protocols.editions import UdsEdition
 from protocols.uds.enums import SUPPRESS_POSITIVE_RESPONSE, Nrc, Session
-
-ALL_SESSIONS: Final = frozenset(Session)
-NON_DEFAULT: Final = frozenset({Session.PROGRAMMING, Session.EXTENDED})
-EXTENDED: Final = frozenset({Session.EXTENDED})
-PROGRAMMING: Final = frozenset({Session.PROGRAMMING})
+from protocols.uds.rules.access import Access
+from protocols.uds.rules.special import SpecialRules
 
 #: A request to a functional address is not answered with these: others may have the service.
 SILENT_IF_FUNCTIONAL: Final = frozenset(
@@ -27,23 +24,6 @@ SILENT_IF_FUNCTIONAL: Final = frozenset(
         Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION,
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """Who may use something, and when."""
-
-    sessions: frozenset[Session] = ALL_SESSIONS
-    #: Only after security access by the same tester.
-    secured: bool = False
-    #: Which level that must be; 0: any.
-    level: int = 0
-    #: Also when asked on a functional address.
-    functional: bool = True
-
-    def locked(self, unlocked: int) -> bool:
-        """Whether the level `unlocked` (0: none) does not open this."""
-        return self.secured and (not unlocked or self.level not in {0, unlocked})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +120,18 @@ class DataRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DtcRules:
+    """Trouble code memories of one kind of ECU, besides the primary one."""
+
+    #: memorySelection of each user-defined memory (17-19, and 14 since 2020).
+    memories: tuple[int, ...] = ()
+    #: Mirror memory: what it keeps outlives 14; readable in the edition of 2013 alone (0F-11).
+    mirror: bool = False
+    #: The reports that only emissions-related servers have (12, 13, 42, 55, 56).
+    emissions: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerRules:
     name: str
     services: Mapping[int, ServiceRule]
@@ -147,6 +139,10 @@ class ServerRules:
     #: Data identifiers that may be written.
     writable: Mapping[int, Access]
     data: DataRules = field(default_factory=DataRules)
+    dtcs: DtcRules = field(default_factory=DtcRules)
+    #: Numbers of the nodes that 28 with enhanced address information may name.
+    nodes: frozenset[int] = frozenset()
+    special: SpecialRules = field(default_factory=SpecialRules)
     edition: UdsEdition = UdsEdition.E2020
     #: 10 02 is answered 78 and goes on in the boot loader, which sends the 50 02.
     programming_restarts: bool = False

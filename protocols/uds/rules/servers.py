@@ -5,27 +5,25 @@ from typing import Final
 
 from protocols.editions import UdsEdition
 from protocols.uds.enums import (
-    CommunicationControl,
     DataIdentifier,
-    DtcReport,
-    DtcSetting,
     ResetType,
     RoutineControl,
     RoutineId,
     ServiceId,
     Session,
 )
+from protocols.uds.rules.access import EXTENDED, NON_DEFAULT, PROGRAMMING, Access
 from protocols.uds.rules.data import READ_DATA, data_services
+from protocols.uds.rules.dtcs import DTC_SETTING, communication_control, dtc_services
 from protocols.uds.rules.model import (
-    EXTENDED,
-    NON_DEFAULT,
-    PROGRAMMING,
-    Access,
     DataRules,
+    DtcRules,
     ServerRules,
     ServiceRule,
     SubFunctionRule,
 )
+from protocols.uds.rules.special import SpecialRules
+from protocols.uds.rules.special_rows import special_services
 from protocols.uds.security_access import KEY_LENGTH
 
 
@@ -48,29 +46,10 @@ def _security_access(levels: Iterable[int], sessions: frozenset[Session]) -> Ser
 
 
 _RESET: Final = ServiceRule(sub_functions=dict.fromkeys(ResetType, SubFunctionRule()))
-_COMMUNICATION: Final = ServiceRule(
-    sessions=NON_DEFAULT,
-    sub_functions=dict.fromkeys(CommunicationControl, SubFunctionRule(min_length=3, max_length=3)),
-)
-#: A DTCSettingControlOptionRecord may follow; it is not evaluated.
-_DTC_SETTING: Final = ServiceRule(
-    sessions=NON_DEFAULT, sub_functions=dict.fromkeys(DtcSetting, SubFunctionRule(max_length=None))
-)
 _ROUTINE: Final = ServiceRule(
     sub_functions={RoutineControl.START: SubFunctionRule(min_length=4, max_length=None)}
 )
 _TESTER_PRESENT: Final = ServiceRule(sub_functions={0x00: SubFunctionRule()}, shared=True)
-_READ_DTC: Final = ServiceRule(
-    shared=True,
-    sub_functions={
-        DtcReport.NUMBER_BY_STATUS_MASK: SubFunctionRule(min_length=3, max_length=3),
-        DtcReport.BY_STATUS_MASK: SubFunctionRule(min_length=3, max_length=3),
-        DtcReport.SNAPSHOT_IDENTIFICATION: SubFunctionRule(),
-        DtcReport.SNAPSHOT_RECORD_BY_DTC_NUMBER: SubFunctionRule(min_length=6, max_length=6),
-        DtcReport.EXTENDED_DATA_RECORD_BY_DTC_NUMBER: SubFunctionRule(min_length=6, max_length=6),
-        DtcReport.SUPPORTED_DTCS: SubFunctionRule(),
-    },
-)
 
 
 def _programming_services(
@@ -102,12 +81,8 @@ def _programming_services(
 
 _APPLICATION_SERVICES: Final[Mapping[int, ServiceRule]] = {
     ServiceId.ECU_RESET: _RESET,
-    ServiceId.CLEAR_DIAGNOSTIC_INFORMATION: ServiceRule(min_length=4, max_length=4),
-    ServiceId.READ_DTC_INFORMATION: _READ_DTC,
-    ServiceId.COMMUNICATION_CONTROL: _COMMUNICATION,
     ServiceId.ROUTINE_CONTROL: _ROUTINE,
     ServiceId.TESTER_PRESENT: _TESTER_PRESENT,
-    ServiceId.CONTROL_DTC_SETTING: _DTC_SETTING,
 }
 
 _PRECONDITIONS: Final = Access(sessions=NON_DEFAULT)
@@ -120,6 +95,8 @@ def _secured(sessions: frozenset[Session], level: int) -> Access:
 
 
 _NO_MORE_DATA: Final = DataRules()
+_NOTHING_SPECIAL: Final = SpecialRules()
+_ONE_MEMORY: Final = DtcRules()
 
 
 def two_slot_application(
@@ -128,6 +105,9 @@ def two_slot_application(
     more_levels: tuple[int, ...] = (),
     edition: UdsEdition = UdsEdition.E2020,
     data: DataRules = _NO_MORE_DATA,
+    dtcs: DtcRules = _ONE_MEMORY,
+    nodes: frozenset[int] = frozenset(),
+    special: SpecialRules = _NOTHING_SPECIAL,
 ) -> ServerRules:
     """An application that programs its other slot itself, in the extended session."""
     secured = _secured(EXTENDED, security_level)
@@ -136,8 +116,11 @@ def two_slot_application(
         name="two-slot application",
         services={
             **_APPLICATION_SERVICES,
+            **dtc_services(dtcs, edition),
+            ServiceId.COMMUNICATION_CONTROL: communication_control(nodes),
             **data_services(data, writable.values()),
             **_programming_services(EXTENDED, security_level, more_levels),
+            **special_services(special, edition),
             ServiceId.DIAGNOSTIC_SESSION_CONTROL: _session_control(None),
         },
         routines={
@@ -153,6 +136,9 @@ def two_slot_application(
         },
         writable=writable,
         data=data,
+        dtcs=dtcs,
+        nodes=nodes,
+        special=special,
         edition=edition,
     )
 
@@ -163,6 +149,9 @@ def single_slot_application(
     more_levels: tuple[int, ...] = (),
     edition: UdsEdition = UdsEdition.E2020,
     data: DataRules = _NO_MORE_DATA,
+    dtcs: DtcRules = _ONE_MEMORY,
+    nodes: frozenset[int] = frozenset(),
+    special: SpecialRules = _NOTHING_SPECIAL,
 ) -> ServerRules:
     """An application that is programmed by its boot loader: 10 02, from the extended session."""
     entry = SubFunctionRule(sessions=EXTENDED, functional=False)
@@ -170,7 +159,10 @@ def single_slot_application(
         name="single-slot application",
         services={
             **_APPLICATION_SERVICES,
+            **dtc_services(dtcs, edition),
+            ServiceId.COMMUNICATION_CONTROL: communication_control(nodes),
             **data_services(data, data.writable.values()),
+            **special_services(special, edition),
             ServiceId.SECURITY_ACCESS: _security_access((security_level, *more_levels), EXTENDED),
             ServiceId.DIAGNOSTIC_SESSION_CONTROL: _session_control(entry),
         },
@@ -181,35 +173,51 @@ def single_slot_application(
         },
         writable=data.writable,
         data=data,
+        dtcs=dtcs,
+        nodes=nodes,
+        special=special,
         edition=edition,
         programming_restarts=True,
     )
 
 
-def bootloader(*, security_level: int = 1, edition: UdsEdition = UdsEdition.E2020) -> ServerRules:
-    """A boot loader: programs in the programming session, and answers what ends a sequence."""
+def bootloader(
+    *,
+    security_level: int = 1,
+    edition: UdsEdition = UdsEdition.E2020,
+    secondary: bool = False,
+    special: SpecialRules = _NOTHING_SPECIAL,
+) -> ServerRules:
+    """A boot loader: programs in the programming session, and answers what ends a sequence.
+
+    `secondary`: a part of it comes into RAM first, and is started by a routine.
+    """
     secured = _secured(PROGRAMMING, security_level)
+    started: dict[int, Access] = {RoutineId.START_SECONDARY_LOADER: secured} if secondary else {}
     return ServerRules(
         name="boot loader",
         services={
+            **special_services(special, edition),
             **_programming_services(PROGRAMMING, security_level),
             ServiceId.DIAGNOSTIC_SESSION_CONTROL: _session_control(
                 SubFunctionRule(functional=False)
             ),
             ServiceId.ECU_RESET: _RESET,
             ServiceId.READ_DATA_BY_IDENTIFIER: READ_DATA,
-            ServiceId.COMMUNICATION_CONTROL: _COMMUNICATION,
+            ServiceId.COMMUNICATION_CONTROL: communication_control(),
             ServiceId.ROUTINE_CONTROL: _ROUTINE,
             ServiceId.TESTER_PRESENT: _TESTER_PRESENT,
-            ServiceId.CONTROL_DTC_SETTING: _DTC_SETTING,
+            ServiceId.CONTROL_DTC_SETTING: DTC_SETTING,
         },
         routines={
             RoutineId.SLOT_DIGEST: _DIGEST,
             RoutineId.ERASE_MEMORY: secured,
             RoutineId.CHECK_MEMORY: secured,
             RoutineId.CHECK_DEPENDENCIES: secured,
+            **started,
         },
         writable={DataIdentifier.PROGRAMMING_FINGERPRINT: secured},
+        special=special,
         edition=edition,
         default_restarts=True,
     )
