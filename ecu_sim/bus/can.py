@@ -36,7 +36,6 @@ class CanWire:
         if bit_rate <= 0 or data_bit_rate < 0:
             raise WireError(f"{name}: bit rates {bit_rate} and {data_bit_rate} bit/s")
         self.name = name
-        self.bit_rate = bit_rate
         self.data_bit_rate = data_bit_rate
         self._loop = loop
         self._virtual = loop if isinstance(loop, VirtualLoop) else None
@@ -45,6 +44,19 @@ class CanWire:
         pump = self._pump_real if virtual is None else partial(self._pump_virtual, virtual)
         self._timer = Timer(loop, pump)
         self._pumping = False
+
+    @property
+    def bit_rate(self) -> int:
+        """Of the arbitration, bit/s, now."""
+        return self._core.bit_rate
+
+    def set_bit_rate(self, bit_rate: int) -> None:
+        """Change it for all nodes, from the next frame on (a transition of link control).
+
+        The nodes of a simulated wire follow it together; one that stays behind is not modelled.
+        """
+        self._core.set_bit_rate(bit_rate, now_ns=self._now_ns())
+        self._arm()
 
     def port(self, node: str) -> CanPort:
         """Access for a node; ports of one name are one node."""

@@ -103,22 +103,29 @@ class _Burst:
 class _Run:
     """Frames `first` to `stop` of a burst, back to back; `origin_ns + ends[i]` starts frame i."""
 
-    __slots__ = ("burst", "first", "origin_ns", "stop")
+    __slots__ = ("burst", "ends", "first", "intermission_ns", "origin_ns", "stop")
 
-    def __init__(self, burst: _Burst, stop: int, start_ns: int) -> None:
+    def __init__(self, burst: _Burst, stop: int, start_ns: int, intermission_ns: int) -> None:
         self.burst = burst
+        #: Those at the bit rate of this run: the wire's may have changed when others hear of it.
+        self.ends = burst.ends
+        self.intermission_ns = intermission_ns
         self.first = burst.next
         self.stop = stop
         self.origin_ns = start_ns - burst.ends[burst.next]
 
     @property
     def start_ns(self) -> int:
-        return self.origin_ns + self.burst.ends[self.first]
+        return self.origin_ns + self.ends[self.first]
 
     @property
     def free_ns(self) -> int:
         """When the next frame may start."""
-        return self.origin_ns + self.burst.ends[self.stop]
+        return self.origin_ns + self.ends[self.stop]
+
+    @property
+    def last_bit_ns(self) -> int:
+        return self.free_ns - self.intermission_ns
 
 
 class CanWireCore:
@@ -139,6 +146,8 @@ class CanWireCore:
         self._everything: tuple[_Listener, ...] = ()
         self._frames = 0
         self._busy_ns = 0
+        #: The bit rate from the end of the frame on the wire on.
+        self._next_bit_rate: int | None = None
 
     def send(
         self,
@@ -171,6 +180,29 @@ class CanWireCore:
             queue.append(burst)
         if self._run is not None and burst.key < self._run.burst.key:
             self._cut()
+
+    def set_bit_rate(self, bit_rate: int, *, now_ns: int) -> None:
+        """Change the (arbitration) bit rate of all nodes; a frame on the wire ends as it began.
+
+        `WireError` for a bit rate at which no wire works.
+        """
+        if bit_rate <= 0:
+            raise WireError(f"{self.name}: bit rate {bit_rate} bit/s")
+        self.now_ns = max(self.now_ns, now_ns)
+        self._cut()
+        self._next_bit_rate = bit_rate
+        if self._run is None:
+            self._change_bit_rate()
+
+    def _change_bit_rate(self) -> None:
+        """Between two frames: what is queued takes its time at the new bit rate."""
+        if self._next_bit_rate is None:
+            return
+        self.bit_rate, self._next_bit_rate = self._next_bit_rate, None
+        self._intermission_ns = INTERMISSION_BITS * NS_PER_S // self.bit_rate
+        for queue in self._queues.values():
+            for burst in queue:
+                burst.ends = self._ends(burst.node, burst.header, burst.payloads)
 
     def listen(
         self,
@@ -209,7 +241,7 @@ class CanWireCore:
             if not self._queues:
                 return None
             run = self._run = self._plan()
-        return run.free_ns - self._intermission_ns
+        return run.last_bit_ns
 
     def handle(self) -> None:
         """The moment of `next_event` has come: the run is over, everybody hears of it.
@@ -221,13 +253,14 @@ class CanWireCore:
             return
         self._run = None
         burst = run.burst
-        self.now_ns = run.free_ns - self._intermission_ns
+        self.now_ns = run.last_bit_ns
         self._free_ns = run.free_ns
         self._frames += run.stop - run.first
         self._busy_ns += run.free_ns - run.start_ns
         burst.next = run.stop
         if burst.next == len(burst.payloads):
             self._finish(burst)
+        self._change_bit_rate()
         listeners = self._by_key.get(burst.key, ()) + self._everything
         if burst.next == len(burst.payloads) and burst.sent is not None:
             burst.sent(self.now_ns / NS_PER_S)
@@ -242,8 +275,8 @@ class CanWireCore:
         run = self._run
         if run is not None and now_ns > run.start_ns:
             busy_ns += min(now_ns, run.free_ns) - run.start_ns
-            last_bit = now_ns - run.origin_ns + self._intermission_ns
-            ends = run.burst.ends
+            last_bit = now_ns - run.origin_ns + run.intermission_ns
+            ends = run.ends
             frames += bisect_right(ends, last_bit, run.first + 1, run.stop + 1) - run.first - 1
         return BusLoad(frames=frames, busy_ns=busy_ns, at_ns=now_ns)
 
@@ -271,7 +304,8 @@ class CanWireCore:
         if stop < count and self._takes_runs(burst):
             limit = burst.ends[first] + _LONGEST_RUN_NS
             stop = max(stop, bisect_right(burst.ends, limit, first + 1, count + 1) - 1)
-        return _Run(burst, stop, max(self._free_ns, self.now_ns))
+        start_ns = max(self._free_ns, self.now_ns)
+        return _Run(burst, stop, start_ns, self._intermission_ns)
 
     def _takes_runs(self, burst: _Burst) -> bool:
         return all(
@@ -287,7 +321,7 @@ class CanWireCore:
         run = self._run
         if run is None:
             return
-        started = bisect_left(run.burst.ends, self.now_ns - run.origin_ns, run.first, run.stop)
+        started = bisect_left(run.ends, self.now_ns - run.origin_ns, run.first, run.stop)
         if started == run.first:
             self._run = None
         else:
@@ -302,14 +336,14 @@ class CanWireCore:
 
     def _deliver(self, run: _Run, listener: _Listener) -> None:
         burst = run.burst
-        last_bits = run.origin_ns - self._intermission_ns
+        last_bits = run.origin_ns - run.intermission_ns
         first = run.first
         if listener.since_ns > run.start_ns:
             # Joined in mid-run: what had ended by then was not heard.
             heard = listener.since_ns - last_bits
-            first = bisect_right(burst.ends, heard, first + 1, run.stop + 1) - 1
+            first = bisect_right(run.ends, heard, first + 1, run.stop + 1) - 1
         if run.stop - first == 1:
             listener.receive(burst.header, burst.payloads[first], self.now_ns / NS_PER_S)
         elif first < run.stop and listener.receive_run is not None:
-            times = [(last_bits + end) / NS_PER_S for end in burst.ends[first + 1 : run.stop + 1]]
+            times = [(last_bits + end) / NS_PER_S for end in run.ends[first + 1 : run.stop + 1]]
             listener.receive_run(burst.header, burst.payloads[first : run.stop], times)
