@@ -21,7 +21,9 @@ from canota.cli.exits import explained
 from cloud.fleet.campaigns import ADVANCES, Phase
 from dbc import describe_vehicle
 from dbc.vehicle import EcuDescription, VehicleDescription
+from docs import ecus
 from ecu_sim.boot import conventional, mcuboot_ab
+from ecu_sim.ecus import ecu_names, ecu_type
 from protocols.uds.dtc import display
 from vehicle_gateway.update import coordinator
 from vehicle_gateway.update.journal import Kind
@@ -45,7 +47,9 @@ def main(arguments: list[str]) -> int:
     ]
     for name, text in _pages():
         if not check:
-            (ROOT / "docs/reference" / name).write_text(text, encoding="utf-8")
+            path = ROOT / "docs/reference" / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
     if check and stale:
         names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
         sys.stderr.write(f"not up to date: {names}; run python -m docs.generate\n")
@@ -62,6 +66,8 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "vehicle.md", vehicle(describe_vehicle())
     yield "command-line.md", command_line()
     yield "fleet-api.md", fleet_api()
+    for name in ecu_names():
+        yield f"ecus/{name}.md", f"{_NOTE}\n{ecus.page(ecu_type(name))}"
 
 
 # State diagrams
