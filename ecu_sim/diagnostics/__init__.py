@@ -198,7 +198,17 @@ class EnterBootloader:
     source: int
 
 
-ServerEvent = Respond | SendUnsegmented | Restart | EnterBootloader
+@dataclass(frozen=True, slots=True)
+class SetBitRate:
+    """Change the wire's bit rate once everything answered so far is on the wire (87).
+
+    `None`: back to the wire's own.
+    """
+
+    bit_rate: int | None
+
+
+ServerEvent = Respond | SendUnsegmented | Restart | EnterBootloader | SetBitRate
 
 __all__ = [
     "Device",
@@ -213,4 +223,5 @@ __all__ = [
     "Scaling",
     "SendUnsegmented",
     "ServerEvent",
+    "SetBitRate",
 ]

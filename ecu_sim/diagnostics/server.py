@@ -74,7 +74,6 @@ class UdsServer:
         max_response: int = 4095,
     ) -> None:
         self._rules = rules
-        self._timing = timing
         self._state = ServerState(
             device=device,
             rules=rules,
@@ -127,7 +126,7 @@ class UdsServer:
             events += self._serve(request, source, functional=functional, now=now)
         if not foreign and self._pending is None:
             self._restart_s3(now)
-        return events
+        return events + self._state.take_afterwards()
 
     def next_deadline(self) -> float | None:
         return min((due for due, _ in self._deadlines()), default=None)
@@ -138,6 +137,7 @@ class UdsServer:
         while deadlines := [due for due in self._deadlines() if due[0] <= now + _RESOLUTION_S]:
             at, act = min(deadlines, key=lambda due: due[0])
             events += act(at)
+            events += self._state.take_afterwards()
         return events
 
     def _deadlines(self) -> list[tuple[float, Callable[[float], list[ServerEvent]]]]:
@@ -187,7 +187,7 @@ class UdsServer:
             functional=functional,
             suppress=suppress,
             work=outcome,
-            pending_due=now + self._timing.p2_s * _PENDING_MARGIN,
+            pending_due=now + self._state.timing.p2_s * _PENDING_MARGIN,
         )
         return self._advance_pending(now)
 
@@ -228,7 +228,7 @@ class UdsServer:
         if pending is None:
             return []
         pending.pending_sent = True
-        pending.pending_due = now + self._timing.p2_star_s * _PENDING_MARGIN
+        pending.pending_due = now + self._state.timing.p2_star_s * _PENDING_MARGIN
         return _negative(pending.service_id, Nrc.RESPONSE_PENDING, pending.source)
 
     def _send_periodic(self, now: float) -> list[ServerEvent]:
@@ -264,7 +264,7 @@ class UdsServer:
 
     def _restart_s3(self, now: float) -> None:
         in_default = self._state.session == Session.DEFAULT
-        self._s3_deadline = None if in_default else now + self._timing.s3_s
+        self._s3_deadline = None if in_default else now + self._state.timing.s3_s
 
     def _expire_session(self, now: float) -> list[ServerEvent]:  # noqa: ARG002 a deadline's act takes its time
         """S3: the tester went away."""

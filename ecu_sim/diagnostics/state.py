@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ecu_sim.diagnostics import Device
+from ecu_sim.diagnostics import Device, ServerEvent, SetBitRate
 from ecu_sim.diagnostics.dynamic import DynamicIdentifiers
 from ecu_sim.diagnostics.schedule import Schedule
 from ecu_sim.diagnostics.security import AttemptLimits, SecurityAccess
@@ -40,7 +40,8 @@ class ServerState:
     ) -> None:
         self.device = device
         self.rules = rules
-        self.timing = timing
+        #: As 83 has set it; the default session brings `default_timing` back.
+        self.timing = self.default_timing = timing
         #: Longest response in bytes.
         self.max_response = max_response
         self.security = SecurityAccess(device, attempts, now=now)
@@ -51,12 +52,21 @@ class ServerState:
         self.upload: Upload | None = None
         #: 2A: what is sent by itself while the session lasts.
         self.schedule = Schedule()
+        #: 87: the bit rate that a transition would go to.
+        self.verified_bit_rate: int | None = None
+        self.bit_rate_changed = False
+        #: What is to happen once the answer under way is out.
+        self.afterwards: list[ServerEvent] = []
         #: 2C: kept over sessions, gone with the reset.
         self.dynamic = DynamicIdentifiers()
 
     def unlocked_for(self, source: int) -> int:
         """The security level that is open to this tester, 0 if there is none."""
         return self.security.unlocked_for(source)
+
+    def take_afterwards(self) -> list[ServerEvent]:
+        events, self.afterwards = self.afterwards, []
+        return events
 
     def enter(self, session: Session, *, source: int) -> bytes:
         """Change the session and answer 50.
@@ -77,6 +87,10 @@ class ServerState:
     def leave(self) -> None:
         """Back to the default session, and to everything that it implies."""
         self._close()
+        self.timing = self.default_timing
+        if self.bit_rate_changed:
+            self.bit_rate_changed = False
+            self.afterwards.append(SetBitRate(None))
         if self.session == Session.DEFAULT:
             return
         self.session = Session.DEFAULT
@@ -89,6 +103,7 @@ class ServerState:
         self.security.lock()
         self.schedule.clear()
         self.upload = None
+        self.verified_bit_rate = None
         if self.device.input_output is not None:
             self.device.input_output.release_outputs()
         if self.download is not None:
