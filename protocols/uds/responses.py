@@ -2,18 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from protocols.uds.dtc import EXTENDED_DATA_LENGTHS, ExtendedDataRecord
 from protocols.uds.enums import (
     NEGATIVE_RESPONSE,
     POSITIVE_RESPONSE,
     DtcReport,
+    DynamicDefinition,
     Nrc,
+    OutputControl,
     RoutineControl,
     ServiceId,
     Session,
 )
 from protocols.uds.errors import MalformedResponseError
+
+#: Kinds of scaling bytes that are followed by as many bytes as their low nibble says.
+_EXTENDED_SCALING: Final = frozenset({0x9, 0xA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,17 @@ class SessionParameters:
     session: Session
     p2_s: float
     p2_star_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingByte:
+    """One scalingByte of 64 and what extends it (a formula's constants, a unit's code)."""
+
+    #: High nibble: 0 unsigned, 1 signed, 5 states, 6 text, 9 formula, 10 unit, ...
+    kind: int
+    #: Low nibble: bytes of the record that it speaks of, or bytes that extend it.
+    count: int
+    extension: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +128,57 @@ def decode_data(payload: bytes, did: int) -> bytes:
     return _body(payload, ServiceId.READ_DATA_BY_IDENTIFIER, echo=did.to_bytes(2))
 
 
+def decode_memory(payload: bytes, size: int) -> bytes:
+    """63, asked for `size` bytes."""
+    body = _body(payload, ServiceId.READ_MEMORY_BY_ADDRESS)
+    if len(body) != size:
+        raise MalformedResponseError(f"63: {len(body)} of {size} bytes")
+    return body
+
+
+def decode_scaling(payload: bytes, did: int) -> tuple[ScalingByte, ...]:
+    """64: scaling bytes in order; formulas (9) and units (A) are followed by their extension."""
+    echo = did.to_bytes(2)
+    body = _body(payload, ServiceId.READ_SCALING_DATA_BY_IDENTIFIER, echo=echo, least=1)
+    found: list[ScalingByte] = []
+    at = 0
+    while at < len(body):
+        kind, count = body[at] >> 4, body[at] & 0x0F
+        length = count if kind in _EXTENDED_SCALING else 0
+        at += 1
+        if at + length > len(body):
+            raise MalformedResponseError(f"64: scaling byte {kind:X}{count:X} is cut short")
+        found.append(ScalingByte(kind=kind, count=count, extension=body[at : at + length]))
+        at += length
+    return tuple(found)
+
+
+def decode_periodic(message: bytes, *, unsegmented: bool) -> tuple[int, bytes]:
+    """A periodic message (2A): its identifier F2xx and record.
+
+    `unsegmented`: of type 2, one frame that begins with the identifier; else of type 1, a response
+    that begins with 6A.
+    """
+    service = bytes([ServiceId.READ_DATA_BY_PERIODIC_IDENTIFIER + POSITIVE_RESPONSE])
+    content = message if unsegmented else message.removeprefix(service)
+    if len(content) < 2 or (not unsegmented and content is message):
+        raise MalformedResponseError(f"no periodic message: {message[:8].hex(' ')}")
+    return 0xF200 | content[0], content[1:]
+
+
+def decode_definition(payload: bytes, definition: DynamicDefinition, did: int | None) -> None:
+    """6C: raises `MalformedResponseError` unless it echoes the request."""
+    echo = bytes([definition]) + (b"" if did is None else did.to_bytes(2))
+    if _body(payload, ServiceId.DYNAMICALLY_DEFINE_DATA_IDENTIFIER, echo=echo):
+        raise MalformedResponseError("6C: more than the echo of the request")
+
+
+def decode_output_control(payload: bytes, did: int, control: OutputControl) -> bytes:
+    """6F: the control status record."""
+    echo = did.to_bytes(2) + bytes([control])
+    return _body(payload, ServiceId.INPUT_OUTPUT_CONTROL_BY_IDENTIFIER, echo=echo)
+
+
 def decode_routine(payload: bytes, rid: int) -> bytes:
     """71 01: the routineStatusRecord."""
     echo = bytes([RoutineControl.START]) + rid.to_bytes(2)
@@ -119,14 +187,29 @@ def decode_routine(payload: bytes, rid: int) -> bytes:
 
 def decode_download(payload: bytes) -> int:
     """74: maxNumberOfBlockLength, which counts service identifier and counter too."""
-    body = _body(payload, ServiceId.REQUEST_DOWNLOAD, least=2)
+    return _largest_block(payload, ServiceId.REQUEST_DOWNLOAD)
+
+
+def decode_upload(payload: bytes) -> int:
+    """75: the same for the responses to 36."""
+    return _largest_block(payload, ServiceId.REQUEST_UPLOAD)
+
+
+def _largest_block(payload: bytes, service: ServiceId) -> int:
+    body = _body(payload, service, least=2)
+    head = f"{payload[0]:02X}"
     length = body[0] >> 4
     if not 1 <= length <= 8 or len(body) != 1 + length:
-        raise MalformedResponseError(f"74: length format {body[0]:02X} in {payload.hex(' ')}")
+        raise MalformedResponseError(f"{head}: length format {body[0]:02X} in {payload.hex(' ')}")
     largest = int.from_bytes(body[1:])
     if largest < 3:
-        raise MalformedResponseError(f"74: blocks of {largest} bytes carry no data")
+        raise MalformedResponseError(f"{head}: blocks of {largest} bytes carry no data")
     return largest
+
+
+def decode_uploaded(payload: bytes, block_sequence_counter: int) -> bytes:
+    """76 of an upload: the block's data."""
+    return _body(payload, ServiceId.TRANSFER_DATA, echo=bytes([block_sequence_counter]), least=1)
 
 
 def decode_transfer(payload: bytes, block_sequence_counter: int) -> None:
