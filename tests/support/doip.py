@@ -1,6 +1,7 @@
 """A bench ECU on DoIP: the small device behind a server behind an entity, on the running loop."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from clock import Timer
 from ecu_sim.diagnostics import Respond, ServerEvent
@@ -15,27 +16,38 @@ from protocols.stream import ByteStream
 from protocols.uds.rules import ServerRules
 from tests.support.diagnostics import BenchDevice
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ECU = 0x1031
 VIN = "WVWZZZ1KZAW000001"
 EID = bytes.fromhex("02cafe001031")
 
 
+SETTINGS = EntitySettings(vin=VIN, logical_address=ECU, eid=EID, gid=bytes(6), max_testers=2)
+
+
 class DoipEcu:
-    def __init__(self, rules: ServerRules, device: BenchDevice) -> None:
+    def __init__(
+        self, rules: ServerRules, device: BenchDevice, settings: EntitySettings = SETTINGS
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._server = UdsServer(
             device, rules, timing=ServerTiming(), now=self._loop.time(), max_response=4095
         )
         self._timer = Timer(self._loop, self._timeout)
         self.announced: list[bytes] = []
-        settings = EntitySettings(
-            vin=VIN, logical_address=ECU, eid=EID, gid=bytes(6), max_testers=2
-        )
-        self.node = DoipNode(DoipEntity(settings), self._request, announce=self.announced.append)
+        self.entity = DoipEntity(settings)
+        #: Where announcements go; kept here by default.
+        self.announce: Callable[[bytes], None] = self.announced.append
+        self.node = DoipNode(self.entity, self._request, announce=self._announce)
 
     async def stop(self) -> None:
         self._timer.cancel()
         await self.node.stop()
+
+    def _announce(self, data: bytes) -> None:
+        self.announce(data)
 
     def _request(self, request: Request) -> None:
         self._handle(

@@ -1,87 +1,14 @@
 """The entity's socket table, activation codes, acknowledgements, timers and discovery."""
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
 
 from protocols.doip import messages as m
-from protocols.doip.decoder import DoipDecoder, HeaderFault
-from protocols.doip.entity import (
-    Announce,
-    Close,
-    DoipEntity,
-    EntityEvent,
-    EntitySettings,
-    Request,
-    Transmit,
-)
+from protocols.doip.entity import Announce, Close, Request, Transmit
 from protocols.doip.messages import ActivationCode, DiagnosticNack, Message, encode
+from tests.support.doip_bench import ECU, SETTINGS, TESTER, Bench, codes
+from tests.support.doip_bench import sent as decoded
 
-ECU = 0x1031
-TESTER = 0x0F00
-SETTINGS = EntitySettings(
-    vin="WVWZZZ1KZAW000001",
-    logical_address=ECU,
-    eid=bytes(6),
-    gid=bytes(6),
-    max_testers=2,
-    max_request=100,
-)
 ANOTHER = m.VehicleAnnouncement(vin=b"B" * 17, logical_address=0x1032, eid=bytes(6), gid=bytes(6))
-
-
-class Bench:
-    def __init__(self, **changes: Any) -> None:  # noqa: ANN401 any of the settings
-        self.objection: DiagnosticNack | None = None
-        self.entity = DoipEntity(
-            replace(SETTINGS, **changes), objection=lambda _target, _request: self.objection
-        )
-        self.now = 10.0
-        self.opened = 0
-
-    def connect(self, tester: int | None = None) -> int:
-        self.opened += 1
-        assert self.entity.connected(self.opened, now=self.now) == []
-        if tester is not None:
-            assert self.activate(self.opened, tester) == [ActivationCode.SUCCESS]
-        return self.opened
-
-    def tell(self, connection: int, message: Message) -> list[EntityEvent]:
-        return self.entity.receive(connection, encode(message), now=self.now)
-
-    def activate(self, connection: int, tester: int, *, kind: int = 0) -> list[int]:
-        """The activation codes sent at once, to whomever."""
-        request = m.RoutingActivationRequest(source_address=tester, activation_type=kind)
-        return codes(self.tell(connection, request))
-
-    def ask(
-        self, connection: int, data: bytes, *, target: int = ECU, tester: int = TESTER
-    ) -> list[EntityEvent]:
-        message = m.DiagnosticMessage(source_address=tester, target_address=target, user_data=data)
-        return self.tell(connection, message)
-
-    def wait(self, seconds: float) -> list[EntityEvent]:
-        self.now += seconds
-        return self.entity.handle_timeout(now=self.now)
-
-
-def decoded(events: list[EntityEvent]) -> list[Message | HeaderFault]:
-    found = [
-        message
-        for event in events
-        if isinstance(event, Transmit)
-        for message in DoipDecoder().receive(event.data)
-    ]
-    return [message for message in found if not isinstance(message, m.HeaderNegativeAcknowledge)]
-
-
-def codes(events: list[EntityEvent]) -> list[int]:
-    return [
-        message.code
-        for message in decoded(events)
-        if isinstance(message, m.RoutingActivationResponse)
-    ]
 
 
 @pytest.fixture
@@ -175,9 +102,9 @@ def test_more_connections_than_the_table_and_one_are_closed_at_once(bench: Bench
 
 def test_the_acknowledgement_goes_before_the_request_reaches_the_ecu(bench: Bench) -> None:
     at = bench.connect(TESTER)
-    sent, request = bench.ask(at, b"\x3e\x00")
+    first, request = bench.ask(at, b"\x3e\x00")
     acknowledge = m.DiagnosticAcknowledge(source_address=ECU, target_address=TESTER)
-    assert decoded([sent]) == [acknowledge]
+    assert decoded([first]) == [acknowledge]
     assert request == Request(
         payload=b"\x3e\x00", source=TESTER, target=ECU, functional=False, connection=at
     )
