@@ -5,8 +5,7 @@ from collections.abc import Callable
 import pytest
 from udsoncan.common.DidCodec import DidCodec
 from udsoncan.common.DynamicDidDefinition import DynamicDidDefinition
-from udsoncan.common.IOMasks import IOMasks
-from udsoncan.common.IOValues import IOValues
+from udsoncan.common.IOControls import IOMasks, IOValues
 from udsoncan.common.MemoryLocation import MemoryLocation
 from udsoncan.Request import Request
 from udsoncan.services.DynamicallyDefineDataIdentifier import DynamicallyDefineDataIdentifier
