@@ -6,10 +6,10 @@ ECUs of their own writes one by hand.
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 _VEHICLE_TOML = Path(__file__).with_name("vehicle.toml")
 
@@ -111,13 +111,16 @@ class VehicleDescription:
         return tuple(ecu for ecu in self.ecus.values() if ecu.wire == wire)
 
 
+T = TypeVar("T", WireDescription, Scaling, EcuDescription, RoutineIdentifiers, VehicleDescription)
+
+
 def describe_vehicle(path: Path = _VEHICLE_TOML) -> VehicleDescription:
     """Read a vehicle description; `DescriptionError` names what is wrong with it."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DescriptionError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # syntax, encoding, endless digits or brackets
         raise DescriptionError(f"{path}: {error}") from error
     try:
         vehicle = VehicleDescription(
@@ -125,8 +128,9 @@ def describe_vehicle(path: Path = _VEHICLE_TOML) -> VehicleDescription:
             tester_address=tables["tester_address"],
             wires={name: _wire(name, table) for name, table in tables["wires"].items()},
             ecus={name: _ecu(name, table) for name, table in tables["ecus"].items()},
-            routines=RoutineIdentifiers(**tables["routines"]),
+            routines=_checked(RoutineIdentifiers(**tables["routines"]), "routines"),
         )
+        _checked(vehicle, "the vehicle")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DescriptionError(f"{path}: {error}") from error
     for ecu in vehicle.ecus.values():
@@ -136,9 +140,30 @@ def describe_vehicle(path: Path = _VEHICLE_TOML) -> VehicleDescription:
 
 
 def _wire(name: str, table: dict[str, Any]) -> WireDescription:  # Any: TOML is untyped
-    return WireDescription(
-        **{**table, "databases": tuple(table.get("databases", ()))} | {"name": name}
-    )
+    databases = tuple(table.get("databases", ()))
+    if not all(isinstance(database, str) for database in databases):
+        raise ValueError(f"wires.{name}.databases: names of signal databases expected")
+    wire = WireDescription(**{**table, "databases": databases} | {"name": name})
+    return _checked(wire, f"wires.{name}")
+
+
+#: Declared type -> whether a value of a TOML file is one; mappings are looked at by their readers.
+_FITS: Final[Mapping[object, Callable[[object], bool]]] = {
+    str: lambda value: isinstance(value, str),
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: isinstance(value, int) and not isinstance(value, bool),
+    float: lambda value: isinstance(value, int | float) and math.isfinite(value),
+}
+
+
+def _checked(described: T, place: str) -> T:
+    """What was read, if each of its plain fields is of the type that it is declared with."""
+    for one in fields(described):
+        value = getattr(described, one.name)
+        fits = _FITS.get(one.type)
+        if fits is not None and not fits(value):
+            raise ValueError(f"{place}: {one.name} = {value!r} does not fit")
+    return described
 
 
 def _ecu(name: str, table: dict[str, Any]) -> EcuDescription:  # Any: TOML is untyped
@@ -150,8 +175,12 @@ def _ecu(name: str, table: dict[str, Any]) -> EcuDescription:  # Any: TOML is un
         for key in ("dtcs", "data_identifiers")
     }
     scalings = {
-        int(number, 16): Scaling(**scaling) for number, scaling in table.get("scalings", {}).items()
+        int(number, 16): _checked(Scaling(**scaling), f"ecus.{name}.scalings.{number}")
+        for number, scaling in table.get("scalings", {}).items()
     }
+    if not all(isinstance(text, str) for texts in numbered.values() for text in texts.values()):
+        raise ValueError(f"ecus.{name}: names of DTCs and identifiers are texts")
     if any(scaling.scale <= 0 for scaling in scalings.values()):
         raise ValueError(f"ecus.{name}.scalings: a scale is above 0")
-    return EcuDescription(**{**table, **numbered, "scalings": scalings, "name": name})
+    ecu = EcuDescription(**{**table, **numbered, "scalings": scalings, "name": name})
+    return _checked(ecu, f"ecus.{name}")

@@ -246,7 +246,7 @@ def _checked(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # no line of ours: nested without end
         return None
     return values if isinstance(values, dict) else None
 

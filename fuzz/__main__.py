@@ -1,0 +1,115 @@
+"""`python -m fuzz [--seconds N] [NAME...]`: the harnesses under atheris, side by side."""
+
+import argparse
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fuzz import CORPUS, Harness, harnesses
+
+#: What a new finding is written to, besides the report.
+_FINDINGS: Final = Path("fuzz-findings")
+#: A harness that takes so long for one input, or so much memory, has a finding too.
+_INPUT_LIMIT_S: Final = 5
+_MEMORY_LIMIT_MB: Final = 1024
+#: To import and instrument a harness and what it tests, in seconds at most.
+_START_S: Final = 5
+_ROOMS: Final = ("protocols", "ecu_sim", "vehicle_gateway", "dbc", "fuzz")
+_EXECUTIONS: Final = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
+_COVERAGE: Final = re.compile(r"cov: (\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    name: str
+    executions: int
+    #: Branches that were reached.
+    coverage: int
+    #: Empty if the invariant held.
+    finding: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=200, help="for all harnesses together")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all harnesses if none is named")
+    options = parser.parse_args(arguments)
+    if options.child:
+        _fuzz(options.names[0], options.seconds)
+        return 0
+    names = options.names or list(harnesses())
+    if unknown := set(names) - set(harnesses()):
+        parser.error(f"no harness {', '.join(sorted(unknown))}; there are {', '.join(harnesses())}")
+    return _run(names, options.seconds)
+
+
+def _run(names: Sequence[str], seconds: int) -> int:
+    jobs = min(len(names), os.cpu_count() or 1)
+    turns = -(-len(names) // jobs)
+    share_s = max(2, seconds // turns - _START_S)
+    failed = False
+    with ThreadPoolExecutor(jobs) as pool:
+        for verdict in pool.map(lambda name: _watch(name, share_s), names):
+            said = f"{verdict.executions:>9} inputs, {verdict.coverage:>5} branches"
+            print(f"{verdict.name:<16} {said}  {'FOUND' if verdict.finding else 'ok'}", flush=True)  # noqa: T201 a command line
+            if verdict.finding:
+                failed = True
+                print(verdict.finding, flush=True)  # noqa: T201 a command line
+    return int(failed)
+
+
+def _watch(name: str, seconds: int) -> Verdict:
+    """One harness in a process of its own, since a finding ends the fuzzer's."""
+    command = [sys.executable, "-m", "fuzz", "--child", f"--seconds={seconds}", name]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 ourselves
+    said = done.stdout + done.stderr
+    executions = _EXECUTIONS.findall(said)
+    coverage = _COVERAGE.findall(said)
+    # A fuzzer that did not get to its first input has proved nothing.
+    sound = done.returncode == 0 and executions and int(executions[-1]) > 0
+    return Verdict(
+        name=name,
+        executions=int(executions[-1]) if executions else 0,
+        coverage=int(coverage[-1]) if coverage else 0,
+        finding="" if sound else said[-4000:],
+    )
+
+
+def _fuzz(name: str, seconds: int) -> None:
+    """Does not return: the fuzzer ends the process."""
+    import atheris  # noqa: PLC0415 only here: the harnesses are replayed without it
+
+    with atheris.instrument_imports(include=list(_ROOMS)):
+        harness = importlib.import_module(f"fuzz.harnesses.{name}").HARNESS
+    if not isinstance(harness, Harness):
+        raise TypeError(f"{name}: no harness")
+    _FINDINGS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"canota-fuzz-{name}-") as folder:
+        for number, seed in enumerate(harness.seeds):
+            (Path(folder) / f"seed-{number}").write_bytes(seed)
+        known = CORPUS / name
+        flags = {
+            "max_total_time": seconds,
+            "max_len": harness.max_length,
+            "timeout": _INPUT_LIMIT_S,
+            "rss_limit_mb": _MEMORY_LIMIT_MB,
+            "print_final_stats": 1,
+            "artifact_prefix": f"{_FINDINGS}/{name}-",
+        }
+        given = [f"-{flag}={value}" for flag, value in flags.items()]
+        folders = [folder, *([str(known)] if known.is_dir() else [])]
+        atheris.Setup([sys.argv[0], *given, *folders], harness.prove)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The harnesses: one module per decoder, found by its name."""
