@@ -6,7 +6,7 @@ The routines' records are laid out in `protocols.uds.routine_status`.
 
 import hashlib
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -19,6 +19,7 @@ from ecu_sim.calibration import Calibrations
 from ecu_sim.diagnostics import InputOutput, Job, MemoryAccess, Scaling
 from ecu_sim.diagnostics.dtc import DtcMemory
 from ecu_sim.ecus import CALIBRATION_LENGTH, EcuType, LiveValue, Source
+from ecu_sim.logical_blocks import LogicalBlocks, Sink
 from ecu_sim.memory import MemoryFaultError, Nvm
 from ecu_sim.outputs import OutputChannels, Outputs
 from ecu_sim.scaling import Scalings
@@ -35,7 +36,7 @@ from protocols.uds import (
     slot_digest,
 )
 from protocols.uds.dtc import StatusBit
-from protocols.uds.routine_status import ALFID, Precondition
+from protocols.uds.routine_status import ALFID, CheckStatus, Precondition
 from protocols.uds.security_access import SEED_LENGTH, derive_key
 
 #: Seconds that the self-test watches the application before it speaks for it.
@@ -115,6 +116,9 @@ class EcuDevice:
         self._dtcs = dtcs
         self._surroundings = surroundings
         self._download: _Download | None = None
+        self._blocks = LogicalBlocks(ecu, memory, nvm)
+        #: A download that does not go to the application area.
+        self._elsewhere: Sink | None = None
         self.calibrations = Calibrations(ecu, nvm)
         self._outputs = Outputs(ecu, surroundings.outputs)
         self._scalings = Scalings(ecu)
@@ -124,6 +128,8 @@ class EcuDevice:
         #: 28: whether cyclic messages may be sent, and received ones are looked at.
         self.transmission_enabled = True
         self.reception_enabled = True
+        #: 28 with enhanced address information: nodes that get no messages of their own.
+        self.silent_nodes: frozenset[int] = frozenset()
 
     @property
     def serial(self) -> str:
@@ -193,6 +199,11 @@ class EcuDevice:
         if len(option) != _RANGE.size or option[0] != ALFID:
             raise OptionError("the option record is 44, address u32, size u32")
         _, address, size = _RANGE.unpack(option)
+        self._blocks.require_loader()
+        erasing = self._blocks.erasing(address, size)
+        if erasing is not None:
+            yield from erasing
+            return _DONE
         sector = self._flash.geometry.sector_size
         offset = self._memory.locate(address, size, boundary=sector)
         slot = self._boot.begin_download()
@@ -202,13 +213,22 @@ class EcuDevice:
         yield from self._flash.erase(start, -(-size // sector) * sector)
         return _DONE
 
+    def _start_secondary_loader(self, option: bytes) -> Job:
+        return self._blocks.start_loader(option)
+
     def _check_memory(self, option: bytes) -> Job:
+        status = self._blocks.check(option) if self._ecu.blocks else None
+        if status is not None:
+            return bytes((status,))
         yield self._hashing_s(self._boot.check_size())
         return bytes((self._boot.check(option),))
 
     def _check_dependencies(self, option: bytes) -> Job:
         yield from _no_option(option)
-        return bytes((self._boot.check_dependencies(),))
+        status = self._boot.check_dependencies()
+        if self._ecu.blocks and status is CheckStatus.CORRECT:
+            status = self._blocks.check_dependencies(self._boot.active_image())
+        return bytes((status,))
 
     def _check_preconditions(self, option: bytes) -> Job:
         yield from _no_option(option)
@@ -267,6 +287,10 @@ class EcuDevice:
         if data_format:
             raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "neither compressed nor encrypted data")
         try:
+            self._elsewhere = self._blocks.download(address, size)
+            if self._elsewhere is not None:
+                return self._ecu.max_block_length
+            self._blocks.require_loader()
             offset = self._memory.locate(address, size, boundary=self._flash.geometry.page_size)
             slot = self._boot.begin_download()
         except RangeError as error:
@@ -278,13 +302,15 @@ class EcuDevice:
         return self._ecu.max_block_length
 
     def transfer(self, data: bytes) -> Job:
-        return _refusing(self._transfer(data))
+        elsewhere = self._elsewhere
+        return _refusing(elsewhere.transfer(data) if elsewhere else self._transfer(data))
 
     def transfer_exit(self) -> Job:
-        return _refusing(self._transfer_exit())
+        elsewhere, self._elsewhere = self._elsewhere, None
+        return _refusing(elsewhere.transfer_exit() if elsewhere else self._transfer_exit())
 
     def transfer_abort(self) -> None:
-        self._download = None
+        self._download = self._elsewhere = None
 
     def _transfer(self, data: bytes) -> Job:
         download = self._running_download()
@@ -310,20 +336,31 @@ class EcuDevice:
 
     # Fault memory, communication, access
 
-    def clear_dtcs(self, group: int) -> Job:
-        self._dtcs.clear(group)
+    def clear_dtcs(self, group: int, *, selection: int | None = None) -> Job:
+        self._dtcs.clear(group, selection=selection)
         return _empty_record(self._nvm.writing(DTC_KEY, self._dtcs.to_bytes()))
 
     def communication_control(
-        self, control: CommunicationControl, communication: CommunicationType
+        self,
+        control: CommunicationControl,
+        communication: CommunicationType,
+        *,
+        node: int | None = None,
     ) -> None:
         if not communication & CommunicationType.NORMAL:
             return
+        if node is not None:
+            silent = control == CommunicationControl.ENABLE_RX_DISABLE_TX_OF_NODE
+            self.silent_nodes = self.silent_nodes | {node} if silent else self.silent_nodes - {node}
+            return
+        if control == CommunicationControl.ENABLE_RX_AND_TX:
+            self.silent_nodes = frozenset()
         self.transmission_enabled = control in _TRANSMITTING
         self.reception_enabled = control in _RECEIVING
 
-    def set_dtc_logging(self, *, on: bool) -> None:
-        self._dtcs.logging = on
+    def set_dtc_logging(self, *, on: bool, groups: Iterable[int]) -> None:
+        for group in groups:
+            self._dtcs.set_logging(group, on=on)
 
     def check_session(self, session: Session) -> None:
         if session is Session.PROGRAMMING and self._surroundings.hindrances():
@@ -388,6 +425,7 @@ _ROUTINES: Final = MappingProxyType[int, Callable[[EcuDevice, bytes], Job]](
         RoutineId.REVERT: EcuDevice._revert,  # noqa: SLF001 see above
         RoutineId.SELF_TEST: EcuDevice._self_test,  # noqa: SLF001 see above
         RoutineId.SLOT_DIGEST: EcuDevice._slot_digest,  # noqa: SLF001 see above
+        RoutineId.START_SECONDARY_LOADER: EcuDevice._start_secondary_loader,  # noqa: SLF001 see above
     }
 )
 

@@ -4,7 +4,7 @@ Nothing here outlives a reset. What does is in flash and NVM, and read from ther
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,11 +14,18 @@ from clock import Timer
 from ecu_sim import runtime
 from ecu_sim.boot import Application, Boot, BootMemory, Decision, ResetReason, Trust
 from ecu_sim.device import DTC_KEY, EcuDevice, Identity, Surroundings
-from ecu_sim.diagnostics import EnterBootloader, Respond, Restart, SendUnsegmented, ServerEvent
-from ecu_sim.diagnostics.dtc import DtcDefinition, DtcMemory, DtcMemoryError
+from ecu_sim.diagnostics import (
+    EnterBootloader,
+    Respond,
+    Restart,
+    SendUnsegmented,
+    ServerEvent,
+    SetBitRate,
+)
+from ecu_sim.diagnostics.dtc import MIRROR, DtcDefinition, DtcMemory, DtcMemoryError
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
-from ecu_sim.ecus import EcuType
+from ecu_sim.ecus import DtcTraits, EcuType
 from ecu_sim.memory import Flash, Nvm, PowerLossError
 from ecu_sim.outputs import OutputChannels
 from ecu_sim.periodic import Periodic
@@ -65,6 +72,8 @@ class Hardware:
     trust: Trust
     #: None for an ECU that is not on a CAN wire.
     port: CanPort | None
+    #: Changes the wire's bit rate; None as the rate is the wire's own again.
+    set_bit_rate: Callable[[int | None], None] | None = None
     functional: FrameHeader | None
     #: The same on DoIP, as a logical address.
     functional_address: int = 0
@@ -96,6 +105,8 @@ class Program:
         self._loop = loop
         self._ecu = ecu
         self._port = hardware.port
+        self._set_bit_rate = hardware.set_bit_rate
+        self._bit_rate_changed = False
         application = decision if isinstance(decision, Application) else None
         self.application = application
         self.decision = decision
@@ -144,7 +155,7 @@ class Program:
                 round(period_s_of(message.database, message.message) / STEP_S),
                 header_of(message.database, message.message),
                 Encoder(message.database, message.message),
-                message.signals,
+                message,
             )
             for message in ecu.cyclic
         ]
@@ -163,6 +174,8 @@ class Program:
 
     def stop(self) -> None:
         """Volatile things end here; what was sent already still goes out."""
+        if self._bit_rate_changed:
+            self._change_bit_rate(None)
         self._ticker.stop()
         self._timer.cancel()
         for transport in {*self._transports.values(), *self._listeners}:
@@ -204,8 +217,11 @@ class Program:
             self._nvm.write(DTC_KEY, self.dtcs.to_bytes())
 
     def _open_dtcs(self) -> DtcMemory:
+        rules = self._ecu.dtc_rules
         dtcs = DtcMemory(
-            (DtcDefinition(code=code) for code in self._ecu.dtcs), capture=self._snapshot
+            dtc_definitions(self._ecu),
+            capture=self._snapshot,
+            memories=(*rules.memories, *((MIRROR,) if rules.mirror else ())),
         )
         stored = self._nvm.read(DTC_KEY)
         if stored is not None:
@@ -245,9 +261,10 @@ class Program:
     def _send_cyclic(self) -> None:
         if self._port is None or not self.device.transmission_enabled:
             return
-        for every, header, encoder, signals in self._cyclic:
-            if self._steps % every == 0:
-                values = {name: self._values.of(source) for name, source in signals.items()}
+        for every, header, encoder, message in self._cyclic:
+            if self._steps % every == 0 and message.node not in self.device.silent_nodes:
+                signals = message.signals.items()
+                values = {name: self._values.of(source) for name, source in signals}
                 self._port.send(header, (encoder.encode(values),))
 
     def _guarded(self, serve: Callable[[], Iterable[ServerEvent]]) -> None:
@@ -266,9 +283,16 @@ class Program:
                         send(payload)
                 case Restart():
                     self._when_all_sent(partial(self._hooks.reset, ResetReason.SOFTWARE, None))
+                case SetBitRate(bit_rate):
+                    self._when_all_sent(partial(self._change_bit_rate, bit_rate))
                 case EnterBootloader(source):
                     reset = partial(self._hooks.reset, ResetReason.PROGRAMMING, source)
                     self._when_all_sent(reset)
+
+    def _change_bit_rate(self, bit_rate: int | None) -> None:
+        if self._set_bit_rate is not None:
+            self._bit_rate_changed = bit_rate is not None
+            self._set_bit_rate(bit_rate)
 
     def _respond(self, payload: bytes, source: int) -> None:
         transport = self._transports.get(source)
@@ -289,3 +313,24 @@ class Program:
                 then()
 
         next_one()
+
+
+def dtc_definitions(ecu: EcuType) -> Iterator[DtcDefinition]:
+    """The trouble codes of an ECU type, in the order of the application's monitors."""
+    for code in ecu.dtcs:
+        traits = ecu.dtc_traits.get(code, _USUAL)
+        yield DtcDefinition(
+            code=code,
+            confirm_cycles=traits.confirm_cycles,
+            aging_cycles=traits.aging_cycles,
+            indicator=traits.indicator,
+            severity=traits.severity,
+            functional_unit=traits.functional_unit,
+            failed_step=traits.failed_step,
+            passed_step=traits.passed_step,
+            group=traits.group,
+            readiness_group=traits.readiness_group,
+        )
+
+
+_USUAL: Final = DtcTraits()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ecu_sim.ecus import EcuType
 from protocols.uds.rules import (
     ServerRules,
+    SpecialRules,
     bootloader,
     single_slot_application,
     two_slot_application,
@@ -17,13 +18,21 @@ from protocols.uds.rules import (
 def server_rules(ecu: EcuType, *, application: bool) -> ServerRules:
     """Those of the application, or of the boot loader."""
     if not application:
-        return bootloader(security_level=ecu.security_level, edition=ecu.editions.uds)
+        return bootloader(
+            security_level=ecu.security_level,
+            edition=ecu.editions.uds,
+            secondary=ecu.secondary_loader is not None,
+            # A faster link is worth most where much is sent.
+            special=SpecialRules(link=ecu.special.link),
+        )
     build = single_slot_application if ecu.single_slot else two_slot_application
     return build(
         security_level=ecu.security_level,
         more_levels=ecu.more_levels,
         edition=ecu.editions.uds,
         data=ecu.data,
+        dtcs=ecu.dtc_rules,
+        nodes=ecu.nodes,
     )
 
 

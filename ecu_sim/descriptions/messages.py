@@ -104,7 +104,8 @@ _DTC_REPORTS: Final[Mapping[int, Layout]] = {
     0x05: Layout(
         name="stored data by record number",
         request=(_RECORD,),
-        response=(Repeat(name="stored_data", items=(_RECORD, _CODE, _STATUS, _SNAPSHOT)),),
+        # Each record begins with its number; where none is stored, the number stands alone.
+        response=(_RECORD, Raw(name="stored_data")),
     ),
     0x06: Layout(
         name="extended data record by DTC number",

@@ -3,7 +3,7 @@
 `Device` is what the server speaks for; an ECU's application and its boot loader each satisfy it.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -130,16 +130,26 @@ class Device(Protocol):
     def transfer_abort(self) -> None:
         """The download was given up (session over, or programming failed)."""
 
-    def clear_dtcs(self, group: int) -> Job:
-        """Clear a group (0xFFFFFF: all) or one DTC, for good; the server has checked it exists."""
+    def clear_dtcs(self, group: int, *, selection: int | None = None) -> Job:
+        """Clear a group (0xFFFFFF: all) or one DTC, for good, in the primary memory or another.
+
+        The server has checked that group and memory exist.
+        """
         ...
 
     def communication_control(
-        self, control: CommunicationControl, communication: CommunicationType
+        self,
+        control: CommunicationControl,
+        communication: CommunicationType,
+        *,
+        node: int | None = None,
     ) -> None:
-        """Silence or resume messages; back in the default session the server enables all."""
+        """Silence or resume messages, or those for one node of the rules' `nodes`.
 
-    def set_dtc_logging(self, *, on: bool) -> None:
+        Back in the default session the server enables all.
+        """
+
+    def set_dtc_logging(self, *, on: bool, groups: Iterable[int]) -> None:
         """Stop or resume the updating of DTC status bits; on again in the default session."""
 
     def check_session(self, session: Session) -> None:

@@ -9,6 +9,7 @@ from ecu_sim.diagnostics.schedule import Schedule
 from ecu_sim.diagnostics.security import AttemptLimits, SecurityAccess
 from protocols.uds import CommunicationControl, CommunicationType, Session
 from protocols.uds.enums import POSITIVE_RESPONSE, ServiceId
+from protocols.uds.requests import ALL_DTCS
 from protocols.uds.rules import ServerRules
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class ServerState:
         self.owner = None
         everything = CommunicationType.NORMAL | CommunicationType.NETWORK_MANAGEMENT
         self.device.communication_control(CommunicationControl.ENABLE_RX_AND_TX, everything)
-        self.device.set_dtc_logging(on=True)
+        self.device.set_dtc_logging(on=True, groups=(ALL_DTCS,))
 
     def _close(self) -> None:
         self.security.lock()

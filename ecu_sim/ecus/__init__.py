@@ -10,7 +10,8 @@ from typing import Final
 
 from ecu_sim.memory import FlashGeometry
 from protocols.editions import Editions
-from protocols.uds.rules import DataRules
+from protocols.uds.dtc import COUNTER_FAILED, COUNTER_PASSED, FunctionalGroup, Severity
+from protocols.uds.rules import DataRules, DtcRules, SpecialRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,25 @@ class CyclicMessage:
     database: str
     message: str
     signals: Mapping[str, Source]
+    #: Number of the node that it is for alone, by which 28 may silence it; 0: for everyone.
+    node: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DtcTraits:
+    """How one trouble code behaves; fields as in `ecu_sim.diagnostics.dtc.DtcDefinition`."""
+
+    severity: int = Severity.MAINTENANCE_ONLY
+    functional_unit: int = 0
+    confirm_cycles: int = 1
+    aging_cycles: int = 40
+    indicator: bool = False
+    #: Steps of the fault detection counter per result of the application's monitor, which has
+    #: debounced by time itself: whole steps.
+    failed_step: int = COUNTER_FAILED
+    passed_step: int = -COUNTER_PASSED
+    group: FunctionalGroup | None = None
+    readiness_group: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +169,28 @@ class CanAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogicalBlock:
+    """A part of the program memory beside the application, programmed for itself."""
+
+    name: str
+    #: Logical address and bytes, whole sectors of the slots' flash.
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondaryLoader:
+    """The RAM that takes the secondary boot loader."""
+
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EcuType:
     name: str
+    #: Whether vehicles have it; others are for test benches, and served only by name.
+    in_vehicle: bool = True
     hardware_identifier: str
     wire: str
     #: Physical CAN addresses, the vehicle description's first; none for an ECU on DoIP.
@@ -172,6 +212,11 @@ class EcuType:
     editions: Editions = field(default_factory=Editions)
     #: Data and memory of the application, and who may reach them.
     data: DataRules = field(default_factory=DataRules)
+    #: Services that few ECUs have.
+    special: SpecialRules = field(default_factory=SpecialRules)
+    #: Single-slot ECUs only: blocks beside the application, and the loader that programs them.
+    blocks: tuple[LogicalBlock, ...] = ()
+    secondary_loader: SecondaryLoader | None = None
     p2_s: float = 0.05
     p2_star_s: float = 5.0
     s3_s: float = 5.0
@@ -179,6 +224,10 @@ class EcuType:
     boot_s: float
     #: DTC number -> text, in the order of the application's monitor indices.
     dtcs: Mapping[int, str]
+    #: What differs from the defaults, by DTC number.
+    dtc_traits: Mapping[int, DtcTraits] = field(default_factory=dict)
+    #: Trouble code memories besides the primary one.
+    dtc_rules: DtcRules = field(default_factory=DtcRules)
     live_values: Mapping[int, LiveValue] = field(default_factory=dict)
     #: Data identifiers of calibration values, in the order of their addresses.
     calibrations: Mapping[int, Calibration] = field(default_factory=dict)
@@ -191,6 +240,11 @@ class EcuType:
     @property
     def slots(self) -> int:
         return 1 if self.single_slot else 2
+
+    @property
+    def nodes(self) -> frozenset[int]:
+        """Nodes that have messages of their own from this ECU."""
+        return frozenset(message.node for message in self.cyclic if message.node)
 
     @property
     def data_identifiers(self) -> dict[int, str]:
@@ -256,8 +310,8 @@ IDENTIFICATION: Final = {
 @cache
 def ecu_type(name: str) -> EcuType:
     """The type of that name; `LookupError` names those there are."""
-    if name not in ecu_names():
-        raise LookupError(f"no ECU type {name!r}; there are: {', '.join(ecu_names())}")
+    if name not in all_ecu_names():
+        raise LookupError(f"no ECU type {name!r}; there are: {', '.join(all_ecu_names())}")
     found = importlib.import_module(f"{__name__}.{name}").ECU
     if not isinstance(found, EcuType):
         raise TypeError(f"{__name__}.{name}.ECU is not an EcuType")
@@ -266,4 +320,11 @@ def ecu_type(name: str) -> EcuType:
 
 @cache
 def ecu_names() -> tuple[str, ...]:
+    """Those of a vehicle."""
+    return tuple(name for name in all_ecu_names() if ecu_type(name).in_vehicle)
+
+
+@cache
+def all_ecu_names() -> tuple[str, ...]:
+    """Those of a vehicle, and those of a test bench."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))

@@ -5,6 +5,7 @@ from ecu_sim.ecus import (
     CanAddress,
     ControlledOutput,
     CyclicMessage,
+    DtcTraits,
     EcuType,
     LiveValue,
     Output,
@@ -15,16 +16,20 @@ from ecu_sim.ecus import (
     Silence,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.dtc import Severity
 from protocols.uds.rules import (
     EXTENDED,
     Access,
     DataRules,
+    DtcRules,
     DynamicRules,
     MemoryRegion,
     PeriodicRules,
     Storage,
 )
 
+#: The blower module, as 28 with enhanced address information names it.
+_BLOWER_NODE = 0x0001
 _PROGRAMMING_LEVEL = 1
 _ENGINEERING_LEVEL = 3
 _OPEN = Access(sessions=EXTENDED, functional=False)
@@ -117,6 +122,16 @@ ECU = EcuType(
         0x9A0211: "Blower request not followed",
         0xD14087: "No communication with blower module",
     },
+    dtc_traits={
+        0x9A0100: DtcTraits(severity=Severity.CHECK_AT_NEXT_HALT, functional_unit=0x01),
+        0x9A0211: DtcTraits(
+            severity=Severity.CHECK_AT_NEXT_HALT, functional_unit=0x02, indicator=True
+        ),
+        # Four results in a row, 0.4 s, on top of what the monitor waits itself.
+        0xD14087: DtcTraits(functional_unit=0x10, failed_step=32, passed_step=64),
+    },
+    # The workshop's history: it outlives 14 FF FF FF.
+    dtc_rules=DtcRules(memories=(0x10,)),
     live_values={
         0x0101: LiveValue(
             name="Cabin temperature", source=Plant("cabin_temperature_c"), unit="°C", scale=0.1
@@ -157,6 +172,7 @@ ECU = EcuType(
         CyclicMessage(
             database="hvac_comfort",
             message="CCU_Control",
+            node=_BLOWER_NODE,
             signals={"BlowerRequest": OutputOf(0), "Recirculation": OutputOf(2)},
         ),
     ),

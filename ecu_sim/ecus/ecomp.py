@@ -5,6 +5,7 @@ from ecu_sim.ecus import (
     CanAddress,
     ControlledOutput,
     CyclicMessage,
+    DtcTraits,
     EcuType,
     LiveValue,
     Output,
@@ -14,6 +15,7 @@ from ecu_sim.ecus import (
     Signal,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.dtc import FunctionalGroup, Severity
 from protocols.uds.rules import (
     EXTENDED,
     Access,
@@ -104,6 +106,12 @@ ECU = EcuType(
     dtcs={
         0x9A2062: "Evaporator temperature control deviation",
         0x9A214B: "Compressor over-temperature",
+    },
+    dtc_traits={
+        0x9A2062: DtcTraits(severity=Severity.CHECK_AT_NEXT_HALT),
+        0x9A214B: DtcTraits(
+            severity=Severity.CHECK_IMMEDIATELY, indicator=True, group=FunctionalGroup.SAFETY
+        ),
     },
     live_values={
         0x0121: LiveValue(name="Compressor speed", source=OutputOf(0), unit="rpm", signed=False),

@@ -23,6 +23,39 @@ class StatusBit(IntFlag):
 STATUS_AVAILABILITY_MASK: Final = 0xFF
 #: DTCFormatIdentifier of 59 01: ISO_14229-1_DTCFormat.
 DTC_FORMAT_IDENTIFIER: Final = 0x01
+#: The one that 42, 55 and 56 allow for three-byte DTCs: SAE_J2012-DA_DTCFormat_04.
+OBD_FORMAT_IDENTIFIER: Final = 0x04
+
+
+class Severity(IntFlag):
+    """Bits 7 to 5 of DTCSeverity (ISO 14229-1 Annex D.3); none of them: no severity."""
+
+    MAINTENANCE_ONLY = 0x20
+    CHECK_AT_NEXT_HALT = 0x40
+    CHECK_IMMEDIATELY = 0x80
+
+
+#: DTCSeverityAvailabilityMask: severity, and none of the class bits.
+SEVERITY_AVAILABILITY_MASK: Final = 0xE0
+
+
+class FunctionalGroup(IntEnum):
+    """FunctionalGroupIdentifier (ISO 14229-1 Annex D.5); 14's group is 0xFFFF00 and this."""
+
+    EMISSIONS = 0x33
+    SAFETY = 0xD0
+    VEHICLE_OBD = 0xFE
+    #: ISO 27145-3's reading; the editions of 14229-1 reserve it.
+    ALL = 0xFF
+
+
+#: High bytes of a groupOfDTC that names a functional group.
+GROUP_BASE: Final = 0xFFFF00
+
+#: Fault detection counter: from "passed" to "failed"; 0 is undecided.
+COUNTER_FAILED: Final = 127
+COUNTER_PASSED: Final = -128
+
 #: Snapshot record taken when the DTC's test failed first since the last clear.
 FIRST_FAILURE_SNAPSHOT: Final = 0x01
 

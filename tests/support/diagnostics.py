@@ -1,7 +1,7 @@
 """A small device for the diagnostic server: memory in a bytearray, records in a dict."""
 
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 from ecu_sim.diagnostics import (
@@ -51,6 +51,7 @@ class BenchDevice:
     written: list[bytes] = field(default_factory=list)
     at: int = 0
     silenced: CommunicationControl = CommunicationControl.ENABLE_RX_AND_TX
+    silenced_nodes: dict[int, CommunicationControl] = field(default_factory=dict)
     aborted: int = 0
     data: dict[int, bytes] = field(
         default_factory=lambda: {0xF190: b"WVWZZZ1KZAW000001", 0xF188: b"SW-1"}
@@ -103,18 +104,25 @@ class BenchDevice:
     def transfer_abort(self) -> None:
         self.aborted += 1
 
-    def clear_dtcs(self, group: int) -> Job:
-        self.dtcs.clear(group)
+    def clear_dtcs(self, group: int, *, selection: int | None = None) -> Job:
+        self.dtcs.clear(group, selection=selection)
         return at_once()
 
     def communication_control(
-        self, control: CommunicationControl, communication: CommunicationType
+        self,
+        control: CommunicationControl,
+        communication: CommunicationType,
+        *,
+        node: int | None = None,
     ) -> None:
-        if communication & CommunicationType.NORMAL:
+        if node is not None:
+            self.silenced_nodes[node] = control
+        elif communication & CommunicationType.NORMAL:
             self.silenced = control
 
-    def set_dtc_logging(self, *, on: bool) -> None:
-        self.dtcs.logging = on
+    def set_dtc_logging(self, *, on: bool, groups: Iterable[int]) -> None:
+        for group in groups:
+            self.dtcs.set_logging(group, on=on)
 
     def check_session(self, session: Session) -> None:
         if not self.conditions:

@@ -131,7 +131,7 @@ def test_clearing_one_leaves_the_others() -> None:
 
 def test_while_logging_is_off_nothing_changes() -> None:
     memory = _memory()
-    memory.logging = False
+    memory.set_logging(on=False)
     memory.report(CODE, failed=True)
     assert memory.status(CODE) == 0x50
     assert not memory.changed

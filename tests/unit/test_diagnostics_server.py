@@ -256,7 +256,7 @@ def test_dtcs_are_counted_listed_described_and_cleared(bench: Bench) -> None:
     assert bench.ask("190a") == "590aff9a01002f9a021150"
     assert bench.ask("1903") == "59039a010001"
     assert bench.ask("19049a0100ff") == "59049a01002f010101010102"
-    assert bench.ask("19049a010002") == "59049a01002f"
+    assert bench.ask("19049a010002") == "7f1931"
     assert bench.ask("19069a0100ff") == "59069a01002f010102000300"
     assert bench.ask("19049a0101ff") == "7f1931"
     assert bench.ask("14123456") == "7f1431"

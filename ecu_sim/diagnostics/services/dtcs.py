@@ -10,6 +10,7 @@ from ecu_sim.diagnostics.handling import Handler, Request, fitting, positive
 from ecu_sim.diagnostics.state import ServerState
 from ecu_sim.diagnostics.work import Answer, Work
 from protocols.uds import CommunicationControl, CommunicationType, DtcSetting, ServiceId
+from protocols.uds.requests import ALL_DTCS
 
 #: High nibble of communicationType: all subnets, or the one that the request came on.
 _SUBNETS: Final = frozenset({0x0, 0xF})
@@ -17,10 +18,12 @@ _SUBNETS: Final = frozenset({0x0, 0xF})
 
 def _clear_dtcs(state: ServerState, request: Request) -> Work:
     group = int.from_bytes(request.data[1:4])
-    if not state.device.dtcs.has_group(group):
+    selection = request.data[4] if len(request.data) > 4 else None
+    memory = state.device.dtcs
+    if not memory.has_group(group) or not (selection is None or memory.has_memory(selection)):
         raise Refusal(Nrc.REQUEST_OUT_OF_RANGE)
     return Work(
-        start=lambda _: state.device.clear_dtcs(group),
+        start=lambda _: state.device.clear_dtcs(group, selection=selection),
         finish=lambda _: Answer(positive(ServiceId.CLEAR_DIAGNOSTIC_INFORMATION)),
     )
 
@@ -31,8 +34,14 @@ def _read_dtcs(state: ServerState, request: Request) -> Answer:
 
 
 def _control_dtc_setting(state: ServerState, request: Request) -> Answer:
-    setting = DtcSetting(request.sub_function)
-    state.device.set_dtc_logging(on=setting == DtcSetting.ON)
+    """85; DTCSettingControlOptionRecord: none, or a list of groupOfDTC (three bytes each)."""
+    setting, option = DtcSetting(request.sub_function), request.data[2:]
+    if len(option) % 3:
+        raise Refusal(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+    groups = [int.from_bytes(option[at : at + 3]) for at in range(0, len(option), 3)]
+    if not all(map(state.device.dtcs.has_group, groups)):
+        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE)
+    state.device.set_dtc_logging(on=setting == DtcSetting.ON, groups=groups or [ALL_DTCS])
     return Answer(positive(ServiceId.CONTROL_DTC_SETTING, bytes([setting])))
 
 
@@ -42,7 +51,10 @@ def _communication_control(state: ServerState, request: Request) -> Answer:
     # Bits 2 and 3 are reserved.
     if not communication or request.data[2] & 0x0C or request.data[2] >> 4 not in _SUBNETS:
         raise Refusal(Nrc.REQUEST_OUT_OF_RANGE)
-    state.device.communication_control(control, communication)
+    node = int.from_bytes(request.data[3:5]) if len(request.data) > 3 else None
+    if node is not None and node not in state.rules.nodes:
+        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, f"no node {node:04X}")
+    state.device.communication_control(control, communication, node=node)
     return Answer(positive(ServiceId.COMMUNICATION_CONTROL, bytes([control])))
 
 
