@@ -4,6 +4,7 @@ A scaling byte is a type in the high nibble and a number of bytes in the low one
 are followed by a formula where raw is not the value, and by their unit.
 """
 
+import math
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
@@ -17,8 +18,9 @@ _STATE_ENCODED: Final = 0x5
 _ASCII: Final = 0x6
 _FORMULA: Final = 0x9
 _UNIT: Final = 0xA
-#: y = C0 * x.
+#: y = C0 * x, and y = x / C0.
 _TIMES: Final = 0x06
+_DIVIDED: Final = 0x07
 #: Unit as an `EcuType` writes it -> its code.
 UNITS: Final = MappingProxyType({"": 0x00, "V": 0x0E, "°C": 0x17, "rpm": 0x33, "%": 0x35})
 
@@ -83,7 +85,11 @@ def _numeric(length: int, *, signed: bool, scale: float, unit: str) -> bytes:
     kind = _SIGNED if signed else _UNSIGNED
     formula = b""
     if scale != 1.0:
-        content = bytes([_TIMES]) + real(scale)
+        # A divisor where there is one: some testers read no constant with a negative exponent.
+        divisor = round(1 / scale)
+        divides = divisor > 1 and math.isclose(divisor * scale, 1.0)
+        constant = real(divisor if divides else scale)
+        content = bytes([_DIVIDED if divides else _TIMES]) + constant
         formula = bytes([_FORMULA << 4 | len(content)]) + content
     return bytes([kind << 4 | length]) + formula + bytes([_UNIT << 4 | 1, UNITS[unit]])
 

@@ -134,7 +134,7 @@ def test_a_server_and_these_codecs_understand_each_other() -> None:
     unit, formula = 0xA, 0x9
     assert responses.decode_scaling(ask(requests.read_scaling(0x0101)), 0x0101) == (
         ScalingByte(kind=1, count=2),
-        ScalingByte(kind=formula, count=3, extension=b"\x06\xf0\x01"),
+        ScalingByte(kind=formula, count=3, extension=b"\x07\x10\x01"),
         ScalingByte(kind=unit, count=1, extension=b"\x17"),
     )
     defined = ask(requests.define_by_identifier(0xF300, [RecordPart(0x0102, 1, 1)]))

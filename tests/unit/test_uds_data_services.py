@@ -78,7 +78,7 @@ def test_one_level_is_open_at_a_time(engineer: DataBench) -> None:
 
 def test_scaling_tells_length_formula_and_unit(bench: DataBench) -> None:
     # Two bytes signed; y = 1 * 10^-1 * x; degrees Celsius.
-    assert bench.ask("240101") == "640101129306f001a117"
+    assert bench.ask("240101") == "6401011293071001a117"
     # One byte unsigned; per cent.
     assert bench.ask("24f202") == "64f20201a135"
     # Seventeen characters: fifteen and two.
