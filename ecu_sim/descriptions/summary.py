@@ -1,5 +1,10 @@
 """An ECU type as plain data: what `canota ecus describe --json` prints."""
 
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import cast
+
+from ecu_sim.descriptions.layout import Case, Field, LengthKey
 from ecu_sim.descriptions.operations import Operation, operations
 from ecu_sim.ecus import WIRES, EcuType
 from protocols.uds.dtc import display
@@ -53,12 +58,14 @@ def summary(ecu: EcuType) -> dict[str, Plain]:
     }
 
 
-def _operation(one: Operation) -> Plain:
+def _operation(operation: Operation) -> Plain:
     return {
-        "name": one.name,
-        "service": one.service,
-        "sub_function": one.sub_function,
-        "identifier": one.identifier,
+        "name": operation.name,
+        "service": operation.service,
+        "sub_function": operation.sub_function,
+        "identifier": operation.identifier,
+        "request": [_field(one) for one in operation.request],
+        "response": [_field(one) for one in operation.response],
         "access": {
             program: {
                 "sessions": [session.name.lower() for session in sorted(access.sessions)],
@@ -66,6 +73,28 @@ def _operation(one: Operation) -> Plain:
                 "security_level": access.level or None,
                 "functional": access.functional,
             }
-            for program, access in one.access.items()
+            for program, access in operation.access.items()
         },
     }
+
+
+def _field(one: Field | LengthKey | Case) -> dict[str, Plain]:
+    """A field by its kind, and whatever of it is not at its default."""
+    told: dict[str, Plain] = {"kind": type(one).__name__}
+    for part in fields(one):
+        value = getattr(one, part.name)
+        if value not in (part.default, {}):
+            told[part.name] = _plain(value)
+    return told
+
+
+def _plain(value: object) -> Plain:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case tuple():
+            return [_plain(one) for one in value]
+        case Mapping():
+            return {str(key): _plain(one) for key, one in value.items()}
+        case _:
+            return _field(cast("Field | LengthKey | Case", value))  # what fields are made of

@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from ecu_sim.descriptions import pdx, summary
+from ecu_sim.descriptions.operations import operations
+from ecu_sim.ecus import ecu_names, ecu_type
+from tests.support.cli import canota
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_describe_writes_the_package(tmp_path: Path, ecu: str) -> None:
+    file = tmp_path / "ecu.pdx"
+    ended = canota("ecus", "describe", ecu, "--pdx", str(file))
+    assert ended.code == 0
+    assert file.read_bytes() == pdx(ecu_type(ecu))
+    assert ended.out == f"{file}: {file.stat().st_size} bytes\n"
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_describe_prints_all_that_json_can_say(ecu: str) -> None:
+    said = canota("ecus", "describe", ecu, "--json").json
+    assert said == json.loads(json.dumps(summary(ecu_type(ecu))))
+    assert [one["name"] for one in said["operations"]] == [
+        one.name for one in operations(ecu_type(ecu))
+    ]
+
+
+def test_json_says_what_the_bytes_of_a_record_mean() -> None:
+    said = canota("ecus", "describe", "ccu", "--json").json
+    named = {one["name"]: one for one in said["operations"]}
+    reading = named["ReadDataByIdentifier_Cabin_temperature"]
+    assert reading["response"][2] == {
+        "kind": "Number",
+        "name": "value",
+        "bits": 16,
+        "signed": True,
+        "scale": 0.1,
+        "unit": "°C",
+    }
+
+
+def test_both_at_once_keep_the_json_clean(tmp_path: Path) -> None:
+    ended = canota("ecus", "describe", "ccu", "--json", "--pdx", str(tmp_path / "ccu.pdx"))
+    assert ended.json["ecu"] == "ccu"
+    assert (tmp_path / "ccu.pdx").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("seat", "--json"), 3, "no ECU type 'seat'; there are: "),
+        (("ccu",), 2, "--pdx FILE or --json is needed"),
+        (("ccu", "--pdx", "/proc/nowhere/ccu.pdx"), 1, "/proc/nowhere/ccu.pdx"),
+    ],
+)
+def test_what_cannot_be_described_is_one_line(
+    arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ended = canota("ecus", "describe", *arguments)
+    assert ended.code == code
+    assert said in ended.err
+    assert ended.err.count("\n") == 1
