@@ -290,7 +290,6 @@ class EcuDevice:
             self._elsewhere = self._blocks.download(address, size)
             if self._elsewhere is not None:
                 return self._ecu.max_block_length
-            self._blocks.require_loader()
             offset = self._memory.locate(address, size, boundary=self._flash.geometry.page_size)
             slot = self._boot.begin_download()
         except RangeError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ecu_sim.boot import Application, ResetReason, StayInBootloader, boot_profile
 from ecu_sim.diagnostics.doip import DoipNode
 from ecu_sim.ecus import CanAddress
+from ecu_sim.logical_blocks import LogicalBlocks
 from ecu_sim.memory import Nvm, PowerLossError, TwoCopyRecord
 from ecu_sim.memory.flash import finish
 from ecu_sim.program import Hardware, Hooks, Program
@@ -162,6 +163,12 @@ class EcuNode:
                 )
             address, size = self._nvm_place
             nvm = Nvm(TwoCopyRecord(hardware.data_flash, address=address, copy_size=size))
+            if isinstance(decision, Application):
+                blocks = LogicalBlocks(self.ecu, hardware.memory, nvm)
+                if misfit := blocks.hindrance(decision.declared):
+                    boot = boot_profile(self.ecu.boot_profile).open(hardware.memory, hardware.trust)
+                    boot.boot(ResetReason.PROGRAMMING)
+                    decision = StayInBootloader(misfit)
             program = Program(
                 hardware,
                 boot,

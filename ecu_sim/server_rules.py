@@ -33,6 +33,7 @@ def server_rules(ecu: EcuType, *, application: bool) -> ServerRules:
         data=ecu.data,
         dtcs=ecu.dtc_rules,
         nodes=ecu.nodes,
+        special=ecu.special,
     )
 
 

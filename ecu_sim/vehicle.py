@@ -217,8 +217,9 @@ class Vehicle:
 
     def _build(self, ecu: EcuType) -> EcuNode:
         directory = self.options.state_directory
-        slots = replace(ecu.slot, size=ecu.slot.size * ecu.slots)
-        flash = Flash(self._map(directory / f"{ecu.name}.flash", slots.size), slots)
+        size = ecu.slot.size * ecu.slots + sum(block.size for block in ecu.blocks)
+        chip = replace(ecu.slot, size=size)
+        flash = Flash(self._map(directory / f"{ecu.name}.flash", size), chip)
         data = Flash(self._map(directory / f"{ecu.name}.nvm", DATA_FLASH.size), DATA_FLASH)
         wire, kind = self._wires[ecu.wire], WIRES[ecu.wire].kind
         fd = kind == "canfd"
@@ -238,6 +239,7 @@ class Vehicle:
                     public_keys=_pinned(self.options.image_public_keys),
                 ),
                 port=wire.port(ecu.name) if isinstance(wire, CanWire) else None,
+                set_bit_rate=_link(wire, WIRES[ecu.wire]) if isinstance(wire, CanWire) else None,
                 functional=FrameHeader(WIRES[ecu.wire].functional_id, fd=fd, bit_rate_switch=fd)
                 if isinstance(wire, CanWire)
                 else None,
@@ -287,6 +289,10 @@ def _open_wire(
     if wire.kind == "doip":
         return EthernetWire(bit_rate=wire.bit_rate, loop=loop)
     return CanWire(name, bit_rate=wire.bit_rate, data_bit_rate=wire.data_bit_rate, loop=loop)
+
+
+def _link(wire: CanWire, kind: WireType) -> Callable[[int | None], None]:
+    return lambda bit_rate: wire.set_bit_rate(bit_rate or kind.bit_rate)
 
 
 def _identity(ecu: EcuType, options: VehicleOptions) -> Identity:

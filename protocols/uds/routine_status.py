@@ -5,6 +5,8 @@
 | FF00 erase | 44, address u32, size u32 | status |
 | 0202 check, two slots | empty | `CheckStatus` |
 | 0202 check, single slot | CRC32 u32 of the whole image | `CheckStatus` |
+| 0202 check, one of several blocks | address u32, CRC32 u32 of the block's image | `CheckStatus` |
+| 0301 start the secondary boot loader | address u32 | `CheckStatus` |
 | FF01 dependencies | empty | `CheckStatus` |
 | 0203 preconditions | empty | status, number of failed, one `Precondition` byte each |
 | 0210 activate, 0211 confirm, 0212 revert | empty | status |
@@ -32,6 +34,7 @@ class CheckStatus(IntEnum):
     WRONG_HARDWARE = 0x04
     SECURITY_COUNTER_TOO_LOW = 0x05
     WRONG_CHECKSUM = 0x06
+    WRONG_DEPENDENCY = 0x07
 
 
 #: What each status says to a reader.
@@ -43,6 +46,7 @@ CHECK_TEXTS: Final = {
     CheckStatus.WRONG_HARDWARE: "made for another hardware id",
     CheckStatus.SECURITY_COUNTER_TOO_LOW: "security counter below the ECU's",
     CheckStatus.WRONG_CHECKSUM: "CRC32 does not match what was sent",
+    CheckStatus.WRONG_DEPENDENCY: "another major version than the application's",
 }
 
 
