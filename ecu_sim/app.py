@@ -223,7 +223,7 @@ def _lock(directory: Path) -> int:
 async def serve(
     options: ServeOptions, *, stopped: asyncio.Event, opened: Callable[[Mapping[str, str]], None]
 ) -> None:
-    """Run until `stopped` is set; `opened` gets the endpoints once all ECUs have booted."""
+    """Run until `stopped` is set; `opened` gets the ways in once all ECUs have booted."""
     async with EcuServer(options) as server:
-        opened(server.endpoints)
+        opened({**server.endpoints, **server.doors})
         await stopped.wait()

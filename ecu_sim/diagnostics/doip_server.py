@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Final
 
 from ecu_sim.diagnostics.doip_tls import peer_of
@@ -30,7 +31,8 @@ class TcpStream:
         self._reader = reader
         self._writer = writer
         tls: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
-        self.peer: Peer = PLAIN if tls is None else peer_of(tls)
+        below = PLAIN if tls is None else peer_of(tls)
+        self.peer: Peer = replace(below, host=writer.get_extra_info("peername")[0])
         # Acknowledgement and response are two small messages in a row.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

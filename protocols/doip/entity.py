@@ -61,7 +61,7 @@ class DoipEntity:
     # The four verbs
 
     def connected(self, connection: int, *, now: float, peer: Peer = PLAIN) -> list[EntityEvent]:
-        if self._table.is_full():
+        if not self._table.has_place_for(peer):
             return [Close(connection)]
         self._table.add(connection, peer, now=now)
         return []

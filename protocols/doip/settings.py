@@ -93,6 +93,8 @@ class Peer:
     secure: bool = False
     #: Addresses that its certificate allows; `None` if it showed none.
     addresses: frozenset[int] | None = None
+    #: Its network address, "" where there is none.
+    host: str = ""
 
 
 PLAIN: Final = Peer()
@@ -125,6 +127,9 @@ class EntitySettings:
     tls_only: bool = False
     #: Testers at a time; one socket more is kept so that the next one gets a proper refusal.
     max_testers: int = 4
+    #: Sockets that one network address may hold, so that one peer cannot keep all others out;
+    #: `None`: any number.
+    sockets_per_host: int | None = None
 
     #: Codes of routing activation, and of 8003, after which the socket is closed.
     closing_codes: frozenset[int] = CLOSING_CODES

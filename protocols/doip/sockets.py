@@ -69,9 +69,12 @@ class SocketTable:
         self._settings = settings
         self.sockets: dict[int, Socket] = {}
 
-    def is_full(self) -> bool:
-        """All n + 1 sockets are taken: one more cannot even be refused."""
-        return len(self.sockets) > self._settings.max_testers
+    def has_place_for(self, peer: Peer) -> bool:
+        """Whether one of the n + 1 sockets is free for it; else it cannot even be refused."""
+        limit = self._settings.sockets_per_host
+        its = sum(socket.peer.host == peer.host for socket in self.sockets.values())
+        free = len(self.sockets) <= self._settings.max_testers
+        return free and (limit is None or its < limit)
 
     def add(self, connection: int, peer: Peer, *, now: float) -> None:
         decoder = DoipDecoder(

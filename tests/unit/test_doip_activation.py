@@ -350,6 +350,17 @@ def test_the_response_carries_the_oem_bytes_of_its_type() -> None:
     assert answer.oem == b"\x01\x02\x03\x04"
 
 
+def test_one_host_may_not_hold_more_sockets_than_are_set() -> None:
+    bench = Bench(sockets_per_host=2)
+    greedy, other = Peer(host="192.0.2.1"), Peer(host="192.0.2.2")
+    first = bench.connect(peer=greedy)
+    bench.connect(peer=greedy)
+    assert bench.entity.connected(8, peer=greedy, now=bench.now) == [Close(8)]
+    bench.connect(peer=other)
+    bench.entity.disconnected(first, now=bench.now)
+    assert bench.entity.connected(9, peer=greedy, now=bench.now) == []
+
+
 # Where readings differ
 
 

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from clock import run
 from vehicle_gateway.wires import LinkError
+from vehicle_gateway.wires.tls import TlsFiles
 from vehicle_gateway.wires.uri import BridgeTarget, DoipTarget, UriLinks, parse
 
 
@@ -15,6 +18,23 @@ from vehicle_gateway.wires.uri import BridgeTarget, DoipTarget, UriLinks, parse
         ("can://bridge/[::1]:29540/thermal", BridgeTarget(host="::1", port=29540, wire="thermal")),
         ("doip://127.0.0.1:13401", DoipTarget(host="127.0.0.1", port=13401)),
         ("doip://rear.local", DoipTarget(host="rear.local", port=13400)),
+        (
+            "doips://[::1]?ca=a.pem",
+            DoipTarget(host="::1", port=3496, tls=TlsFiles(authority=Path("a.pem"))),
+        ),
+        (
+            "doips://rear.local:3497?ca=a.pem&certificate=c.pem&key=k.pem&entity=1031",
+            DoipTarget(
+                host="rear.local",
+                port=3497,
+                tls=TlsFiles(
+                    authority=Path("a.pem"),
+                    certificate=Path("c.pem"),
+                    key=Path("k.pem"),
+                    entity=0x1031,
+                ),
+            ),
+        ),
     ],
 )
 def test_a_uri_says_where_a_wire_is(uri: str, target: BridgeTarget | DoipTarget) -> None:
@@ -33,6 +53,11 @@ def test_a_uri_says_where_a_wire_is(uri: str, target: BridgeTarget | DoipTarget)
         ("doip://127.0.0.1:99999", "Port out of range"),
         ("doip://", "is not HOST:PORT"),
         ("doip://127.0.0.1:13400/rear", "nothing follows host and port"),
+        ("doips://127.0.0.1", "names no authority to trust"),
+        ("doips://127.0.0.1/rear?ca=a.pem", "a path means nothing here"),
+        ("doips://127.0.0.1?ca=a.pem&key=k.pem", "a certificate and its key go together"),
+        ("doips://127.0.0.1?ca=a.pem&verify=no", "verify: not known"),
+        ("doips://127.0.0.1?ca=a.pem&entity=rear", "invalid literal"),
     ],
 )
 def test_a_wrong_uri_is_refused_by_name_with_those_that_are_known(uri: str, reason: str) -> None:
@@ -52,7 +77,12 @@ def test_a_wire_without_a_link_says_which_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "uris", [{"comfort": "can://bridge/127.0.0.1:1/comfort"}, {"rear": "doip://127.0.0.1:1"}]
+    "uris",
+    [
+        {"comfort": "can://bridge/127.0.0.1:1/comfort"},
+        {"rear": "doip://127.0.0.1:1"},
+        {"rear": "doips://127.0.0.1:1?ca=/nowhere/authority.pem"},
+    ],
 )
 def test_a_link_to_nobody_is_an_error_that_names_the_uri(uris: dict[str, str]) -> None:
     async def main() -> None:

@@ -80,9 +80,9 @@ def _tls_files(uri: str, parts: SplitResult) -> TlsFiles:
     if unknown := query.keys() - _TLS_QUERY:
         raise LinkError(f"{uri}: {', '.join(sorted(unknown))}: not known; {_KNOWN}")
     if "ca" not in query:
-        raise LinkError(f"{uri}: names no authority to trust (ca=FILE)")
+        raise LinkError(f"{uri}: names no authority to trust; {_KNOWN}")
     if ("certificate" in query) != ("key" in query):
-        raise LinkError(f"{uri}: a certificate and its key go together")
+        raise LinkError(f"{uri}: a certificate and its key go together; {_KNOWN}")
     return TlsFiles(
         authority=Path(query["ca"]),
         certificate=Path(query["certificate"]) if "certificate" in query else None,
