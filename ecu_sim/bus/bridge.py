@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ecu_sim.bus.can import CanWire
-from ecu_sim.bus.can_core import WireError
+from ecu_sim.bus.errors import WireError
 from protocols.can import CanPort, FrameHeader
 from protocols.can.bridge import (
     VERSION,

@@ -6,7 +6,9 @@ from functools import partial
 from typing import Final
 
 from clock import Timer, VirtualLoop
-from ecu_sim.bus.can_core import BusLoad, CanWireCore, WireError, arbitration_key
+from ecu_sim.bus.can_core import BusLoad, CanWireCore, arbitration_key
+from ecu_sim.bus.errors import WireError
+from ecu_sim.bus.faults import ErrorCounters, ErrorFrame, ErrorState, WireFaults
 from protocols.can import CanPort, FrameHeader, Receive, ReceiveRun, Sent
 from protocols.can.bits import NS_PER_S
 
@@ -57,6 +59,28 @@ class CanWire:
         """
         self._core.set_bit_rate(bit_rate, now_ns=self._now_ns())
         self._arm()
+
+    def begin_faults(self, plan: WireFaults | None) -> None:
+        """Let things go wrong from the next start of frame on; None: no more from then on."""
+        self._core.begin_faults(plan, now_ns=self._now_ns())
+        self._arm()
+
+    def error_counters(self, node: str) -> ErrorCounters:
+        """The node's counters and error state now."""
+        return self._core.error_counters(node)
+
+    def ask_recovery(self, node: str) -> None:
+        """The node is bus-off and wants to take part again, where it does not by itself."""
+        self._core.ask_recovery(node, now_ns=self._now_ns())
+        self._arm()
+
+    def on_error_state(self, callback: Callable[[str, ErrorState], None]) -> None:
+        """Call back at each change of a node's error state."""
+        self._core.on_error_state.append(callback)
+
+    def on_error_frame(self, callback: Callable[[ErrorFrame], None]) -> None:
+        """Call back at the end of each error frame."""
+        self._core.on_error_frame.append(callback)
 
     def port(self, node: str) -> CanPort:
         """Access for a node; ports of one name are one node."""

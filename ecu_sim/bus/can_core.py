@@ -14,6 +14,9 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
+from ecu_sim.bus.confinement import Confinement
+from ecu_sim.bus.errors import WireError
+from ecu_sim.bus.faults import ErrorCounters, ErrorFrame, ErrorState, Fate, WireFaults
 from protocols.can import FrameHeader, Receive, ReceiveRun, Sent
 from protocols.can.bits import (
     INTERMISSION_BITS,
@@ -31,10 +34,6 @@ _SMALL_BURST: Final = 6
 _QUEUE_LIMIT: Final = 1024
 
 
-class WireError(Exception):
-    """A node asked of a simulated wire what no wire can do; the message names wire and node."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusLoad:
     """What a wire has carried since it was made; two of them give the load in between."""
@@ -45,6 +44,8 @@ class BusLoad:
     busy_ns: int
     #: Wire time in ns of this reading.
     at_ns: int
+    #: Error frames that have ended.
+    error_frames: int = 0
 
     def since(self, earlier: "BusLoad") -> float:
         """Share of the time between two readings in which the wire was busy, 0.0 to 1.0."""
@@ -103,9 +104,21 @@ class _Burst:
 class _Run:
     """Frames `first` to `stop` of a burst, back to back; `origin_ns + ends[i]` starts frame i."""
 
-    __slots__ = ("burst", "ends", "first", "intermission_ns", "origin_ns", "stop")
+    __slots__ = (
+        "burst",
+        "ends",
+        "fate",
+        "first",
+        "intermission_ns",
+        "longer_ns",
+        "origin_ns",
+        "stop",
+    )
 
     def __init__(self, burst: _Burst, stop: int, start_ns: int, intermission_ns: int) -> None:
+        self.fate = Fate.HEARD
+        #: What an error frame takes above the frame itself.
+        self.longer_ns = 0
         self.burst = burst
         #: Those at the bit rate of this run: the wire's may have changed when others hear of it.
         self.ends = burst.ends
@@ -121,7 +134,11 @@ class _Run:
     @property
     def free_ns(self) -> int:
         """When the next frame may start."""
-        return self.origin_ns + self.ends[self.stop]
+        return self.origin_ns + self.ends[self.stop] + self.longer_ns
+
+    @property
+    def failed(self) -> bool:
+        return self.fate is Fate.CORRUPTED or self.fate is Fate.UNACKNOWLEDGED
 
     @property
     def last_bit_ns(self) -> int:
@@ -146,6 +163,11 @@ class CanWireCore:
         self._everything: tuple[_Listener, ...] = ()
         self._frames = 0
         self._busy_ns = 0
+        self._error_frames = 0
+        self._confinement = Confinement()
+        #: Called at each change of a node's error state, and at the end of each error frame.
+        self.on_error_state: list[Callable[[str, ErrorState], None]] = []
+        self.on_error_frame: list[Callable[[ErrorFrame], None]] = []
         #: The bit rate from the end of the frame on the wire on.
         self._next_bit_rate: int | None = None
 
@@ -161,7 +183,8 @@ class CanWireCore:
         """Queue a burst at `now_ns`; from then on it competes.
 
         Raises `WireError` for an empty burst, for frames that this wire cannot carry, for an
-        identifier that another node is sending, and for a queue without end.
+        identifier that another node is sending, and for a queue without end. What a node that is
+        bus-off hands over is lost.
         """
         burst = _Burst(node, header, payloads, sent, self._ends(node, header, payloads))
         queue = self._queues.get(burst.key)
@@ -172,14 +195,31 @@ class CanWireCore:
         queued = self._queued.get(node, 0)
         if queued >= _QUEUE_LIMIT:
             raise WireError(f"{self.name}: {node} has {queued} bursts queued")
+        if self._confinement.is_off(node):
+            return
         self._queued[node] = queued + 1
         self.now_ns = max(self.now_ns, now_ns)
         if queue is None:
             self._queues[burst.key] = deque((burst,))
         else:
             queue.append(burst)
-        if self._run is not None and burst.key < self._run.burst.key:
+        run = self._run
+        if run is not None and (burst.key < run.burst.key or self.now_ns < run.start_ns):
             self._cut()
+
+    def begin_faults(self, plan: WireFaults | None, *, now_ns: int) -> None:
+        """From the next start of frame on; None: nothing goes wrong any more."""
+        self.now_ns = max(self.now_ns, now_ns)
+        self._cut()
+        self._confinement.begin(plan)
+
+    def error_counters(self, node: str) -> ErrorCounters:
+        return self._confinement.counters(node)
+
+    def ask_recovery(self, node: str, *, now_ns: int) -> None:
+        """A node that is bus-off wants to take part again: 128 times 11 recessive bits from now."""
+        self.now_ns = max(self.now_ns, now_ns)
+        self._confinement.ask_recovery(node, now_ns=self.now_ns)
 
     def set_bit_rate(self, bit_rate: int, *, now_ns: int) -> None:
         """Change the (arbitration) bit rate of all nodes; a frame on the wire ends as it began.
@@ -216,6 +256,8 @@ class CanWireCore:
         """Hear frames whose last bit comes after `now_ns`; no keys: all of them."""
         self.now_ns = max(self.now_ns, now_ns)
         listener = _Listener(node, receive, receive_run, self.now_ns)
+        self._confinement.joined(node)
+        listening = True
         for key in keys:
             self._by_key[key] = (*self._by_key.get(key, ()), listener)
         if not keys:
@@ -224,6 +266,10 @@ class CanWireCore:
             self._cut()
 
         def stop() -> None:
+            nonlocal listening
+            if listening:
+                listening = False
+                self._confinement.left(node)
             for key in keys:
                 rest = tuple(other for other in self._by_key.get(key, ()) if other is not listener)
                 if rest:
@@ -237,11 +283,19 @@ class CanWireCore:
     def next_event(self) -> int | None:
         """When `handle` is to be called next, in ns; None while the wire is idle."""
         run = self._run
-        if run is None:
-            if not self._queues:
-                return None
+        if run is None and self._queues:
             run = self._run = self._plan()
-        return run.last_bit_ns
+        recovery_ns = self._recovery_before(run)
+        if recovery_ns is not None:
+            return recovery_ns
+        return None if run is None else run.last_bit_ns
+
+    def _recovery_before(self, run: _Run | None) -> int | None:
+        """When a node recovers from bus-off, if the wire is idle then."""
+        if not self._confinement.active:
+            return None
+        due = self._confinement.recovery_ns(self.bit_rate)
+        return due if due is not None and (run is None or due <= run.start_ns) else None
 
     def handle(self) -> None:
         """The moment of `next_event` has come: the run is over, everybody hears of it.
@@ -249,12 +303,29 @@ class CanWireCore:
         Callbacks may send and listen. The sender hears first.
         """
         run = self._run
+        recovery_ns = self._recovery_before(run)
+        if recovery_ns is not None:
+            self.now_ns = max(self.now_ns, recovery_ns)
+            self._confinement.recover(now_ns=self.now_ns, bit_rate=self.bit_rate)
+            self._tell_states()
+            return
         if run is None:
             return
         self._run = None
         burst = run.burst
         self.now_ns = run.last_bit_ns
         self._free_ns = run.free_ns
+        if self._confinement.active:
+            self._confinement.tried(
+                burst.node,
+                run.fate,
+                start_ns=run.start_ns,
+                free_ns=run.free_ns,
+                bit_rate=self.bit_rate,
+            )
+            if run.failed:
+                self._failed(run)
+                return
         self._frames += run.stop - run.first
         self._busy_ns += run.free_ns - run.start_ns
         burst.next = run.stop
@@ -265,8 +336,38 @@ class CanWireCore:
         if burst.next == len(burst.payloads) and burst.sent is not None:
             burst.sent(self.now_ns / NS_PER_S)
         for listener in listeners:
-            if listener.node != burst.node:
+            if listener.node != burst.node and run.fate is Fate.HEARD:
                 self._deliver(run, listener)
+        self._tell_states()
+
+    def _failed(self, run: _Run) -> None:
+        """An error frame has ended: the sender tries again, unless it is bus-off now."""
+        burst = run.burst
+        self._busy_ns += run.free_ns - run.start_ns
+        self._error_frames += 1
+        if self._confinement.is_off(burst.node):
+            self._drop(burst.node)
+        self._change_bit_rate()
+        error = ErrorFrame(
+            node=burst.node,
+            fate=run.fate,
+            identifier=burst.header.identifier,
+            at_s=self.now_ns / NS_PER_S,
+        )
+        for callback in tuple(self.on_error_frame):
+            callback(error)
+        self._tell_states()
+
+    def _drop(self, node: str) -> None:
+        """Everything that the node has queued is lost."""
+        for key in [key for key, queue in self._queues.items() if queue[0].node == node]:
+            del self._queues[key]
+        self._queued[node] = 0
+
+    def _tell_states(self) -> None:
+        for node, state in self._confinement.changes():
+            for callback in tuple(self.on_error_state):
+                callback(node, state)
 
     def load(self, *, now_ns: int) -> BusLoad:
         """The counters at `now_ns`, frames on the wire counted up to there."""
@@ -277,8 +378,12 @@ class CanWireCore:
             busy_ns += min(now_ns, run.free_ns) - run.start_ns
             last_bit = now_ns - run.origin_ns + run.intermission_ns
             ends = run.ends
-            frames += bisect_right(ends, last_bit, run.first + 1, run.stop + 1) - run.first - 1
-        return BusLoad(frames=frames, busy_ns=busy_ns, at_ns=now_ns)
+            if not run.failed:
+                passed = bisect_right(ends, last_bit, run.first + 1, run.stop + 1)
+                frames += passed - run.first - 1
+        return BusLoad(
+            frames=frames, busy_ns=busy_ns, at_ns=now_ns, error_frames=self._error_frames
+        )
 
     def _ends(self, node: str, header: FrameHeader, payloads: Sequence[bytes]) -> list[int]:
         if not payloads:
@@ -297,6 +402,8 @@ class CanWireCore:
 
     def _plan(self) -> _Run:
         """The winner of the next arbitration, and how far it gets."""
+        if self._confinement.active:
+            return self._plan_one()
         burst = self._queues[min(self._queues)][0]
         first = burst.next
         stop = first + 1
@@ -306,6 +413,18 @@ class CanWireCore:
             stop = max(stop, bisect_right(burst.ends, limit, first + 1, count + 1) - 1)
         start_ns = max(self._free_ns, self.now_ns)
         return _Run(burst, stop, start_ns, self._intermission_ns)
+
+    def _plan_one(self) -> _Run:
+        """The same where frames may go wrong: one frame, and what becomes of it."""
+        confinement = self._confinement
+        free = {key: confinement.suspended_ns(queue[0].node) for key, queue in self._queues.items()}
+        start_ns = max(self._free_ns, self.now_ns, min(free.values()))
+        burst = self._queues[min(key for key, since in free.items() if since <= start_ns)][0]
+        run = _Run(burst, burst.next + 1, start_ns, self._intermission_ns)
+        run.fate = confinement.fate(burst.node)
+        bits = confinement.longer_bits(burst.node, run.fate)
+        run.longer_ns = bits * NS_PER_S // self.bit_rate
+        return run
 
     def _takes_runs(self, burst: _Burst) -> bool:
         return all(
@@ -336,6 +455,8 @@ class CanWireCore:
 
     def _deliver(self, run: _Run, listener: _Listener) -> None:
         burst = run.burst
+        if self._confinement.active and self._confinement.is_off(listener.node):
+            return
         last_bits = run.origin_ns - run.intermission_ns
         first = run.first
         if listener.since_ns > run.start_ns:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ecu_sim.bus.can_core import CanWireCore, WireError
+from ecu_sim.bus.can_core import CanWireCore
+from ecu_sim.bus.errors import WireError
 from protocols.can import FrameHeader
 from protocols.can.bits import NS_PER_S, frame_ns
 
