@@ -97,7 +97,7 @@ def test_a_response_is_read_or_refused_with_our_error(payload: bytes) -> None:
             continue
 
 
-@given(stored=st.binary(max_size=60) | st.binary(max_size=60).map(lambda rest: b"\x01" + rest))
+@given(stored=st.binary(max_size=60) | st.binary(max_size=60).map(lambda rest: b"\x02\x00" + rest))
 def test_a_dtc_memory_takes_what_it_wrote_or_nothing(stored: bytes) -> None:
     memory = DtcMemory((DtcDefinition(code=0x9A0100),))
     try:
