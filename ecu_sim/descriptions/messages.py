@@ -67,6 +67,7 @@ _FORMAT: Final = Number(
     },
 )
 _GROUP: Final = Number(name="functional_group_identifier")
+_DTCS: Final = Repeat(name="dtcs", items=(_CODE,))
 _LISTED: Final = Repeat(name="dtcs", items=(_CODE, _STATUS))
 _SNAPSHOT: Final = Repeat(name="data_records", items=(DATA_RECORD,), counted=True)
 _SNAPSHOTS: Final = Repeat(name="snapshot_records", items=(_RECORD, _SNAPSHOT))
@@ -227,7 +228,25 @@ _TRANSFER: Final = Layout(request=(_DATA_FORMAT, _FORMAT_KEYS, *_RANGE), respons
 _COUNTER: Final = Number(name="block_sequence_counter")
 _REST: Final = Raw(name="record")
 _DYNAMIC: Final = Number(name="dynamically_defined_data_identifier", bits=16)
-_EVENT: Final = (Number(name="event_window_time"), Raw(name="event_record"))
+_WINDOW: Final = Number(name="event_window_time")
+_TIMING: Final = (
+    Number(name="p2_server_max", bits=16, unit="ms"),
+    Number(name="p2_star_server_max", bits=16, scale=10, unit="ms"),
+)
+_LIMITS: Final = (
+    Number(name="p2_server_least", bits=16, unit="ms"),
+    Number(name="p2_star_server_least", bits=16, scale=10, unit="ms"),
+    Number(name="p2_server_most", bits=16, unit="ms"),
+    Number(name="p2_star_server_most", bits=16, scale=10, unit="ms"),
+)
+_SECURED: Final = (
+    Number(name="administrative_parameter", bits=16),
+    Number(name="signature_encryption_calculation"),
+    Number(name="signature_length", bits=16, unit="byte"),
+    Number(name="anti_replay_counter", bits=16),
+    Number(name="internal_service"),
+    Raw(name="data_and_signature"),
+)
 
 
 def _communication(name: str, *further: Field) -> Layout:
@@ -246,8 +265,16 @@ def _communication(name: str, *further: Field) -> Layout:
     return Layout(name=name, request=(kind, *further))
 
 
-def _event(name: str, *response: Field) -> Layout:
-    return Layout(name=name, request=_EVENT, response=response or (_REST,))
+#: 86: what is set up says more than its window.
+_SET_UP: Final = {0x01, 0x02, 0x03, 0x07, 0x08, 0x09}
+_ACTIVATED: Final = 0x04
+
+
+def _event(name: str, event: int) -> Layout:
+    record: Fields = (Raw(name="event_record", least=1),) if event in _SET_UP else ()
+    count = Number(name="number_of_events")
+    head = (count,) if event == _ACTIVATED else (count, _WINDOW)
+    return Layout(name=name, request=(_WINDOW, *record), response=(*head, Raw(name="event_record")))
 
 
 #: Service -> sub-function -> messages.
@@ -256,10 +283,7 @@ SUB_FUNCTIONS: Final[Mapping[int, Mapping[int, Layout]]] = MappingProxyType(
         0x10: {
             session: Layout(
                 name=name,
-                response=(
-                    Number(name="p2_server_max", bits=16, unit="ms"),
-                    Number(name="p2_star_server_max", bits=16, scale=10, unit="ms"),
-                ),
+                response=_TIMING,
             )
             for session, name in {
                 1: "default",
@@ -322,17 +346,17 @@ SUB_FUNCTIONS: Final[Mapping[int, Mapping[int, Layout]]] = MappingProxyType(
         },
         0x3E: {0: Layout(name="")},
         0x83: {
-            number: Layout(name=name, request=(_REST,), response=(_REST,))
-            for number, name in {
-                1: "read extended timing parameters",
-                2: "set timing parameters to default",
-                3: "read active timing parameters",
-                4: "set timing parameters",
-            }.items()
+            1: Layout(name="read extended timing parameters", response=_LIMITS),
+            2: Layout(name="set timing parameters to default"),
+            3: Layout(name="read active timing parameters", response=_TIMING),
+            4: Layout(name="set timing parameters", request=_TIMING),
         },
-        0x85: {1: Layout(name="on"), 2: Layout(name="off")},
+        0x85: {
+            1: Layout(name="on", request=(_DTCS,)),
+            2: Layout(name="off", request=(_DTCS,)),
+        },
         0x86: {
-            number: _event(name)
+            number: _event(name, number & 0x3F)
             for number, name in {
                 0x00: "stop",
                 0x01: "on DTC status change",
@@ -426,7 +450,7 @@ WHOLE: Final[Mapping[int, Layout]] = MappingProxyType(
             request=(_FORMAT_KEYS, *_RANGE, Raw(name="data", least=1)),
             response=(_FORMAT_KEYS, *_RANGE),
         ),
-        0x84: Layout(request=(_REST,), response=(_REST,)),
+        0x84: Layout(request=_SECURED, response=_SECURED),
     }
 )
 
