@@ -20,6 +20,7 @@ from canota.identities import as_rows
 from clock import is_virtual
 from cloud.app import CloudOptions, CloudThread
 from dbc.vehicle import describe_vehicle
+from ecu_sim.bus.capture import Capture
 from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
 from firmware import DevKeys, dev_keys, image_path
 from protocols.can import CanPort
@@ -47,6 +48,8 @@ class BenchOptions:
     observe_s: float
     #: The date at loop time 0.
     start_date: datetime = VIRTUAL_START
+    #: A pcapng file to write what goes over the vehicle's wires to.
+    capture: Path | None = None
 
 
 class SimulatedLinks:
@@ -153,6 +156,11 @@ class Bench:
             path = image_path(ecu, FACTORY_VERSION)
             content = path.read_bytes()
             vehicle.provision(ecu, detect(path.name, content).decode(content).data)
+        if self.options.capture is not None:
+            file = stack.enter_context(self.options.capture.open("wb"))
+            start_date = self.options.start_date - timedelta(seconds=self._begin)
+            capture = Capture(file, vehicle.wires, start_date=start_date)
+            stack.callback(capture.close)
         await vehicle.start()
         return vehicle
 

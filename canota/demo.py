@@ -59,6 +59,8 @@ class DemoOptions:
     state_directory: Path
     #: ECU -> a file published in place of ours.
     images: dict[str, Path]
+    #: Where all that goes over the wires is written, for Wireshark.
+    capture: Path | None
 
 
 @app.command(epilog=explained())
@@ -81,6 +83,10 @@ def demo(
     picture: Annotated[
         Path | None, typer.Option(help="Write what the terminal shows as SVG.", dir_okay=False)
     ] = None,
+    capture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.pcapng", help="Record all wires for Wireshark.", dir_okay=False),
+    ] = None,
 ) -> None:
     """
     Update a simulated car from end to end and write a report of it.
@@ -97,6 +103,8 @@ def demo(
         report_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"{report_dir}: {error.strerror}", Exit.REFUSED) from error
+    if capture is not None:
+        _begin_capture(capture)
     # Told to end, it still cleans up behind itself.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     state = report_dir / "state" if keep else Path(tempfile.mkdtemp(prefix="canota-demo-"))
@@ -108,6 +116,7 @@ def demo(
         report_directory=report_dir,
         state_directory=state,
         images=images,
+        capture=capture,
     )
     try:
         out = console() if picture is None else _recorder()
@@ -139,6 +148,7 @@ class Story:
             directory=self._options.state_directory,
             seed=self._options.seed,
             observe_s=OBSERVE_S,
+            capture=self._options.capture,
             start_date=VIRTUAL_START if self._options.virtual else datetime.now(UTC),  # noqa: TID251 the run's one look at the calendar
         )
         async with Bench(options, on_progress=self._on_progress) as bench:
@@ -265,6 +275,8 @@ class Story:
         self._out.print(Text(f"   {campaign['verdict']}", style=f"bold {colour}"))
         for name in ("html", "json"):
             self._say(f"{self._options.report_directory / f'report.{name}'}")
+        if self._options.capture is not None:
+            self._say(f"{self._options.capture}, {size(self._options.capture.stat().st_size)}")
 
     def _say_temperature(self, vehicle: dict[str, Any]) -> None:
         for when in ("before", "after"):
@@ -292,6 +304,15 @@ class Story:
 
     def _say(self, text: str) -> None:
         self._out.print(f"   {text}")
+
+
+def _begin_capture(path: Path) -> None:
+    """Find out before the run that there is no way to write it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}", Exit.REFUSED) from error
 
 
 def _recorder() -> Console:

@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 import clock
 from dbc import EcuDescription, describe_vehicle
 from ecu_sim.bus.capture import Capture
+from tests.support.cli import canota
 from tests.support.ecu import DIAGNOSTICS_MASTER, application, crc_image, signed_image
 from tests.support.flashing import NONCE, START, SimLinks
 from tests.support.vehicle import running
@@ -137,15 +138,17 @@ def flash(directory: Path, file: Path, ecu: str) -> Services:
     return clock.run(main(), virtual=True)
 
 
-def dissect(file: Path, ecu: str, *fields: str) -> Iterator[list[str]]:
-    """One row of these fields per packet."""
-    description = describe_vehicle().ecus[ecu]
-    wire = describe_vehicle().wires[description.wire]
-    identifiers = {description.request_id, description.response_id, wire.functional_id}
-    bound = ",".join(str(identifier) for identifier in sorted(identifiers - {None}))
+def dissect(file: Path, ecus: Sequence[str], *fields: str) -> Iterator[list[str]]:
+    """One row of these fields per packet; UDS is looked for at these ECUs' addresses."""
+    vehicle = describe_vehicle()
+    identifiers: set[int] = set()
+    for ecu in (vehicle.ecus[name] for name in ecus):
+        if vehicle.wires[ecu.wire].kind != "doip":
+            functional = vehicle.wires[ecu.wire].functional_id
+            identifiers |= {ecu.request_id, ecu.response_id, functional}
     command = ["tshark", "-r", str(file), "-d", "iso15765.subdissector,uds"]
-    if wire.kind != "doip":
-        command += ["-o", f"iso15765.can.ids:{bound}"]
+    if identifiers:
+        command += ["-o", f"iso15765.can.ids:{','.join(map(str, sorted(identifiers)))}"]
     for check in ("ip.check_checksum", "tcp.check_checksum"):
         command += ["-o", f"{check}:TRUE"]
     command += ["-T", "fields", *(part for field in fields for part in ("-e", field))]
@@ -163,7 +166,7 @@ def test_wireshark_finds_every_service_of_a_flash_and_nothing_malformed(
     said = flash(tmp_path / "state", file, ecu)
     found: Services = Counter()
     fields = ("uds.sid", "uds.reply", "_ws.malformed", "_ws.expert.severity", "_ws.expert.message")
-    for service, reply, malformed, severities, messages in dissect(file, ecu, *fields):
+    for service, reply, malformed, severities, messages in dissect(file, [ecu], *fields):
         assert not malformed
         assert all(int(one, 0) < WARNING for one in severities.split(",") if one), messages
         if service:
@@ -175,7 +178,7 @@ def test_wireshark_finds_every_service_of_a_flash_and_nothing_malformed(
 def test_every_block_is_put_together_again_from_its_frames(tmp_path: Path) -> None:
     file = tmp_path / "flash.pcapng"
     said = flash(tmp_path / "state", file, "ccu")
-    rows = list(dissect(file, "ccu", "iso15765.reassembled.length", "uds.sid", "uds.reply"))
+    rows = list(dissect(file, ["ccu"], "iso15765.reassembled.length", "uds.sid", "uds.reply"))
     blocks = [int(length) for length, *which in rows if which == ["0x36", "0x00"]]
     assert len(blocks) == said[0x36, False]
     assert sum(blocks) == len(new_image("ccu", (2, 0, 0))) + 2 * len(blocks)
@@ -186,7 +189,7 @@ def test_every_diagnostic_message_over_doip_is_acknowledged_before_its_answer(
 ) -> None:
     file = tmp_path / "flash.pcapng"
     flash(tmp_path / "state", file, "rear")
-    rows = dissect(file, "rear", "doip.type", "uds.reply")
+    rows = dissect(file, ["rear"], "doip.type", "uds.reply")
     kinds = [(kind, reply) for types, reply in rows for kind in types.split(",") if kind]
     diagnostic = [one for one in kinds if one[0].startswith("0x800")]
     requests = [one for one in diagnostic if one == ("0x8001", "0x00")]
@@ -209,8 +212,24 @@ def test_frames_of_all_wires_stand_on_one_time_line(tmp_path: Path) -> None:
                 capture.close()
 
     clock.run(main(), virtual=True)
-    rows = list(dissect(file, "rear", "frame.interface_name", "frame.time_epoch"))
+    rows = list(dissect(file, ["rear"], "frame.interface_name", "frame.time_epoch"))
     assert {name for name, _ in rows} == {"comfort", "thermal", "rear"}
     times = [stamp for _, stamp in rows]
     assert times == sorted(times)
     assert times[0].startswith(str(int(START.timestamp())))
+
+
+def test_nothing_in_the_capture_of_a_whole_demo_is_malformed(tmp_path: Path) -> None:
+    file = tmp_path / "car.pcapng"
+    ended = canota("demo", "--report-dir", str(tmp_path), "--capture", str(file))
+    assert ended.code == 0, ended.err
+    fields = ("frame.interface_name", "uds.sid", "_ws.malformed", "_ws.expert.severity")
+    wires_with_uds = set()
+    for wire, service, malformed, severities in dissect(
+        file, tuple(describe_vehicle().ecus), *fields
+    ):
+        assert not malformed
+        assert all(int(one, 0) < WARNING for one in severities.split(",") if one)
+        if service:
+            wires_with_uds.add(wire)
+    assert wires_with_uds == {"comfort", "thermal", "rear"}
