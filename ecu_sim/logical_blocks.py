@@ -100,8 +100,9 @@ class LogicalBlocks:
         """Accept a download to RAM or to one block; None if the range is in neither."""
         area = self._ecu.secondary_loader
         if area is not None and area.start <= address < area.start + area.size:
+            download = _RamDownload(self, area, address, size)
             self._loader_image, self._loader_runs = None, False
-            return _RamDownload(self, area, address, size)
+            return download
         self.require_loader()
         found = self._find(address, size, boundary=self._flash.geometry.page_size)
         return None if found is None else _BlockDownload(self, *found, size)
