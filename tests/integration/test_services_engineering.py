@@ -236,21 +236,59 @@ def test_an_upload_gives_the_image_that_runs(tmp_path: Path, ecu: str) -> None:
     assert data == image + b"\xff" * 5000
 
 
-def test_what_is_read_is_the_running_slot_also_while_the_other_is_written(
-    tmp_path: Path,
-) -> None:
+def test_what_is_read_is_the_running_slot_whichever_that_is(tmp_path: Path) -> None:
     new = signed_image(version=(2, 0, 0))
 
     async def drive() -> None:
         async with running(tmp_path, "ccu") as vehicle:
             node, tester = vehicle.nodes["ccu"], open_tester(vehicle, "ccu")
+            read = b"\x23\x24" + node.ecu.application_base.to_bytes(4) + len(new).to_bytes(2)
             await stage(tester, node, new)
-            base = node.ecu.application_base.to_bytes(4)
-            answer = await tester.ask(b"\x23\x24" + base + len(new).to_bytes(2))
-            assert answer[1:] == small_images()["ccu"][: len(new)].ljust(len(new), b"\xff")
+            assert (await tester.ask(read))[1:] == small_images()["ccu"]
+            await expect(tester, "31 01 02 02", "71 01 02 02 00")
+            await expect(tester, "31 01 FF 01", "71 01 ff 01 00")
+            await expect(tester, "31 01 02 10", "71 01 02 10 00")
+            await expect(tester, "11 01", "51 01")
+            await asyncio.sleep(0.1)
+            await back_in(node, Mode.APPLICATION)
+            await expect(tester, "10 03", "50 03 00 32 01 f4")
+            await unlock(tester, node, 1)
+            assert (await tester.ask(read))[1:] == new
             tester.close()
 
     clock.run(drive(), virtual=True)
+
+
+@pytest.mark.parametrize("data_format", [0x01, 0x10, 0xFF])
+def test_an_upload_is_neither_compressed_nor_encrypted(tmp_path: Path, data_format: int) -> None:
+    async def drive() -> None:
+        async with running(tmp_path, "ccu") as vehicle:
+            tester = await extended(vehicle, "ccu", level=1)
+            base = vehicle.nodes["ccu"].ecu.application_base.to_bytes(4)
+            await expect(tester, bytes([0x35, data_format, 0x14]) + base + b"\x10", "7f 35 31")
+            tester.close()
+
+    clock.run(drive(), virtual=True)
+
+
+def test_a_long_periodic_record_fills_a_frame_of_a_length_that_can_fd_has(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def drive() -> None:
+        async with running(tmp_path, "ecomp") as vehicle:
+            vehicle.can_port("thermal", "logger").listen(
+                lambda _, payload, __: heard.append(payload),
+                FrameHeader(0x6B8, fd=True, bit_rate_switch=True),
+            )
+            tester = await extended(vehicle, "ecomp")
+            memory = b"\x14" + RAM.to_bytes(4) + b"\x09"
+            await expect(tester, b"\x2c\x02\xf2\xa0" + memory, "6c 02 f2 a0")
+            await expect(tester, "2A 02 A0", "6a")
+            await asyncio.sleep(0.21)
+            tester.close()
+
+    clock.run(drive(), virtual=True)
+    assert [payload.hex() for payload in heard] == ["a0" + "00" * 9 + "cccc"]
 
 
 # Calibration

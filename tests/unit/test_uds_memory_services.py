@@ -215,6 +215,12 @@ def test_an_upload_refuses_what_is_out_of_order_and_goes_on(
     assert programmer.ask("37") == "77"
 
 
+def test_no_block_is_longer_than_a_response_can_be(programmer: DataBench) -> None:
+    programmer.memory.max_block_length = 4000
+    assert programmer.ask(_upload(IMAGE, 0x200)) == "75200100"
+    assert len(programmer.ask("3601")) == 2 * 256
+
+
 def test_one_transfer_at_a_time(programmer: DataBench) -> None:
     programmer.ask(_upload(IMAGE, 4))
     assert programmer.ask(_upload(IMAGE, 4)) == "7f3522"
