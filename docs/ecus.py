@@ -1,6 +1,6 @@
 """One reference page per ECU type: what it answers, from the tables that its server runs on."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from ecu_sim.descriptions.layout import (
     Constant,
@@ -44,6 +44,9 @@ def page(ecu: EcuType) -> str:
         (
             f"# `{ecu.name}`: {ecu.hardware_identifier}\n",
             f"As an ODX 2.2 package: `canota ecus describe {ecu.name} --pdx {ecu.name}.pdx`.\n",
+            ""
+            if ecu.in_vehicle
+            else "For test benches: no vehicle has it; it is served by name.\n",
             table(("property", "value"), _properties(ecu)),
             *_services(ecu, described),
             *_data(ecu, described),
@@ -231,12 +234,19 @@ def _trouble_codes(ecu: EcuType) -> Iterator[str]:
 def _memory(ecu: EcuType) -> Iterator[str]:
     yield "## Memory\n"
     slots = "one slot" if ecu.single_slot else f"{ecu.slots} slots behind one range of addresses"
-    rows: Mapping[str, str] = {
+    rows = {
         "application area": f"{ecu.application_base:08X}, {ecu.slot.size // _KIB} KiB, {slots}",
         "sector": f"{ecu.slot.sector_size} bytes, erased in {ecu.slot.erase_s * 1000:g} ms",
         "page": f"{ecu.slot.page_size} bytes, programmed in {ecu.slot.program_s * 1000:g} ms",
     }
     yield table(("property", "value"), rows.items())
+    if ecu.blocks or ecu.secondary_loader is not None:
+        yield "Programmed beside the application:\n"
+        rows = {f"block `{one.name}`": f"{one.start:08X}, {one.size} bytes" for one in ecu.blocks}
+        if ecu.secondary_loader is not None:
+            loader = ecu.secondary_loader
+            rows["secondary boot loader (RAM)"] = f"{loader.start:08X}, {loader.size} bytes"
+        yield table(("area", "range"), rows.items())
     if ecu.data.memory:
         yield "By address (23, 3D, 35):\n"
         yield table(

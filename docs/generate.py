@@ -23,7 +23,7 @@ from dbc import describe_vehicle
 from dbc.vehicle import EcuDescription, VehicleDescription
 from docs import ecus
 from ecu_sim.boot import conventional, mcuboot_ab
-from ecu_sim.ecus import ecu_names, ecu_type
+from ecu_sim.ecus import all_ecu_names, ecu_type
 from protocols.uds.dtc import display
 from vehicle_gateway.update import coordinator
 from vehicle_gateway.update.journal import Kind
@@ -66,7 +66,7 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "vehicle.md", vehicle(describe_vehicle())
     yield "command-line.md", command_line()
     yield "fleet-api.md", fleet_api()
-    for name in ecu_names():
+    for name in all_ecu_names():
         yield f"ecus/{name}.md", f"{_NOTE}\n{ecus.page(ecu_type(name))}"
 
 

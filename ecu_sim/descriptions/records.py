@@ -28,18 +28,21 @@ _CHECKED: Final = Number(
     name="status", texts={int(status): text for status, text in CHECK_TEXTS.items()}
 )
 
+_ADDRESS: Final = Number(name="memory_address", bits=32)
+
 #: Routine -> what follows the identifier in request and response (`protocols.uds.routine_status`).
 ROUTINES: Final[Mapping[int, tuple[Fields, Fields]]] = MappingProxyType(
     {
         RoutineId.ERASE_MEMORY: (
             (
                 Constant(name="address_and_length_format", value=ALFID),
-                Number(name="memory_address", bits=32),
+                _ADDRESS,
                 Number(name="memory_size", bits=32, unit="byte"),
             ),
             (_STATUS,),
         ),
         RoutineId.CHECK_DEPENDENCIES: ((), (_CHECKED,)),
+        RoutineId.START_SECONDARY_LOADER: ((_ADDRESS,), (_CHECKED,)),
         RoutineId.CHECK_PRECONDITIONS: (
             (),
             (
@@ -76,13 +79,14 @@ _SESSIONS: Final = Number(name="session", texts={int(one): one.name.lower() for 
 def routine_records(ecu: EcuType, rid: int) -> tuple[Fields, Fields]:
     """Option and status record; plain bytes for a routine that is in no table."""
     if rid == RoutineId.CHECK_MEMORY:
-        return ((_CRC,) if ecu.single_slot else (), (_CHECKED,))
+        whole = (_CRC,) if ecu.single_slot else ()
+        return ((_ADDRESS, _CRC) if ecu.blocks else whole, (_CHECKED,))
     return ROUTINES.get(rid, ((Raw(name="option_record"),), (Raw(name="status_record"),)))
 
 
 def routine_name(rid: int) -> str:
     try:
-        return RoutineId(rid).name.lower().replace("_", " ")
+        return RoutineId(rid).name.lower().replace("_", " ").removeprefix("start ")
     except ValueError:
         return f"routine {rid:04X}"
 

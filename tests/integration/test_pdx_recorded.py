@@ -10,9 +10,13 @@ from odxtools.diaglayers.hierarchyelement import HierarchyElement
 from clock import run
 from ecu_sim.descriptions.operations import operations
 from ecu_sim.ecus import ecu_names, ecu_type
+from ecu_sim.node import EcuNode
+from ecu_sim.vehicle import Vehicle
+from tests.support import bench, programming
+from tests.support.ecu import RawTester
 from tests.support.flashing import NONCE, Bench, job
 from tests.support.odx import base_variant, read_answer, read_request, sample, values, variant
-from tests.support.recording import Recording, recorded, unlock
+from tests.support.recording import Recording, listen, recorded, unlock
 from vehicle_gateway.diagnostics.reader import read_ecu
 from vehicle_gateway.wires.tester import NegativeResponseError, UdsTester
 
@@ -142,3 +146,39 @@ def test_a_fault_is_read_with_its_text_status_and_stored_values(tmp_path: Path) 
     assert 15 < snapshot["Cabin_temperature"]["value"] < 40
     records = dict(one["extended_data_record"] for one in counted["extended_data_records"])
     assert records["occurrence_counter"]["value"] == 1
+
+
+def on_the_bench(tmp_path: Path, test: bench.Test) -> Recording:
+    recording = Recording()
+
+    async def listened(vehicle: Vehicle, node: EcuNode, tester: RawTester) -> None:
+        listen(vehicle, "bench", recording)
+        await test(vehicle, node, tester)
+
+    bench.on_bench(tmp_path, listened)
+    return recording
+
+
+def test_blocks_programmed_by_a_secondary_loader_are_read_from_the_package(tmp_path: Path) -> None:
+    async def nothing_else(_vehicle: Vehicle, _node: EcuNode, _tester: RawTester) -> None: ...
+
+    recording = on_the_bench(tmp_path, bench.with_application(nothing_else))
+    assert {0x27, 0x31, 0x34, 0x36, 0x37} <= recording.services
+    check("bench", recording)
+
+
+def test_every_operation_of_a_bench_ecu_is_answered_in_words_of_the_package(tmp_path: Path) -> None:
+    kind = ecu_type("bench")
+    asked = [
+        one for one in operations(kind) if "application" in one.access and one.service not in _APART
+    ]
+
+    async def walk(_vehicle: Vehicle, node: EcuNode, tester: RawTester) -> None:
+        await tester.ask(bytes.fromhex("10 03"))
+        await programming.unlock(tester, node)
+        answers = [await tester.ask(sample(kind, one.request)) for one in asked]
+        assert sum(answer[0] != 0x7F for answer in answers) > 20
+
+    recording = on_the_bench(tmp_path, bench.with_application(walk))
+    check("bench", recording)
+    assert {0x38, 0x84, 0x86} <= recording.services

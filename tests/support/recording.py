@@ -110,7 +110,8 @@ class _RecordedLinks(SimLinks):
         return _RecordedStream(await super().stream(wire), self.recording)
 
 
-def _listen(vehicle: Vehicle, ecu: str, recording: Recording) -> None:
+def listen(vehicle: Vehicle, ecu: str, recording: Recording) -> None:
+    """Note from now on what goes to and from a CAN ECU."""
     kind = ecu_type(ecu)
     port = vehicle.can_port(kind.wire, "recorder")
     everyone = FrameHeader(WIRES[kind.wire].functional_id)
@@ -142,7 +143,7 @@ async def recorded(state: Path, ecu: str) -> AsyncIterator[tuple[Bench, Recordin
     await vehicle.start()
     recording = Recording()
     if ecu_type(ecu).can_addresses:
-        _listen(vehicle, ecu, recording)
+        listen(vehicle, ecu, recording)
     try:
         async with Testers(describe_vehicle(), _RecordedLinks(vehicle, recording)) as testers:
             yield (

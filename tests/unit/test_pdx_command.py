@@ -5,11 +5,11 @@ import pytest
 
 from ecu_sim.descriptions import pdx, summary
 from ecu_sim.descriptions.operations import operations
-from ecu_sim.ecus import ecu_names, ecu_type
+from ecu_sim.ecus import all_ecu_names, ecu_type
 from tests.support.cli import canota
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
+@pytest.mark.parametrize("ecu", all_ecu_names())
 def test_describe_writes_the_package(tmp_path: Path, ecu: str) -> None:
     file = tmp_path / "ecu.pdx"
     ended = canota("ecus", "describe", ecu, "--pdx", str(file))
@@ -18,7 +18,7 @@ def test_describe_writes_the_package(tmp_path: Path, ecu: str) -> None:
     assert ended.out == f"{file}: {file.stat().st_size} bytes\n"
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
+@pytest.mark.parametrize("ecu", all_ecu_names())
 def test_describe_prints_all_that_json_can_say(ecu: str) -> None:
     said = canota("ecus", "describe", ecu, "--json").json
     assert said == json.loads(json.dumps(summary(ecu_type(ecu))))

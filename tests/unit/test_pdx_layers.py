@@ -12,7 +12,7 @@ from odxtools.diagservice import DiagService
 
 from ecu_sim.descriptions import pdx
 from ecu_sim.descriptions.operations import operations, reachable
-from ecu_sim.ecus import WIRES, EcuType, ecu_names, ecu_type
+from ecu_sim.ecus import WIRES, EcuType, all_ecu_names, ecu_type
 from ecu_sim.server_rules import programs
 from protocols.uds import ServiceId, Session
 from protocols.uds.dtc import display
@@ -29,7 +29,7 @@ _BY_IDENTIFIER = {
 }
 #: 31, sub-function, two bytes of identifier; an option record may begin with a constant.
 _LONGEST_HEAD = 4
-PROGRAMS = [(name, program) for name in ecu_names() for program in programs(ecu_type(name))]
+PROGRAMS = [(name, program) for name in all_ecu_names() for program in programs(ecu_type(name))]
 
 
 def rows(rules: ServerRules) -> dict[bytes, Access]:
@@ -113,7 +113,7 @@ def test_every_identifier_that_a_program_reads_is_a_service(ecu: str, program: s
     assert read == expected
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
+@pytest.mark.parametrize("ecu", all_ecu_names())
 def test_a_sub_function_can_be_asked_for_without_a_positive_response(ecu: str) -> None:
     layer = base_variant(ecu)
     (session,) = read_request(layer, bytes.fromhex("10 83"))
@@ -123,7 +123,7 @@ def test_a_sub_function_can_be_asked_for_without_a_positive_response(ecu: str) -
     assert loud.service.pos_response_suppressible.bit_mask == 0x80
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
+@pytest.mark.parametrize("ecu", all_ecu_names())
 def test_trouble_codes_carry_their_letters_and_texts(ecu: str) -> None:
     (dop,) = base_variant(ecu).diag_data_dictionary_spec.dtc_dops
     assert {one.trouble_code: (one.display_trouble_code, str(one.text)) for one in dop.dtcs} == {
@@ -131,7 +131,7 @@ def test_trouble_codes_carry_their_letters_and_texts(ecu: str) -> None:
     }
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
+@pytest.mark.parametrize("ecu", all_ecu_names())
 def test_addresses_and_times_are_those_of_the_ecu(ecu: str) -> None:
     layer, kind = base_variant(ecu), ecu_type(ecu)
     wire = WIRES[kind.wire]
@@ -157,26 +157,33 @@ def test_addresses_and_times_are_those_of_the_ecu(ecu: str) -> None:
     assert period < kind.s3_s
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
-def test_the_flash_data_name_the_application_area_and_the_hardware(ecu: str) -> None:
+@pytest.mark.parametrize("ecu", all_ecu_names())
+def test_the_flash_data_name_every_area_and_the_hardware(ecu: str) -> None:
     kind = ecu_type(ecu)
-    last = kind.application_base + kind.slot.size - 1
+    expected = {"application": (kind.application_base, kind.slot.size)}
+    expected |= {block.name: (block.start, block.size) for block in kind.blocks}
+    if kind.secondary_loader is not None:
+        expected["secondary_loader"] = (kind.secondary_loader.start, kind.secondary_loader.size)
     (flash,) = database(ecu).flashs
     (memory,) = flash.ecu_mems
     (session,) = memory.mem.sessions
-    (block,) = session.datablocks
-    (segment,) = block.segments
-    assert (segment.source_start_address, segment.source_end_address) == (
-        kind.application_base,
-        last,
-    )
+    found = {block.short_name: block.segments[0] for block in session.datablocks}
+    assert {
+        name: (one.source_start_address, one.source_end_address) for name, one in found.items()
+    } == {name: (start, start + size - 1) for name, (start, size) in expected.items()}
     assert memory.phys_mem is not None
-    (area,) = memory.phys_mem.phys_segments
-    assert area.start_address == kind.application_base
-    assert area.block_size == kind.slot.sector_size
+    areas = {area.short_name: area for area in memory.phys_mem.phys_segments}
+    assert {name: area.start_address for name, area in areas.items()} == {
+        name: start for name, (start, _) in expected.items()
+    }
+    assert areas["application"].block_size == kind.slot.sector_size
     (ident,) = session.expected_idents
     assert [one.value for one in ident.ident_values] == [kind.hardware_identifier]
-    (connector,) = flash.ecu_mem_connectors
+
+
+@pytest.mark.parametrize("ecu", all_ecu_names())
+def test_the_hardware_is_identified_by_a_service_of_the_layers(ecu: str) -> None:
+    (connector,) = database(ecu).flashs[0].ecu_mem_connectors
     (described,) = connector.ident_descs
     reading = base_variant(ecu).services[described.diag_comm_snref]
     assert described.out_param_if_snref in {
@@ -189,7 +196,7 @@ def _documents(kind: EcuType) -> dict[str, ET.Element]:
         return {name: ET.fromstring(package.read(name)) for name in package.namelist()}  # noqa: S314 our own
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
+@pytest.mark.parametrize("ecu", all_ecu_names())
 def test_identifiers_are_unique_and_every_reference_has_its_end(ecu: str) -> None:
     documents = _documents(ecu_type(ecu))
     defined = Counter(
@@ -208,7 +215,7 @@ def test_identifiers_are_unique_and_every_reference_has_its_end(ecu: str) -> Non
     assert wanted <= set(defined)
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
+@pytest.mark.parametrize("ecu", all_ecu_names())
 def test_names_are_such_as_the_schema_allows_and_unique_among_siblings(ecu: str) -> None:
     for root in _documents(ecu_type(ecu)).values():
         for parent in root.iter():
@@ -221,19 +228,19 @@ def test_names_are_such_as_the_schema_allows_and_unique_among_siblings(ecu: str)
                 assert len(name) <= 128, name
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
+@pytest.mark.parametrize("ecu", all_ecu_names())
 def test_the_index_lists_the_other_files(ecu: str) -> None:
     documents = _documents(ecu_type(ecu))
     listed = [file.text for file in documents["index.xml"].iter("FILE")]
     assert listed == [name for name in documents if name != "index.xml"]
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
+@pytest.mark.parametrize("ecu", all_ecu_names())
 def test_the_same_tables_give_the_same_bytes(ecu: str) -> None:
     assert pdx(ecu_type(ecu)) == pdx(ecu_type(ecu))
 
 
-@pytest.mark.parametrize("ecu", ecu_names())
+@pytest.mark.parametrize("ecu", all_ecu_names())
 def test_an_operation_has_a_name_of_its_own(ecu: str) -> None:
     names = Counter(one.name for one in operations(ecu_type(ecu)))
     assert names.total() == len(names)
