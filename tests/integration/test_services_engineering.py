@@ -211,6 +211,29 @@ def test_ram_is_the_memory_of_the_application_that_runs(tmp_path: Path) -> None:
     clock.run(drive(), virtual=True)
 
 
+def test_a_wrong_byte_in_ram_traps_the_application_and_the_watchdog_starts_it_anew(
+    tmp_path: Path,
+) -> None:
+    check = "(call $kick) (if (i32.load (i32.const 32)) (then unreachable))"
+    image = signed_image(bytes(wasmtime.wat2wasm(MIRROR.replace("(call $kick)", check))))
+
+    async def drive() -> None:
+        async with running(tmp_path, "ccu", images={"ccu": image}) as vehicle:
+            node = vehicle.nodes["ccu"]
+            tester = await extended(vehicle, "ccu", level=3)
+            await expect(
+                tester,
+                b"\x3d\x14" + (RAM + 32).to_bytes(4) + b"\x01\x01",
+                "7d 14 20 00 00 20 01",
+            )
+            await asyncio.sleep(0.2)
+            assert (node.mode, node.watchdog_resets) == (Mode.BOOTING, 1)
+            await back_in(node, Mode.APPLICATION)
+            tester.close()
+
+    clock.run(drive(), virtual=True)
+
+
 @pytest.mark.parametrize("ecu", ["ccu", "ecomp"])
 def test_an_upload_gives_the_image_that_runs(tmp_path: Path, ecu: str) -> None:
     image = small_images()[ecu]
