@@ -101,14 +101,16 @@ class EcuServer:
             for ecu, image in self.options.factory_images.items():
                 if not self.vehicle.is_provisioned(ecu):
                     self.vehicle.provision(ecu, image)
+            doip = [its for its in self.vehicle.nodes.values() if its.hardware.port is None]
+            for node in doip:
+                node.adapt_entity = self._adapt
             # Only then the doors: who finds one open finds ECUs that answer.
             await self.vehicle.start()
             for name, wire in self.vehicle.wires.items():
                 if isinstance(wire, CanWire):
                     await self._open_bridge(stack, name, wire)
-            for node in self.vehicle.nodes.values():
-                if node.hardware.port is None:
-                    await self._open_doip(stack, node)
+            for node in doip:
+                await self._open_doip(stack, node)
             if self.options.edge:
                 await self._open_edge(stack)
             self._stack = stack.pop_all()
@@ -133,11 +135,11 @@ class EcuServer:
 
     async def _open_doip(self, stack: AsyncExitStack, node: EcuNode) -> None:
         name, has_tls = node.ecu.wire, node.ecu.editions.doip >= DoipEdition.E2019
-        node.adapt_entity = self._adapt
         server = await self._serve(
             stack, name, node.serve_stream, node.answer_datagram, has_tls=has_tls
         )
         node.announce = server.announce
+        node.announce_vehicle()
         self._endpoints[name] = f"doip://{_authority(self.options.host, server.tcp_port)}"
 
     async def _open_edge(self, stack: AsyncExitStack) -> None:

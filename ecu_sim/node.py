@@ -17,12 +17,14 @@ from ecu_sim.ecus import CanAddress
 from ecu_sim.logical_blocks import LogicalBlocks
 from ecu_sim.memory import Nvm, PowerLossError, TwoCopyRecord
 from ecu_sim.memory.flash import finish
+from ecu_sim.network import NetworkNode, WakeUp
 from ecu_sim.program import Hardware, Hooks, Program
 from ecu_sim.runtime import InvalidModule, WatchdogReset
 from ecu_sim.transport import Addresses, IsoTpBinding
 from protocols.can import CanPort, FrameHeader
 from protocols.doip.entity import DoipEntity, EntitySettings, Request
 from protocols.isotp import IsoTpParameters
+from protocols.network_management import node_of
 from protocols.isotp.codec import pad
 from protocols.stream import ByteStream
 
@@ -38,6 +40,8 @@ class Mode(Enum):
     BOOTING = "booting"
     APPLICATION = "application"
     BOOTLOADER = "boot loader"
+    #: The wire sleeps, and the ECU with it: the next frame boots it.
+    ASLEEP = "asleep"
 
 
 class EcuNode:
@@ -65,6 +69,8 @@ class EcuNode:
         #: sockets and wires through `serve_stream` and `answer_datagram`.
         self._doip: DoipNode | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._network: NetworkNode | None = None
+        self._wake_up: WakeUp | None = None
         #: What the program around changes in the settings of the DoIP entity, at every boot.
         self.adapt_entity: Callable[[EntitySettings], EntitySettings] = lambda settings: settings
         #: Where vehicle announcements go.
@@ -85,6 +91,9 @@ class EcuNode:
     def kill(self) -> None:
         """The supply is gone at once: only flash and NVM remain, as they are."""
         self._stop_program()
+        if self._wake_up is not None:
+            self._wake_up.cancel()
+            self._wake_up = None
         if self._boot_timer is not None:
             self._boot_timer.cancel()
             self._boot_timer = None
@@ -94,7 +103,7 @@ class EcuNode:
         """Begin anew, as after 11 01, a watchdog, or 10 02 (`tester` awaits the boot loader)."""
         if reason is not ResetReason.WATCHDOG:
             self._keep_dtcs()  # a reset that is asked for is prepared; the watchdog just bites
-        if self.mode is Mode.OFF:
+        if self.mode in (Mode.OFF, Mode.ASLEEP):
             return
         if reason is ResetReason.WATCHDOG:
             self.watchdog_resets += 1
@@ -118,6 +127,17 @@ class EcuNode:
             await stream.close()
         else:
             await self._doip.serve(stream)
+
+    def announce_vehicle(self) -> None:
+        """Begin the announcements of an awake DoIP ECU: it has booted, or its network is there."""
+        if self._doip is not None:
+            # ISO 13400-2 A_DoIP_Announce_Wait: 0 to 500 ms, at random.
+            wait_s = int.from_bytes(self.hardware.random_bytes(2)) / 0xFFFF * 0.5
+            self._doip.start(announce_wait_s=wait_s)
+
+    def _send_announcement(self, data: bytes) -> None:
+        if self.announce is not None:
+            self.announce(data)
 
     def answer_datagram(self, data: bytes) -> list[bytes]:
         return [] if self._doip is None else self._doip.receive_datagram(data)
@@ -193,6 +213,7 @@ class EcuNode:
             return
         if self.hardware.port is not None:
             self._bind(program, self.hardware.port)
+            self._join_network(program, self.hardware.port)
         else:
             self._open_doip(program)
         runs = isinstance(program.decision, Application)
@@ -223,6 +244,30 @@ class EcuNode:
                 )
             )
 
+    def _join_network(self, program: Program, port: CanPort) -> None:
+        network = NetworkNode(
+            port,
+            node=node_of(self.ecu.logical_address),
+            wanted=program.wants_network,
+            asleep=self._fall_asleep,
+        )
+        self._network = network
+        program.may_communicate = lambda: network.communicating
+        network.start()
+
+    def _fall_asleep(self) -> None:
+        """Nobody needs the wire: everything ends as if the key were off, until a frame comes."""
+        self._keep_dtcs()
+        if self.mode is Mode.OFF or self.hardware.port is None:
+            return
+        self._stop_program()
+        self._set_mode(Mode.ASLEEP)
+        self._wake_up = WakeUp(self.hardware.port, self._wake)
+
+    def _wake(self) -> None:
+        self._wake_up = None
+        self._begin_boot(ResetReason.POWER_ON, None)
+
     def _open_doip(self, program: Program) -> None:
         hardware = self.hardware
         digest = hashlib.sha256(hardware.identity.serial.encode()).digest()
@@ -240,12 +285,11 @@ class EcuNode:
         def request(asked: Request) -> None:
             program.request(asked.payload, source=asked.source, functional=asked.functional)
 
-        doip = DoipNode(DoipEntity(self.adapt_entity(settings)), request, announce=self.announce)
+        entity = DoipEntity(self.adapt_entity(settings))
+        doip = DoipNode(entity, request, announce=self._send_announcement)
         self._doip = doip
         program.attach_router(doip)
-        # ISO 13400-2 A_DoIP_Announce_Wait: 0 to 500 ms, at random.
-        wait_s = int.from_bytes(hardware.random_bytes(2)) / 0xFFFF * 0.5
-        doip.start(announce_wait_s=wait_s)
+        self.announce_vehicle()
 
     def _binding(self, program: Program, port: CanPort, address: CanAddress) -> IsoTpBinding:
         fd = self._fd
@@ -299,6 +343,9 @@ class EcuNode:
             closing = self._loop.create_task(doip.stop())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
+        network, self._network = self._network, None
+        if network is not None:
+            network.stop()
         program, self.program = self.program, None
         if program is not None:
             program.stop()

@@ -118,7 +118,9 @@ def serve(
 
 @app.command()
 def certificates(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", file_okay=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Made if it is not there.", file_okay=False)
+    ],
     *,
     tester: Annotated[
         list[str] | None,

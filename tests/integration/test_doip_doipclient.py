@@ -28,7 +28,7 @@ from protocols.doip.messages import PowerMode, encode
 from protocols.doip.settings import ActivationRule, Confirmation
 from protocols.uds.rules import two_slot_application
 from tests.support.diagnostics import BenchDevice
-from tests.support.doip import ECU, EID, SETTINGS, VIN, DoipEcu
+from tests.support.doip import ECU, EID, SETTINGS, VIN, DoipEcu, needs_ipv6
 from tests.support.ecu import DIAGNOSTICS_MASTER, IMAGE_PUBLIC_KEY
 from tests.support.vehicle import small_images
 from vehicle_gateway.wires import LinkError
@@ -112,7 +112,7 @@ def test_it_finds_the_vehicle(question: dict[str, Any], version: int) -> None:
     assert against(tester) == (VIN, ECU, EID, 0)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
 def test_it_hears_the_announcements(host: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as ear:
@@ -250,6 +250,7 @@ def test_it_connects_again_after_it_was_cut_off() -> None:
     assert against(tester) == b"\x7e\x00"
 
 
+@needs_ipv6
 def test_over_ipv6_it_finds_activates_and_asks() -> None:
     def tester(bench: Bench) -> tuple[object, bytes]:
         with bench.client() as client:

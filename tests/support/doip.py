@@ -1,7 +1,10 @@
 """A bench ECU on DoIP: the small device behind a server behind an entity, on the running loop."""
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
+
+import pytest
 
 from clock import Timer
 from ecu_sim.diagnostics import Respond, ServerEvent
@@ -24,6 +27,17 @@ VIN = "WVWZZZ1KZAW000001"
 EID = bytes.fromhex("02cafe001031")
 
 
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as tried:
+            tried.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+#: Some containers have no IPv6 at all, not even on loopback.
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no ::1")
 SETTINGS = EntitySettings(vin=VIN, logical_address=ECU, eid=EID, gid=bytes(6), max_testers=2)
 
 

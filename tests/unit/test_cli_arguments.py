@@ -64,7 +64,7 @@ def test_a_vin_is_looked_at_before_anything_starts(
         ("comfort", "a port is 0 to 65535"),
         ("comfort=65536", "a port is 0 to 65535"),
         ("comfort=\u00b2", "a port is 0 to 65535"),
-        ("nose=1", "with one of comfort, thermal, rear"),
+        ("nose=1", "with one of comfort, thermal, rear, edge"),
     ],
 )
 def test_a_port_of_the_ecus_is_one_of_a_wire(tmp_path: Path, port: str, said: str) -> None:
