@@ -44,7 +44,7 @@ class _Wire:
 
 def edge_settings(vehicle: Vehicle) -> EntitySettings:
     """The edge node of a vehicle as it is by default."""
-    vin, ecus = vehicle.options.vin, _types()
+    vin, ecus = vehicle.options.vin, _types(vehicle)
     return EntitySettings(
         vin=vin,
         logical_address=LOGICAL_ADDRESS,
@@ -73,7 +73,7 @@ class EdgeNode:
         announce: Callable[[bytes], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        fitted = [its for its in _types() if its.name in vehicle.nodes]
+        fitted = [its for its in _types(vehicle) if its.name in vehicle.nodes]
         self._wires = {
             name: _wire(vehicle, name) for name in dict.fromkeys(its.wire for its in fitted)
         }
@@ -172,5 +172,7 @@ def _route(ecu: EcuType, tuning: RouteTuning) -> RouteSettings:
     )
 
 
-def _types() -> list[EcuType]:
-    return [its for its in map(ecu_type, ecu_names()) if its.can_addresses]
+def _types(vehicle: Vehicle) -> list[EcuType]:
+    """The ECUs on CAN that the model has, fitted or not, and those that are there beside them."""
+    names = dict.fromkeys((*ecu_names(), *vehicle.nodes))
+    return [its for its in map(ecu_type, names) if its.can_addresses]

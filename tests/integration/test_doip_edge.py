@@ -20,6 +20,7 @@ from protocols.doip.messages import DiagnosticNack
 from protocols.doip.settings import Acknowledge
 from protocols.uds.security_access import compute_key, derive_key
 from tests.support.doip import DoipTester
+from tests.support.ecu import crc_image
 from tests.support.vehicle import open_tester, running
 
 CCU, BLOWER, ECOMP, REAR, GROUP = 0x1010, 0x1011, 0x1020, 0x1031, 0xE400
@@ -49,7 +50,8 @@ async def edge(
     tuning: RouteTuning | None = None,
     **changes: Any,  # noqa: ANN401 any of the settings
 ) -> AsyncIterator[Edge]:
-    async with running(directory, *ecus) as vehicle, AsyncExitStack() as stack:
+    images = {"bench": crc_image(hardware_id="BCH-1")}
+    async with running(directory, *ecus, images=images) as vehicle, AsyncExitStack() as stack:
         node = EdgeNode(vehicle, replace(edge_settings(vehicle), **changes), tuning)
         stack.push_async_callback(node.close)
         yield Edge(vehicle, node, stack)
@@ -78,6 +80,15 @@ def test_every_can_ecu_answers_at_its_logical_address_after_the_acknowledgement(
         assert await tester.ask(VERSION, target) == V1
 
     drive(scenario, tmp_path, "ccu", "blower", "ecomp")
+
+
+def test_an_ecu_beside_the_model_is_reached_where_it_is_fitted(tmp_path: Path) -> None:
+    async def scenario(at: Edge) -> None:
+        tester = await at.tester()
+        bench = at.vehicle.nodes["bench"].ecu.logical_address
+        assert await tester.ask("3e 00", bench) == "7e 00"
+
+    drive(scenario, tmp_path, "bench", "ccu")
 
 
 def test_a_request_of_many_frames_and_its_answer_pass(tmp_path: Path) -> None:
