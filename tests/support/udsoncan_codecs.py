@@ -59,7 +59,7 @@ def interpret(ecu: EcuType, request: bytes, answer: bytes) -> Data:
     assert response.service.request_id() == request[0]
     read = _READERS.get(request[0], _usual)
     data = read(ecu, request, response)
-    for name, expected in _ECHOES.get(request[0], lambda _: {})(request).items():
+    for name, expected in _ECHOES.get(request[0], lambda _: {})(request).items():  # type: ignore[no-untyped-call]  # the library leaves it untyped
         assert getattr(data, name) == expected, f"{name} of {answer.hex(' ')}"
     return data
 
