@@ -23,6 +23,7 @@ from ecu_sim.boot import (
     StayInBootloader,
     Trust,
 )
+from ecu_sim.memory.errors import MemoryFaultError
 from protocols.firmware.containers import ContainerError, crc32
 from protocols.uds.routine_status import CheckStatus
 
@@ -73,8 +74,11 @@ class SlotRecord:
     def decode(cls, content: bytes | None) -> "SlotRecord":
         if content is None:
             return cls()
-        state, length = _RECORD.unpack(content)
-        return cls(state=State(state), length=length)
+        try:
+            number, length = _RECORD.unpack(content)
+            return cls(state=State(number), length=length)
+        except (struct.error, ValueError) as error:
+            raise MemoryFaultError(f"boot record: {error}") from error
 
 
 class Conventional:

@@ -23,6 +23,7 @@ from ecu_sim.boot import (
     StayInBootloader,
     Trust,
 )
+from ecu_sim.memory.errors import MemoryFaultError
 from ecu_sim.memory.flash import finish
 from protocols.firmware.containers import ContainerError, mcuboot
 from protocols.uds.routine_status import CHECK_TEXTS, CheckStatus
@@ -122,13 +123,22 @@ class BootRecord:
 
     @classmethod
     def decode(cls, content: bytes | None) -> "BootRecord":
-        """A chip without a record boots slot 0, if anything."""
+        """A chip without a record boots slot 0, if anything.
+
+        `MemoryFaultError` for a record that we have not written.
+        """
         if content is None:
             return cls()
-        slot, state, boots, counter, *lengths = _RECORD.unpack(content)
+        try:
+            slot, number, boots, counter, *lengths = _RECORD.unpack(content)
+            state = State(number)
+        except (struct.error, ValueError) as error:
+            raise MemoryFaultError(f"boot record: {error}") from error
+        if slot not in {0, 1}:
+            raise MemoryFaultError(f"boot record: slot {slot}")
         return cls(
             slot=slot,
-            state=State(state),
+            state=state,
             trial_boots=boots,
             security_counter=counter,
             lengths=(lengths[0], lengths[1]),

@@ -51,6 +51,13 @@ def _encode(values: Mapping[str, bytes]) -> bytes:
 
 
 def _decode(content: bytes) -> dict[str, bytes]:
+    try:
+        return _values(content)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise MemoryFaultError(f"nvm: {error}") from error
+
+
+def _values(content: bytes) -> dict[str, bytes]:
     values: dict[str, bytes] = {}
     offset = 0
     while offset < len(content):

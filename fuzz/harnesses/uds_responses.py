@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Final
 
 from fuzz import Harness
-from protocols.uds import UdsError, responses
+from protocols.uds import DynamicDefinition, OutputControl, UdsError, responses
 
 _DECODERS: Final = (
     responses.decode_negative,
@@ -17,6 +17,14 @@ _DECODERS: Final = (
     lambda payload: responses.decode_seed(payload, 1),
     lambda payload: responses.decode_data(payload, 0xF190),
     lambda payload: responses.decode_transfer(payload, 1),
+    lambda payload: responses.decode_memory(payload, 4),
+    lambda payload: responses.decode_scaling(payload, 0x0100),
+    lambda payload: responses.decode_periodic(payload, unsegmented=True),
+    lambda payload: responses.decode_periodic(payload, unsegmented=False),
+    lambda payload: responses.decode_definition(payload, DynamicDefinition.BY_IDENTIFIER, 0xF300),
+    lambda payload: responses.decode_output_control(payload, 0x0180, OutputControl.FREEZE),
+    responses.decode_upload,
+    lambda payload: responses.decode_uploaded(payload, 1),
 )
 
 
@@ -40,6 +48,13 @@ HARNESS: Final = Harness(
                 "71 01 FF 00 00",
                 "74 20 0F FF",
                 "7F 22 31",
+                "63 01 02 03 04",
+                "64 01 00 02 A1 00 93 01 02 03",
+                "6A 01 02 03",
+                "6C 01 F3 00",
+                "6F 01 80 02 00",
+                "75 20 0F FF",
+                "76 01 02",
             ),
         )
     ),

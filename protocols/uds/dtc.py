@@ -1,5 +1,6 @@
 """Diagnostic trouble codes: status bits, record layouts, and the form that people read."""
 
+import re
 from collections.abc import Mapping
 from enum import IntEnum, IntFlag
 from types import MappingProxyType
@@ -76,6 +77,7 @@ EXTENDED_DATA_LENGTHS: Final[Mapping[int, int]] = MappingProxyType(
 )
 
 _SYSTEMS = "PCBU"
+_FORM = re.compile(rf"([{_SYSTEMS}])([0-9A-Fa-f]{{4}})-([0-9A-Fa-f]{{2}})")
 
 
 def display(code: int) -> str:
@@ -89,13 +91,10 @@ def display(code: int) -> str:
 
 def parse(text: str) -> int:
     """The number of a letter form; `ValueError` for anything else."""
-    letter, digits, dash, failure_type = text[:1], text[1:5], text[5:6], text[6:]
-    if letter not in tuple(_SYSTEMS) or dash != "-" or len(digits) != 4 or len(failure_type) != 2:
+    if (form := _FORM.fullmatch(text)) is None:
         raise ValueError(f"not a DTC like B1A01-00: {text!r}")
-    try:
-        number, failure = int(digits, 16), int(failure_type, 16)
-    except ValueError as error:
-        raise ValueError(f"not a DTC like B1A01-00: {text!r}") from error
+    letter, digits, failure_type = form.groups()
+    number, failure = int(digits, 16), int(failure_type, 16)
     if number >= 0x4000:
         raise ValueError(f"second digit above 3: {text!r}")
     return (_SYSTEMS.index(letter) << 14 | number) << 8 | failure
