@@ -7,6 +7,7 @@ is what holds them together: sessions and their owner, S3, P2 and P2*, and one r
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from ecu_sim.diagnostics import (
     Device,
@@ -22,6 +23,7 @@ from ecu_sim.diagnostics.handling import Request, positive
 from ecu_sim.diagnostics.identifiers import read_identifier
 from ecu_sim.diagnostics.security import AttemptLimits
 from ecu_sim.diagnostics.services import serve
+from ecu_sim.diagnostics.services.events import respond_to_events, restore_events
 from ecu_sim.diagnostics.state import ServerState, ServerTiming
 from ecu_sim.diagnostics.work import Answer, Run, Work
 from protocols.uds import ResetType, ServiceId, Session
@@ -82,6 +84,7 @@ class UdsServer:
             now=now,
             max_response=max_response,
         )
+        restore_events(self._state, now=now)
         self._pending: _Pending | None = None
         self._s3_deadline: float | None = None
         self._ended = False
@@ -156,6 +159,9 @@ class UdsServer:
             deadlines.append((self._s3_deadline, self._expire_session))
         if (due := self._state.schedule.next_deadline()) is not None:
             deadlines.append((due, self._send_periodic))
+        events = self._state.events.next_deadline(self._state.session)
+        if events is not None and pending is None:
+            deadlines.append((events, partial(respond_to_events, self._state)))
         return deadlines
 
     # One request at a time

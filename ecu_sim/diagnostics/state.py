@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ecu_sim.diagnostics import Device, ServerEvent, SetBitRate
 from ecu_sim.diagnostics.dynamic import DynamicIdentifiers
+from ecu_sim.diagnostics.events import Events
 from ecu_sim.diagnostics.schedule import Schedule
 from ecu_sim.diagnostics.security import AttemptLimits, SecurityAccess
 from protocols.uds import CommunicationControl, CommunicationType, Session
@@ -53,6 +54,8 @@ class ServerState:
         self.upload: Upload | None = None
         #: 2A: what is sent by itself while the session lasts.
         self.schedule = Schedule()
+        #: 86.
+        self.events = Events()
         #: 87: the bit rate that a transition would go to.
         self.verified_bit_rate: int | None = None
         self.bit_rate_changed = False
@@ -105,6 +108,7 @@ class ServerState:
         self.schedule.clear()
         self.upload = None
         self.verified_bit_rate = None
+        self.events.leave(self.session)
         if self.device.input_output is not None:
             self.device.input_output.release_outputs()
         if self.download is not None:
