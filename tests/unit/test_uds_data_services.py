@@ -7,7 +7,8 @@ import pytest
 
 from ecu_sim.diagnostics import Respond, SendUnsegmented, ServerEvent
 from protocols.uds import Session
-from tests.support.data import DATA, IMAGE, KEYS, RAM, DataBench
+from protocols.uds.rules import EXTENDED, Access
+from tests.support.data import DATA, IMAGE, KEYS, OPEN, RAM, DataBench
 from tests.support.diagnostics import OTHER_TESTER, TESTER, hexes
 
 
@@ -424,3 +425,13 @@ def test_none_of_these_is_answered_on_a_functional_address(
     assert engineer.run(1.0) == []
     assert engineer.ask("22f300") == "7f2231"
     assert engineer.channels.overridden == {}
+
+
+def test_a_row_can_open_itself_to_a_functional_address_and_no_other() -> None:
+    reachable = {0x0180: Access(sessions=EXTENDED), 0x0181: OPEN}
+    bench = DataBench(replace(DATA, outputs=reachable))
+    bench.ask("1003")
+    assert bench.ask("2f018002", functional=True) == "6f0180021e"
+    assert bench.ask("2f018102", functional=True) == ""
+    assert bench.ask("2f018102") == "6f0181021e1901"
+    assert bench.ask("2a0201", functional=True) == ""

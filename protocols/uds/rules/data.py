@@ -19,8 +19,8 @@ READ_DATA: Final = ServiceRule(min_length=3, shared=True)
 def data_services(data: DataRules, writable: Iterable[Access]) -> dict[int, ServiceRule]:
     """The services that `data` and the identifiers that may be written make necessary.
 
-    Where identifiers or regions differ, the service is there in every session that one of them
-    has; the identifier's or region's own `Access` decides the rest (NRC 31 or 33).
+    Where identifiers or regions differ, the service is there in every session, and on a functional
+    address, that one of them has; its own `Access` decides the rest (NRC 31 or 33).
     """
     services: dict[int, ServiceRule] = {ServiceId.READ_DATA_BY_IDENTIFIER: READ_DATA}
     if data.scaling:
@@ -32,7 +32,7 @@ def data_services(data: DataRules, writable: Iterable[Access]) -> dict[int, Serv
             sessions=data.periodic.sessions,
             secured=data.periodic.secured,
             level=data.periodic.level,
-            functional=False,
+            functional=data.periodic.functional,
             min_length=2,
         )
     if data.dynamic is not None:
@@ -54,7 +54,7 @@ def data_services(data: DataRules, writable: Iterable[Access]) -> dict[int, Serv
                 sessions=sessions,
                 # A transfer's own services have no range of their own to be judged by.
                 secured=service_id in _TRANSFER and all(row.secured for row in rows if row),
-                functional=False,
+                functional=any(row.functional for row in rows if row),
                 min_length=shortest,
                 max_length=longest,
             )
@@ -98,6 +98,7 @@ def _dynamic(data: DataRules) -> ServiceRule:
             sessions=by_address.sessions,
             secured=by_address.secured,
             level=by_address.level,
+            functional=by_address.functional,
             min_length=7,
             max_length=None,
         )
@@ -105,7 +106,7 @@ def _dynamic(data: DataRules) -> ServiceRule:
         sessions=rules.sessions,
         secured=rules.secured,
         level=rules.level,
-        functional=False,
+        functional=rules.functional,
         sub_functions=sub_functions,
     )
 

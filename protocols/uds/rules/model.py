@@ -71,6 +71,7 @@ class MemoryRegion:
 class PeriodicRules(Access):
     """2A: which identifiers F2xx there are, and how often and how many are sent."""
 
+    functional: bool = False
     #: F2xx -> the data identifier whose record it sends.
     identifiers: Mapping[int, int]
     #: Periods in seconds.
@@ -91,6 +92,7 @@ class PeriodicRules(Access):
 class DynamicRules(Access):
     """2C. F3xx, and F2xx that is no fixed periodic identifier. All are gone with a reset."""
 
+    functional: bool = False
     #: Who may define by memory address, besides each region's own `read`.
     by_address: Access | None = None
     #: Identifiers defined at a time, and elements of each.
