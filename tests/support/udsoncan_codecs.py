@@ -59,7 +59,7 @@ def interpret(ecu: EcuType, request: bytes, answer: bytes) -> Data:
     assert response.service.request_id() == request[0]
     read = _READERS.get(request[0], _usual)
     data = read(ecu, request, response)
-    for name, expected in _ECHOES.get(request[0], lambda _: {})(request).items():  # type: ignore[no-untyped-call]  # the library leaves it untyped
+    for name, expected in _ECHOES.get(request[0], _nothing)(request).items():
         assert getattr(data, name) == expected, f"{name} of {answer.hex(' ')}"
     return data
 
@@ -71,6 +71,10 @@ def _usual(_: EcuType, __: bytes, response: Response) -> Data:
 
 def _interpreted(codec: Data, response: Response) -> Data:
     return codec.interpret_response(response).service_data
+
+
+def _nothing(_: bytes) -> Mapping[str, int]:
+    return {}
 
 
 def _reports(ecu: EcuType, request: bytes, response: Response) -> Data:
