@@ -44,7 +44,9 @@ class Schedule:
         self._entries.clear()
 
     def next_deadline(self) -> float | None:
-        return min((entry.due for entry in self._entries.values()), default=None)
+        if not self._entries:
+            return None  # asked with every block of a download
+        return min(entry.due for entry in self._entries.values())
 
     def take_due(self, now: float) -> list[tuple[int, int]]:
         """Identifier and tester of each message that is due, in the order of requests."""
