@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ecu_sim.address_space import AddressSpace, Ram
 from ecu_sim.boot import Application, Boot, BootMemory, NotNowError, OptionError, RangeError
 from ecu_sim.calibration import Calibrations
-from ecu_sim.diagnostics import InputOutput, Job, MemoryAccess, Scaling
+from ecu_sim.diagnostics import Files, InputOutput, Job, MemoryAccess, Scaling
 from ecu_sim.diagnostics.dtc import DtcMemory
 from ecu_sim.ecus import CALIBRATION_LENGTH, EcuType, LiveValue, Source
+from ecu_sim.file_store import FileStore
 from ecu_sim.logical_blocks import LogicalBlocks, Sink
 from ecu_sim.memory import MemoryFaultError, Nvm
 from ecu_sim.outputs import OutputChannels, Outputs
@@ -122,12 +123,15 @@ class EcuDevice:
         self.calibrations = Calibrations(ecu, nvm)
         self._outputs = Outputs(ecu, surroundings.outputs)
         self._scalings = Scalings(ecu)
+        rules = ecu.special.files
+        self._files = None if rules is None else FileStore(rules, nvm)
         self._address_space = AddressSpace(
             ecu, memory=memory, boot=boot, calibrations=self.calibrations, ram=surroundings.ram
         )
         #: 28: whether cyclic messages may be sent, and received ones are looked at.
         self.transmission_enabled = True
         self.reception_enabled = True
+        self.network_management_enabled = True
         #: 28 with enhanced address information: nodes that get no messages of their own.
         self.silent_nodes: frozenset[int] = frozenset()
 
@@ -150,6 +154,10 @@ class EcuDevice:
     @property
     def scaling(self) -> Scaling | None:
         return self._scalings
+
+    @property
+    def files(self) -> Files | None:
+        return self._files
 
     # Data identifiers
 
@@ -346,6 +354,8 @@ class EcuDevice:
         *,
         node: int | None = None,
     ) -> None:
+        if communication & CommunicationType.NETWORK_MANAGEMENT and node is None:
+            self.network_management_enabled = control in _TRANSMITTING
         if not communication & CommunicationType.NORMAL:
             return
         if node is not None:

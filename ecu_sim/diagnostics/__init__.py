@@ -64,6 +64,23 @@ class Scaling(Protocol):
         ...
 
 
+class Files(Protocol):
+    """A small file store (38); a path is absolute, in printable ASCII."""
+
+    def paths(self) -> tuple[str, ...]: ...
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; `None` if there is none of that name."""
+        ...
+
+    def check_room(self, path: str, size: int) -> None:
+        """`Refusal` for a path that is too long, or a file for which there is no room."""
+
+    def store(self, path: str, data: bytes) -> Job: ...
+
+    def remove(self, path: str) -> Job: ...
+
+
 class Device(Protocol):
     """What one ECU program (application or boot loader) offers to its diagnostic server.
 
@@ -91,6 +108,9 @@ class Device(Protocol):
 
     @property
     def scaling(self) -> Scaling | None: ...
+
+    @property
+    def files(self) -> Files | None: ...
 
     def read_data(self, did: int) -> bytes:
         """The data record of a DID; `Refusal(REQUEST_OUT_OF_RANGE)` if there is none.
@@ -223,6 +243,7 @@ ServerEvent = Respond | SendUnsegmented | Restart | EnterBootloader | SetBitRate
 __all__ = [
     "Device",
     "EnterBootloader",
+    "Files",
     "InputOutput",
     "Job",
     "MemoryAccess",

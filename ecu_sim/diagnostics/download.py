@@ -1,6 +1,8 @@
 """One download: blocks in order, taken while the one before is still being programmed."""
 
-from ecu_sim.diagnostics import Device, Job, Nrc, Refusal
+from typing import Protocol
+
+from ecu_sim.diagnostics import Job, Nrc, Refusal
 from ecu_sim.diagnostics.work import Run
 from protocols.uds.requests import next_block
 
@@ -10,14 +12,22 @@ WAITING_BLOCKS = 1
 _SHORTEST_BLOCK = 3
 
 
+class Sink(Protocol):
+    """Where a download goes: the device, or one of its files (see `Device`)."""
+
+    def transfer(self, data: bytes) -> Job: ...
+    def transfer_exit(self) -> Job: ...
+    def transfer_abort(self) -> None: ...
+
+
 class Download:
     """Between 34 and 37. A block is acknowledged when it is taken, programmed afterwards.
 
     A block that could not be programmed is told with the next 36 or 37 (NRC 72).
     """
 
-    def __init__(self, device: Device, *, size: int, max_block_length: int) -> None:
-        self._device = device
+    def __init__(self, sink: Sink, *, size: int, max_block_length: int) -> None:
+        self._sink = sink
         self._size = size
         self.max_block_length = max_block_length
         self._received = 0
@@ -69,7 +79,7 @@ class Download:
 
     def _program(self, data: bytes, *, now: float) -> None:
         try:
-            run = Run(self._device.transfer(data), now=now)
+            run = Run(self._sink.transfer(data), now=now)
         except Refusal as refusal:
             self._fail(refusal)
             return
@@ -111,11 +121,11 @@ class Download:
     def exit(self) -> Job:
         """End the transfer, once everything that was taken has been programmed."""
         self.check_exit()
-        return self._device.transfer_exit()
+        return self._sink.transfer_exit()
 
     def abort(self) -> None:
         if self._run is not None:
             self._run.close()
         self._run = None
         self._waiting.clear()
-        self._device.transfer_abort()
+        self._sink.transfer_abort()

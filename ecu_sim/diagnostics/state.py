@@ -15,6 +15,7 @@ from protocols.uds.rules import ServerRules
 
 if TYPE_CHECKING:
     from ecu_sim.diagnostics.download import Download
+    from ecu_sim.diagnostics.files import Suspended
     from ecu_sim.diagnostics.upload import Upload
 
 
@@ -54,6 +55,8 @@ class ServerState:
         self.upload: Upload | None = None
         #: 2A: what is sent by itself while the session lasts.
         self.schedule = Schedule()
+        #: 38: what 06 can go on with.
+        self.suspended_file: Suspended | None = None
         #: 86.
         self.events = Events()
         #: 87: the bit rate that a transition would go to.

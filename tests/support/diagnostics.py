@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 from ecu_sim.diagnostics import (
+    Files,
     InputOutput,
     Job,
     MemoryAccess,
@@ -66,6 +67,7 @@ class BenchDevice:
     memory_access: MemoryAccess | None = None
     input_output: InputOutput | None = None
     scaling: Scaling | None = None
+    files: Files | None = None
 
     def read_data(self, did: int) -> bytes:
         if did not in self.data:
