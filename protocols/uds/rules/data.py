@@ -7,6 +7,7 @@ from protocols.uds.enums import DynamicDefinition, ServiceId, Session
 from protocols.uds.rules.access import Access
 from protocols.uds.rules.model import (
     DataRules,
+    DynamicRules,
     MemoryRegion,
     ServiceRule,
     SubFunctionRule,
@@ -36,7 +37,7 @@ def data_services(data: DataRules, writable: Iterable[Access]) -> dict[int, Serv
             min_length=2,
         )
     if data.dynamic is not None:
-        services[ServiceId.DYNAMICALLY_DEFINE_DATA_IDENTIFIER] = _dynamic(data)
+        services[ServiceId.DYNAMICALLY_DEFINE_DATA_IDENTIFIER] = _dynamic(data.dynamic)
     accesses: dict[ServiceId, tuple[Access | None, ...]] = {
         ServiceId.WRITE_DATA_BY_IDENTIFIER: tuple(writable),
         ServiceId.INPUT_OUTPUT_CONTROL_BY_IDENTIFIER: tuple(data.outputs.values()),
@@ -84,10 +85,7 @@ _LENGTHS: Final[dict[ServiceId, tuple[int, int | None]]] = {
 _TRANSFER: Final = frozenset({ServiceId.TRANSFER_DATA, ServiceId.REQUEST_TRANSFER_EXIT})
 
 
-def _dynamic(data: DataRules) -> ServiceRule:
-    rules = data.dynamic
-    if rules is None:
-        raise ValueError("no rules for dynamically defined identifiers")
+def _dynamic(rules: DynamicRules) -> ServiceRule:
     sub_functions: dict[int, SubFunctionRule] = {
         DynamicDefinition.BY_IDENTIFIER: SubFunctionRule(min_length=8, max_length=None),
         DynamicDefinition.CLEAR: SubFunctionRule(min_length=2, max_length=4),
