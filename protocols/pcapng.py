@@ -28,6 +28,8 @@ _TIMESTAMP_RESOLUTION: Final = 9
 _NANOSECONDS: Final = bytes((9,))
 
 _EXTENDED: Final = 1 << 31
+_ERROR: Final = 1 << 29
+_ERROR_FRAME_LENGTH: Final = 8
 _CAN_HEAD: Final = struct.Struct(">IBBxx")
 _CAN_FD: Final = 0x04
 _BIT_RATE_SWITCH: Final = 0x01
@@ -38,6 +40,17 @@ class LinkType(IntEnum):
 
     ETHERNET = 1
     CAN_SOCKETCAN = 227
+
+
+class CanError(IntEnum):
+    """Error classes of SocketCAN's error frames (linux/can/error.h)."""
+
+    PROTOCOL_VIOLATION = 0x08
+    NO_ACKNOWLEDGEMENT = 0x20
+
+
+#: Where a protocol violation was seen: the CRC sequence (data byte 3).
+_CRC_SEQUENCE: Final = bytes((0, 0, 0, 0x08, 0, 0, 0, 0))
 
 
 def section(application: str) -> bytes:
@@ -68,6 +81,13 @@ def can_frame(header: FrameHeader, data: bytes) -> bytes:
     identifier = header.identifier | (_EXTENDED if header.extended else 0)
     flags = _CAN_FD * header.fd | _BIT_RATE_SWITCH * header.bit_rate_switch
     return _CAN_HEAD.pack(identifier, len(data), flags) + data
+
+
+def can_error_frame(kind: CanError) -> bytes:
+    """An error frame; that of a violation says that a CRC did not match."""
+    at_crc = kind is CanError.PROTOCOL_VIOLATION
+    data = _CRC_SEQUENCE if at_crc else bytes(_ERROR_FRAME_LENGTH)
+    return _CAN_HEAD.pack(_ERROR | kind, _ERROR_FRAME_LENGTH, 0) + data
 
 
 def _block(kind: int, body: bytes) -> bytes:

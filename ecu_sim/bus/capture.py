@@ -1,7 +1,7 @@
 """Records what goes over simulated wires, for Wireshark: a pcapng file with all of them.
 
-A capture listens like one more node that never sends: it hears every frame at its last bit, and
-no wire is slower for it.
+A capture listens like one more node that never sends and acknowledges nothing: it hears every
+frame at its last bit, and no wire is slower for it.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +11,11 @@ from typing import BinaryIO, Final
 
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.ethernet import EthernetWire, wire_bytes
+from ecu_sim.bus.faults import ErrorFrame, Fate
 from protocols import pcapng
 from protocols.can import FrameHeader
 from protocols.can.bits import NS_PER_S
-from protocols.pcapng import LinkType
+from protocols.pcapng import CanError, LinkType
 from protocols.tcp_frames import SEGMENT, Host, TcpConversation
 
 _NODE: Final = "capture"
@@ -49,6 +50,7 @@ class Capture:
         #: (ns of loop time, number, interface, frame) not in the file yet, as a heap.
         self._pending: list[tuple[int, int, int, bytes]] = []
         self._packets = 0
+        self._closed = False
         file.write(pcapng.section(application))
         for number, (name, wire) in enumerate(wires.items()):
             if isinstance(wire, CanWire):
@@ -61,6 +63,7 @@ class Capture:
         for stop in self._stops:
             stop()
         self._stops.clear()
+        self._closed = True
         while self._pending:
             self._write_earliest()
         self._file.flush()
@@ -82,6 +85,15 @@ class Capture:
         def hear(header: FrameHeader, data: bytes, at_s: float) -> None:
             self.add(interface, pcapng.can_frame(header, data), at_ns=round(at_s * NS_PER_S))
 
+        def hear_error(error: ErrorFrame) -> None:
+            if error.fate is Fate.UNACKNOWLEDGED:
+                frame = pcapng.can_error_frame(CanError.NO_ACKNOWLEDGEMENT)
+            else:
+                frame = pcapng.can_error_frame(CanError.PROTOCOL_VIOLATION)
+            if not self._closed:
+                self.add(interface, frame, at_ns=round(error.at_s * NS_PER_S))
+
+        wire.on_error_frame(hear_error)
         # Frame by frame, not run by run: so the wires' frames come in the order of their bits.
         self._stops.append(wire.port(_NODE).listen(hear))
 

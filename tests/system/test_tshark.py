@@ -13,7 +13,10 @@ import pytest
 
 import clock
 from dbc import EcuDescription, describe_vehicle
+from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.capture import Capture
+from ecu_sim.bus.faults import WireFaults
+from protocols.can import FrameHeader
 from tests.support.cli import canota
 from tests.support.ecu import DIAGNOSTICS_MASTER, application, crc_image, signed_image
 from tests.support.flashing import NONCE, START, SimLinks
@@ -217,6 +220,28 @@ def test_frames_of_all_wires_stand_on_one_time_line(tmp_path: Path) -> None:
     times = [stamp for _, stamp in rows]
     assert times == sorted(times)
     assert times[0].startswith(str(int(START.timestamp())))
+
+
+def test_error_frames_are_recorded_and_the_frame_that_follows_is_whole(tmp_path: Path) -> None:
+    file = tmp_path / "faulty.pcapng"
+
+    async def main() -> None:
+        wire = CanWire("bench", bit_rate=500_000, loop=asyncio.get_running_loop())
+        wire.port("listener").listen(lambda *_: None)
+        with file.open("wb") as opened:
+            capture = Capture(opened, {"bench": wire}, start_date=START)
+            wire.begin_faults(WireFaults(corrupted=frozenset({1})))
+            for number in range(3):
+                wire.port("sender").send(FrameHeader(0x123), (bytes((number,)),))
+            await asyncio.sleep(0.1)
+            capture.close()
+        wire.close()
+
+    clock.run(main(), virtual=True)
+    rows = list(dissect(file, [], "can.flags.err", "can.id", "data.data", "_ws.malformed"))
+    assert [row[0] for row in rows] == ["0", "1", "0", "0"]
+    assert [row[2] for row in rows if row[0] == "0"] == ["00", "01", "02"]
+    assert not any(row[3] for row in rows)
 
 
 def test_nothing_in_the_capture_of_a_whole_demo_is_malformed(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 from protocols import pcapng
 from protocols.can import FrameHeader
-from protocols.pcapng import LinkType
+from protocols.pcapng import CanError, LinkType
 from protocols.tcp_frames import Host, TcpConversation
 
 CLIENT = Host(mac=bytes.fromhex("020000000001"), ip=bytes((198, 51, 100, 1)), port=50000)
@@ -57,6 +57,13 @@ def test_a_can_frame_says_its_identifier_format_and_length() -> None:
     assert classic == bytes.fromhex("000007a0 02 00 0000 0102")
     assert extended == bytes.fromhex("98da1020 00 00 0000")
     assert fast[:8] == bytes.fromhex("000007b0 0c 05 0000")
+
+
+def test_an_error_frame_says_what_was_wrong() -> None:
+    unheard = pcapng.can_error_frame(CanError.NO_ACKNOWLEDGEMENT)
+    corrupted = pcapng.can_error_frame(CanError.PROTOCOL_VIOLATION)
+    assert unheard == bytes.fromhex("20000020 08 00 0000") + bytes(8)
+    assert corrupted == bytes.fromhex("20000008 08 00 0000 00000008 00000000")
 
 
 def test_a_conversation_counts_its_bytes_and_sums_its_headers() -> None:
