@@ -22,7 +22,7 @@ from protocols.stream import ByteStream
 from protocols.uds.rules import two_slot_application
 from protocols.uds.security_access import compute_key
 from tests.support.diagnostics import BASE, KEY, SERIAL, BenchDevice
-from tests.support.doip import ECU, EID, VIN, DoipEcu
+from tests.support.doip import ECU, EID, VIN, DoipEcu, DoipTester
 
 if TYPE_CHECKING:
     from udsoncan.typing import ClientConfig
@@ -264,3 +264,64 @@ def test_a_peer_that_does_not_read_holds_up_a_reset_for_a_second_at_most() -> No
         return waited
 
     assert clock.run(main(), virtual=True) == pytest.approx(1.0)
+
+
+# Hostile peers
+
+
+def test_idle_sockets_keep_a_tester_out_for_two_seconds_at_most() -> None:
+    """Two testers and one socket more: half headers fill them, and a fourth is hung up on."""
+
+    async def main() -> list[object]:
+        loop = asyncio.get_running_loop()
+        ecu = DoipEcu(two_slot_application(), BenchDevice())
+        wire = EthernetWire(loop=loop)
+
+        async def connect() -> ByteStream:
+            ours, theirs = wire.connect()
+            ecu.node.attach(theirs)
+            return ours
+
+        idle = [await connect() for _ in range(3)]
+        for stream in idle:
+            await stream.send(b"\x02\xfd\x00\x05")
+        refused = await connect()
+        heard: list[object] = [await refused.receive(), loop.time() < 0.01]
+        for stream in idle:
+            heard += [await stream.receive(), loop.time() == pytest.approx(2.0, abs=0.01)]
+        tester = DoipTester(await connect())
+        heard.append(await tester.activate())
+        for stream in (*idle, refused):
+            await stream.close()
+        await tester.close()
+        await ecu.stop()
+        return heard
+
+    assert clock.run(main(), virtual=True) == [b"", True, *[b"", True] * 3, 0x10]
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "03fc00000000000100"),
+        (bytes.fromhex("1603010200010001fc0303"), "03fc00000000000100"),
+        (b"\x00" * 64, "03fc00000000000100"),
+        (bytes.fromhex("03fc8001ffffffff") + bytes(100), "03fc00000000000102"),
+        (bytes.fromhex("02fd00050000000700"), ""),
+    ],
+    ids=["HTTP", "TLS on the plain port", "zeros", "four gigabytes", "cut short"],
+)
+def test_what_is_no_doip_is_told_so_and_holds_nothing(said: bytes, answer: str) -> None:
+    async def main() -> bytes:
+        ecu = DoipEcu(two_slot_application(), BenchDevice())
+        ours, theirs = EthernetWire(loop=asyncio.get_running_loop()).connect()
+        ecu.node.attach(theirs)
+        await ours.send(said)
+        heard = b""
+        while data := await ours.receive():
+            heard += data
+        await ours.close()
+        await ecu.stop()
+        return heard
+
+    assert clock.run(main(), virtual=True).hex() == answer
