@@ -19,6 +19,8 @@ class Request:
     source: int
     functional: bool
     now: float
+    #: It came inside a secured message (84).
+    secured: bool = False
 
     @property
     def sub_function(self) -> int:

@@ -34,4 +34,7 @@ def serve(state: ServerState, request: Request) -> Answer | Work:
     handler = handlers().get(request.data[0])
     if handler is None:
         raise Refusal(Nrc.SERVICE_NOT_SUPPORTED)
+    rules = state.rules.special.secured_data
+    if rules is not None and request.data[0] in rules.required and not request.secured:
+        raise Refusal(Nrc.SECURE_DATA_TRANSMISSION_REQUIRED)
     return handler(state, request)
