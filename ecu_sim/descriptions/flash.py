@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 from ecu_sim.descriptions.layers import base_variant_id
 from ecu_sim.descriptions.odx import XSI_TYPE, child, named
-from ecu_sim.descriptions.operations import operations
+from ecu_sim.descriptions.operations import name_of, operations
 from ecu_sim.ecus import EcuType
 from protocols.uds import DataIdentifier, ServiceId
 
@@ -134,12 +134,9 @@ def _connector(ecu: EcuType, name: str) -> Element:
     described = child(child(connector, "SESSION-DESCS"), "SESSION-DESC", DIRECTION="DOWNLOAD")
     named(described, _SESSION, "Program the application")
     child(described, "SESSION-SNREF", SHORT_NAME=_SESSION)
-    reading = next(
-        one.name
-        for one in operations(ecu)
-        if one.service == ServiceId.READ_DATA_BY_IDENTIFIER
-        and one.identifier == DataIdentifier.VEHICLE_MANUFACTURER_ECU_HARDWARE_NUMBER
-    )
+    hardware = DataIdentifier.VEHICLE_MANUFACTURER_ECU_HARDWARE_NUMBER
+    service = ServiceId.READ_DATA_BY_IDENTIFIER
+    reading = name_of(operations(ecu), service, identifier=hardware)
     identified = child(child(connector, "IDENT-DESCS"), "IDENT-DESC")
     child(identified, "DIAG-COMM-SNREF", SHORT_NAME=reading)
     child(identified, "IDENT-IF-SNREF", SHORT_NAME=_IDENT)

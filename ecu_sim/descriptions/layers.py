@@ -4,17 +4,18 @@ The base variant describes everything that any program of the ECU answers. Each 
 variant that leaves out what it does not have, and says more narrowly when it answers the rest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 from xml.etree.ElementTree import Element
 
 from ecu_sim.descriptions.comparams import SPEC, comparam_refs, protocol_name
 from ecu_sim.descriptions.layout import Constant, Fields, Number, short_name
 from ecu_sim.descriptions.odx import XSI_TYPE, Dictionary, child, named
-from ecu_sim.descriptions.operations import Operation, operations, service_name
+from ecu_sim.descriptions.operations import Operation, name_of, operations, service_name
 from ecu_sim.ecus import EcuType
 from ecu_sim.server_rules import programs
-from protocols.uds import Nrc, ServiceId, Session
+from protocols.uds import DataIdentifier, DtcReport, Nrc, ServiceId, Session
+from protocols.uds.dtc import STATUS_AVAILABILITY_MASK
 from protocols.uds.enums import NEGATIVE_RESPONSE, SUPPRESS_POSITIVE_RESPONSE
 from protocols.uds.rules import Access
 
@@ -22,6 +23,25 @@ _NRC: Final = Number(
     name="negative_response_code",
     texts={int(nrc): nrc.name.lower().replace("_", " ") for nrc in Nrc},
 )
+#: First parameter of the reports of 19 that list trouble codes.
+_AVAILABILITY: Final = "dtc_status_availability_mask"
+#: Service -> the word by which tools group it.
+_SEMANTICS: Final[Mapping[int, str]] = {
+    ServiceId.DIAGNOSTIC_SESSION_CONTROL: "SESSION",
+    ServiceId.CLEAR_DIAGNOSTIC_INFORMATION: "FAULTCLEAR",
+    ServiceId.READ_DTC_INFORMATION: "FAULTREAD",
+    ServiceId.READ_DATA_BY_IDENTIFIER: "CURRENTDATA",
+    ServiceId.READ_MEMORY_BY_ADDRESS: "MEMORY",
+    ServiceId.SECURITY_ACCESS: "SECURITY",
+    ServiceId.COMMUNICATION_CONTROL: "COMMUNICATION",
+    ServiceId.WRITE_DATA_BY_IDENTIFIER: "STOREDDATA",
+    ServiceId.INPUT_OUTPUT_CONTROL_BY_IDENTIFIER: "CONTROL",
+    ServiceId.ROUTINE_CONTROL: "ROUTINE",
+    ServiceId.REQUEST_DOWNLOAD: "DOWNLOAD",
+    ServiceId.REQUEST_UPLOAD: "UPLOAD",
+    ServiceId.WRITE_MEMORY_BY_ADDRESS: "MEMORY",
+    ServiceId.TESTER_PRESENT: "TESTERPRESENT",
+}
 
 
 def container(ecu: EcuType) -> Element:
@@ -90,6 +110,12 @@ def _base_variant(ecu: EcuType, described: Iterable[Operation]) -> Element:
     layer.append(_state_charts(ecu, described))
     layer.append(_editions(ecu))
     layer.append(comparam_refs(ecu))
+    pattern = child(layer, "BASE-VARIANT-PATTERN")
+    parameters = child(pattern, "MATCHING-BASE-VARIANT-PARAMETERS")
+    matching = child(parameters, "MATCHING-BASE-VARIANT-PARAMETER")
+    hardware = DataIdentifier.VEHICLE_MANUFACTURER_ECU_HARDWARE_NUMBER
+    reading = name_of(described, ServiceId.READ_DATA_BY_IDENTIFIER, identifier=hardware)
+    _matching(matching, ecu.hardware_identifier, reading, "text")
     _parent(layer, f"{ecu.name}.{protocol_name(ecu)}", "PROTOCOL-REF")
     return layer
 
@@ -113,12 +139,35 @@ def _variant(ecu: EcuType, program: str, described: Iterable[Operation]) -> Elem
                 comms.append(_service(ecu, one, access, silent=silent, variant=name))
     if len(comms):
         layer.append(comms)
+    pattern = child(child(layer, "ECU-VARIANT-PATTERNS"), "ECU-VARIANT-PATTERN")
+    matching = child(child(pattern, "MATCHING-PARAMETERS"), "MATCHING-PARAMETER")
+    _matching(matching, *_sign(program, described))
     parent = _parent(layer, base_variant_id(ecu), "BASE-VARIANT-REF")
     if missing:
         left_out = child(parent, "NOT-INHERITED-DIAG-COMMS")
         for comm in missing:
             child(child(left_out, "NOT-INHERITED-DIAG-COMM"), "DIAG-COMM-SNREF", SHORT_NAME=comm)
     return layer
+
+
+def _sign(program: str, described: Iterable[Operation]) -> tuple[str, str, str]:
+    """Value, service and parameter by which a program is told from the ECU's other ones.
+
+    A boot loader has no software of its own to name, and an application has a fault memory.
+    """
+    if program == "application":
+        service, report = ServiceId.READ_DTC_INFORMATION, DtcReport.SUPPORTED_DTCS
+        mask = str(STATUS_AVAILABILITY_MASK)
+        return mask, name_of(described, service, sub_function=report), _AVAILABILITY
+    software = DataIdentifier.VEHICLE_MANUFACTURER_ECU_SOFTWARE_NUMBER
+    reading = name_of(described, ServiceId.READ_DATA_BY_IDENTIFIER, identifier=software)
+    return _NRC.texts[Nrc.CONDITIONS_NOT_CORRECT], reading, _NRC.name
+
+
+def _matching(matching: Element, value: str, service: str, parameter: str) -> None:
+    child(matching, "EXPECTED-VALUE", value)
+    child(matching, "DIAG-COMM-SNREF", SHORT_NAME=service)
+    child(matching, "OUT-PARAM-IF-SNREF", SHORT_NAME=parameter)
 
 
 def _parent(layer: Element, identifier: str, kind: str) -> Element:
@@ -140,7 +189,7 @@ def _service(
             "DIAG-SERVICE",
             {
                 "ID": f"{variant or ecu.name}.service.{name}",
-                "SEMANTIC": service_name(one.service).upper(),
+                "SEMANTIC": _SEMANTICS.get(one.service, "FUNCTION"),
                 "ADDRESSING": addressing,
                 "TRANSMISSION-MODE": "SEND-OR-RECEIVE" if silent else "SEND-AND-RECEIVE",
             },

@@ -313,8 +313,20 @@ def _begin(
     return param
 
 
+#: What tools look for in a message: the ODX word for a constant of that name.
+_SEMANTICS: Final = {
+    "service": "SERVICE-ID",
+    "refused_service": "SERVICEIDRQ",
+    "sub_function": "SUBFUNCTION",
+    "data_identifier": "ID",
+    "routine_identifier": "ID",
+}
+
+
 def _constant(params: Element, one: Constant, position: int | None) -> None:
     param = _begin(params, "CODED-CONST", one.name, position)
+    if one.name in _SEMANTICS:
+        param.set("SEMANTIC", _SEMANTICS[one.name])
     child(param, "CODED-VALUE", one.value)
     _coded_type(param, "A_UINT32", "STANDARD-LENGTH-TYPE", _ENDS, 8 * one.length)
 

@@ -4,7 +4,7 @@ The rules of the ECU's programs say what there is and who may use it; the tables
 what the bytes mean. Nothing is listed here: a row that is new in the rules is described too.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -76,6 +76,20 @@ def operations(ecu: EcuType) -> tuple[Operation, ...]:
             key=lambda one: (one.service, one.sub_function or 0, one.identifier or 0, one.name),
         )
     )
+
+
+def name_of(
+    described: Iterable[Operation],
+    service: int,
+    *,
+    sub_function: int | None = None,
+    identifier: int | None = None,
+) -> str:
+    """The name of one operation; `LookupError` if the ECU has none like it."""
+    for one in described:
+        if (one.service, one.sub_function, one.identifier) == (service, sub_function, identifier):
+            return one.name
+    raise LookupError(f"no operation {service:02X} {sub_function} {identifier}")
 
 
 def reachable(rules: ServerRules) -> frozenset[Session]:

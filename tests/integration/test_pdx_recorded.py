@@ -5,7 +5,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from odxtools.diaglayers.basevariant import BaseVariant
+from odxtools.diaglayers.ecuvariant import EcuVariant
 from odxtools.diaglayers.hierarchyelement import HierarchyElement
+from odxtools.variantmatcher import VariantMatcher
 
 from clock import run
 from ecu_sim.descriptions.operations import operations
@@ -15,7 +18,15 @@ from ecu_sim.vehicle import Vehicle
 from tests.support import bench, programming
 from tests.support.ecu import RawTester
 from tests.support.flashing import NONCE, Bench, job
-from tests.support.odx import base_variant, read_answer, read_request, sample, values, variant
+from tests.support.odx import (
+    base_variant,
+    database,
+    read_answer,
+    read_request,
+    sample,
+    values,
+    variant,
+)
 from tests.support.recording import Recording, listen, recorded, unlock
 from vehicle_gateway.diagnostics.reader import read_ecu
 from vehicle_gateway.wires.tester import NegativeResponseError, UdsTester
@@ -146,6 +157,44 @@ def test_a_fault_is_read_with_its_text_status_and_stored_values(tmp_path: Path) 
     assert 15 < snapshot["Cabin_temperature"]["value"] < 40
     records = dict(one["extended_data_record"] for one in counted["extended_data_records"])
     assert records["occurrence_counter"]["value"] == 1
+
+
+async def identified(
+    tester: UdsTester, candidates: list[BaseVariant] | list[EcuVariant]
+) -> str | None:
+    """The layer that the packages' own patterns find for the ECU at the other end."""
+    # Its cache cannot hold the byte arrays that it asks with.
+    matcher = VariantMatcher(candidates, use_cache=False)
+    for _, request in matcher.request_loop():
+        try:
+            matcher.evaluate(await tester.request(request))
+        except NegativeResponseError as error:
+            matcher.evaluate(bytes([0x7F, request[0], error.code]))
+    return matcher.matching_variant.short_name if matcher.matching_variant else None
+
+
+@pytest.mark.parametrize("ecu", ecu_names())
+def test_an_ecu_is_known_by_its_hardware_and_its_program(tmp_path: Path, ecu: str) -> None:
+    known = [database(name).base_variants[name] for name in ecu_names()]
+
+    async def main(on: Bench) -> None:
+        tester, variants = on.testers.tester(ecu), list(database(ecu).ecu_variants)
+        assert await identified(tester, known) == ecu
+        assert await identified(tester, variants) == f"{ecu}_application"
+        assert await identified(tester, variants[::-1]) == f"{ecu}_application"
+
+    record(tmp_path, ecu, main)
+
+
+def test_a_boot_loader_is_known_as_such(tmp_path: Path) -> None:
+    async def main(on: Bench) -> None:
+        tester, variants = on.testers.tester("blower"), list(database("blower").ecu_variants)
+        await tester.request(bytes.fromhex("10 03"))
+        await tester.request(bytes.fromhex("10 02"))
+        assert await identified(tester, variants) == "blower_boot_loader"
+        assert await identified(tester, variants[::-1]) == "blower_boot_loader"
+
+    record(tmp_path, "blower", main)
 
 
 def on_the_bench(tmp_path: Path, test: bench.Test) -> Recording:
