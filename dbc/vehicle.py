@@ -29,6 +29,8 @@ class WireDescription:
     data_bit_rate: int = 0
     #: Functional (all ECUs) request identifier on CAN, logical address on DoIP.
     functional_id: int
+    #: Whether nodes on this CAN wire sleep when nobody needs it (network management).
+    network_management: bool = False
     #: Signal databases whose messages are on this wire.
     databases: tuple[str, ...] = ()
 

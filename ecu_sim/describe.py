@@ -47,6 +47,8 @@ def _wire(name: str, wire: WireType) -> str:
     if wire.data_bit_rate:
         lines.append(f"data_bit_rate = {wire.data_bit_rate:_}")
     lines.append(f"functional_id = {_hex(wire.functional_id, 3)}")
+    if wire.network_management:
+        lines.append("network_management = true")
     if wire.databases:
         quoted = ", ".join(f'"{database}"' for database in wire.databases)
         lines.append(f"databases = [{quoted}]")

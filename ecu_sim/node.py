@@ -24,8 +24,8 @@ from ecu_sim.transport import Addresses, IsoTpBinding
 from protocols.can import CanPort, FrameHeader
 from protocols.doip.entity import DoipEntity, EntitySettings, Request
 from protocols.isotp import IsoTpParameters
-from protocols.network_management import node_of
 from protocols.isotp.codec import pad
+from protocols.network_management import node_of
 from protocols.stream import ByteStream
 
 if TYPE_CHECKING:
@@ -249,6 +249,7 @@ class EcuNode:
             port,
             node=node_of(self.ecu.logical_address),
             wanted=program.wants_network,
+            may_speak=lambda: program.device.network_management_enabled,
             asleep=self._fall_asleep,
         )
         self._network = network

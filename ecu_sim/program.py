@@ -34,6 +34,7 @@ from ecu_sim.server_rules import server_rules
 from ecu_sim.signals import Encoder, header_of, period_s_of
 from ecu_sim.values import Values
 from protocols.can import CanPort, FrameHeader
+from protocols.uds import Session
 
 #: Control step of every application, seconds.
 STEP_S: Final = 0.1
@@ -41,6 +42,8 @@ STEP_S: Final = 0.1
 _MAX_RESPONSE: Final = 4095
 #: Status changes of DTCs reach the NVM at most this often, in steps.
 _STEPS_BETWEEN_WRITES: Final = 10
+#: A tester's request keeps the ECU awake for so many seconds.
+_STAY_AWAKE_S: Final = 5.0
 #: Steps after which an application counts as running.
 _SETTLED_STEPS: Final = 50
 
@@ -143,6 +146,9 @@ class Program:
             max_response=max(_MAX_RESPONSE, ecu.max_block_length),
         )
         self._timer = Timer(loop, self._timeout)
+        self._last_request_s = loop.time()
+        #: Network management: whether messages may be sent.
+        self.may_communicate: Callable[[], bool] = lambda: True
         self._transports: dict[int, Transport] = {}
         self._unsegmented: dict[int, Callable[[bytes], None]] = {}
         self._listeners: list[Transport] = []
@@ -201,6 +207,7 @@ class Program:
 
     def request(self, message: bytes, *, source: int, functional: bool) -> None:
         """A tester's request has arrived."""
+        self._last_request_s = self._loop.time()
         self._guarded(
             lambda: self.server.receive(
                 message, source=source, functional=functional, now=self._loop.time()
@@ -210,6 +217,15 @@ class Program:
     def resume_programming(self, source: int) -> None:
         """Answer the 10 02 that the application before the reset was asked."""
         self._guarded(lambda: self.server.resume_programming(source=source, now=self._loop.time()))
+
+    def wants_network(self) -> bool:
+        """Whether this ECU needs its wire: driving, diagnosed, or in its boot loader."""
+        return (
+            self.application is None
+            or self._values.ignition_on()
+            or self.server.session != Session.DEFAULT
+            or self._loop.time() - self._last_request_s < _STAY_AWAKE_S
+        )
 
     def keep_dtcs(self) -> None:
         """Write the DTC memory to the NVM if it has changed."""
@@ -260,6 +276,8 @@ class Program:
 
     def _send_cyclic(self) -> None:
         if self._port is None or not self.device.transmission_enabled:
+            return
+        if not self.may_communicate():
             return
         for every, header, encoder, message in self._cyclic:
             if self._steps % every == 0 and message.node not in self.device.silent_nodes:

@@ -9,18 +9,26 @@ from functools import partial
 from typing import Final
 
 import dbc
+from ecu_sim.network import REST_BUS_NODE, NetworkNode
 from ecu_sim.periodic import Periodic
 from ecu_sim.signals import Encoder, header_of, period_s_of, start_value
 from protocols.can import CanPort
 
 DATABASE: Final = "vehicle"
+_IGNITION: Final = "Terminal15"
 
 
 class RestBus:
-    """Sends every message of `vehicle.dbc` on every wire, each with its own period."""
+    """Sends every message of `vehicle.dbc` on every wire, each with its own period.
+
+    While terminal 15 is on it keeps the wires awake; off, it sleeps when all others on a wire do.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ports: Mapping[str, CanPort]) -> None:
-        self._ports = tuple(ports.values())
+        self._networks = tuple(
+            (port, NetworkNode(port, node=REST_BUS_NODE, wanted=self._ignition_on))
+            for port in ports.values()
+        )
         messages = dbc.load(DATABASE).messages
         self._encoders = {message.name: Encoder(DATABASE, message.name) for message in messages}
         self._values = {
@@ -39,19 +47,30 @@ class RestBus:
     def set(self, signal: str, value: float) -> None:
         """From the next cycle on; `KeyError` names the signal if there is none."""
         self._values[self._message_of[signal]][signal] = value
+        if signal == _IGNITION:
+            for _, network in self._networks:
+                network.poll()
 
     def value(self, signal: str) -> float:
         return self._values[self._message_of[signal]][signal]
 
     def start(self) -> None:
+        for _, network in self._networks:
+            network.start()
         for timer in self._timers:
             timer.start()
 
     def stop(self) -> None:
+        for _, network in self._networks:
+            network.stop()
         for timer in self._timers:
             timer.stop()
 
     def send(self, message: str) -> None:
         payload = self._encoders[message].encode(self._values[message])
-        for port in self._ports:
-            port.send(self._headers[message], (payload,))
+        for port, network in self._networks:
+            if network.communicating:
+                port.send(self._headers[message], (payload,))
+
+    def _ignition_on(self) -> bool:
+        return self.value(_IGNITION) >= 0.5

@@ -11,6 +11,8 @@ from protocols.uds.routine_status import Precondition
 #: What 0203 and 10 02 look at besides the application's own inputs.
 SPEED = Signal("vehicle", "VEH_Motion", "Speed", 0.0)
 SUPPLY = Signal("vehicle", "VEH_Power", "BatteryVoltage", 13.5)
+#: While it is on, an ECU keeps its wire awake.
+IGNITION = Signal("vehicle", "VEH_Power", "Terminal15", 1.0)
 #: km/h and V.
 STANDSTILL_BELOW = 3.0
 LOWEST_SUPPLY = 11.0
@@ -95,6 +97,10 @@ class Values:
         output = self._ecu.outputs[channel]
         if output.actuator:
             setattr(self._cabin, output.actuator, self.output(channel))
+
+    def ignition_on(self) -> bool:
+        """Terminal 15 as it was last heard."""
+        return self._signal(IGNITION) >= 0.5
 
     def hindrances(self) -> tuple[Precondition, ...]:
         """What stands in the way of programming now."""

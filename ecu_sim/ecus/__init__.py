@@ -271,6 +271,8 @@ class WireType:
     data_bit_rate: int = 0
     #: Identifier or logical address that addresses every ECU.
     functional_id: int
+    #: Whether the nodes of a CAN wire sleep when nobody needs it.
+    network_management: bool = False
     databases: tuple[str, ...] = ()
 
 
@@ -281,6 +283,7 @@ WIRES: Final = MappingProxyType(
             kind="can",
             bit_rate=500_000,
             functional_id=0x7DF,
+            network_management=True,
             databases=("hvac_comfort", "vehicle"),
         ),
         "thermal": WireType(
@@ -288,6 +291,7 @@ WIRES: Final = MappingProxyType(
             bit_rate=500_000,
             data_bit_rate=2_000_000,
             functional_id=0x7DF,
+            network_management=True,
             databases=("hvac_thermal", "vehicle"),
         ),
         "rear": WireType(kind="doip", bit_rate=100_000_000, functional_id=0xE400),

@@ -171,7 +171,7 @@ class Line:
 
     def outgoing(self, header: FrameHeader, payloads: Sequence[bytes]) -> bool:
         begun = _begun(payloads[0])
-        if begun is None:
+        if begun is None or header.identifier < _DIAGNOSTICS:
             return False
         self.requests.append((header.identifier, begun))
         return self.lose_request(header.identifier, begun)
@@ -189,6 +189,10 @@ class Line:
             if text != "36" or found[-1:] != ["36"]:
                 found.append(text)
         return found
+
+
+#: Lower identifiers are network management, and no requests.
+_DIAGNOSTICS = 0x700
 
 
 def _begun(frame: bytes) -> bytes | None:

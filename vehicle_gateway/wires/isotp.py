@@ -5,7 +5,7 @@ costs no trip through the loop each.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -25,6 +25,7 @@ from protocols.isotp import (
     Transmit,
     segment,
 )
+from protocols.network_management import node_of
 from vehicle_gateway.wires import (
     AnswerBroken,
     AnswerReceived,
@@ -35,6 +36,7 @@ from vehicle_gateway.wires import (
     NoAnswerError,
 )
 from vehicle_gateway.wires.mailbox import Mailbox
+from vehicle_gateway.wires.network import NetworkKeeper
 
 #: A functional request waits for the messages that are being sent: so many seconds at most.
 _BROADCAST_S: Final = 5.0
@@ -79,7 +81,10 @@ class IsoTpChannel:
         request: FrameHeader,
         response: FrameHeader,
         gate: Gate,
+        awake: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        #: Waits until the ECU is awake; None where ECUs never sleep.
+        self._awake = awake
         self._gate = gate
         self._loop = asyncio.get_running_loop()
         self._name = name
@@ -99,6 +104,8 @@ class IsoTpChannel:
             raise LinkError(f"{self._name}: a request is being sent already")
         self._sending = self._loop.create_future()
         try:
+            if self._awake is not None:
+                await self._awake()
             await self._gate.passed()
             now = self._loop.time()
             self._act(self._core.send(request, now=now), now)
@@ -173,10 +180,16 @@ class IsoTpWire:
         self._tx_data_length = _FD_DATA_LENGTH if self._fd else _CLASSIC_DATA_LENGTH
         self._functional = self._header(description.functional_id)
         self._gate = Gate()
+        self._keeper = NetworkKeeper(port) if description.network_management else None
         self._channels: dict[str, IsoTpChannel] = {}
+        #: ECU -> what waits until it is awake; none where ECUs never sleep.
+        self._wakers: dict[str, Callable[[], Awaitable[None]]] = {}
 
     def channel(self, ecu: EcuDescription) -> Channel:
         if ecu.name not in self._channels:
+            if self._keeper is not None:
+                node = node_of(ecu.logical_address)
+                self._wakers[ecu.name] = partial(self._keeper.awake, node, ecu.boot_s)
             self._channels[ecu.name] = IsoTpChannel(
                 self._port,
                 name=ecu.name,
@@ -184,6 +197,7 @@ class IsoTpWire:
                 request=self._header(ecu.request_id),
                 response=self._header(ecu.response_id),
                 gate=self._gate,
+                awake=self._wakers.get(ecu.name),
             )
         return self._channels[ecu.name]
 
@@ -195,6 +209,8 @@ class IsoTpWire:
                 f"{self._description.name}: a functional request is one frame, not "
                 f"{len(request)} bytes"
             )
+        for awake in self._wakers.values():
+            await awake()
         on_wire: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
         def sent(at_s: float) -> None:
@@ -216,6 +232,8 @@ class IsoTpWire:
         for channel in self._channels.values():
             channel.close()
         self._channels.clear()
+        if self._keeper is not None:
+            self._keeper.close()
 
     def _header(self, identifier: int) -> FrameHeader:
         return FrameHeader(
