@@ -177,6 +177,8 @@ class Program:
             report_dtc=self._report_dtc,
         )
         self._ticker.start()
+        # Stored events (86) begin by themselves.
+        self._timer.set(self.server.next_deadline())
 
     def stop(self) -> None:
         """Volatile things end here; what was sent already still goes out."""
