@@ -5,17 +5,16 @@ Bytes of positive answers are read with udsoncan's codecs.
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from clock import VirtualLoop
 from ecu_sim.boot import ResetReason
-from ecu_sim.ecus import ecu_type
+from ecu_sim.ecus import all_ecu_names, ecu_type
 from ecu_sim.server_rules import server_rules
 from protocols.uds import Nrc, ServiceId
-from tests.support.flashing import Bench, bench
+from tests.support.any_ecu import running_ecu
 from tests.support.udsoncan_codecs import has_codec, interpret
 from tests.support.walk import (
     UNSAID_TO_ALL,
@@ -28,28 +27,21 @@ from tests.support.walk import (
     situations,
 )
 
-ECUS = ("blower", "ccu", "ecomp", "rear")
+ECUS = all_ecu_names()
 
 
 @contextmanager
 def _subject(state: Path, ecu: str, *, application: bool) -> Iterator[Subject]:
-    """The program on a provisioned ECU; its own loop stands still while a test walks."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        opened: AbstractAsyncContextManager[Bench] = bench(state, ecu)
-        on = runner.run(opened.__aenter__())
-        try:
-            node = on.vehicle.nodes[ecu]
-            runner.run(node.booted())
-            if not application:
-                runner.get_loop().call_soon(node.reset, ResetReason.PROGRAMMING)
-                runner.run(asyncio.sleep(node.ecu.boot_s * 2))
-            program = node.program
-            assert program is not None
-            assert (program.application is not None) == application
-            rules = server_rules(ecu_type(ecu), application=application)
-            yield Subject(ecu=node.ecu, rules=rules, device=program.device)
-        finally:
-            runner.run(opened.__aexit__(None, None, None))
+    """The program on an ECU that is ready; its own loop stands still while a test walks."""
+    with running_ecu(state, ecu) as (runner, node):
+        if not application:
+            runner.get_loop().call_soon(node.reset, ResetReason.PROGRAMMING)
+            runner.run(asyncio.sleep(node.ecu.boot_s * 2))
+        program = node.program
+        assert program is not None
+        assert (program.application is not None) == application
+        rules = server_rules(ecu_type(ecu), application=application)
+        yield Subject(ecu=node.ecu, rules=rules, device=program.device)
 
 
 def _walk(subject: Subject) -> Iterator[tuple[Row, Situation, bool]]:

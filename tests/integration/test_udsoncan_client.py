@@ -4,7 +4,6 @@ Each scenario says which methods it calls; a method of the client that no scenar
 has no reason below, fails the last test.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,20 +11,13 @@ from typing import Final
 
 import pytest
 import udsoncan
-import wasmtime
 from udsoncan.exceptions import InvalidResponseException
 from udsoncan.Request import Request
 from udsoncan.services.RequestUpload import RequestUpload
 from udsoncan.services.TesterPresent import TesterPresent
 
-from ecu_sim.ecus import ecu_type
-from ecu_sim.node import EcuNode
-from ecu_sim.vehicle import Vehicle
-from protocols.firmware.containers import crc32
 from protocols.uds import Nrc
-from tests.support.bench import blocks, enter_loader, program, program_image
-from tests.support.ecu import RawTester, application
-from tests.support.programming import expect
+from tests.support.any_ecu import failing_image, image_of, prepare
 from tests.support.udsoncan_client import Anything, OnEcu, public_methods, udsoncan_on
 from tests.support.vehicle import built_image
 
@@ -453,62 +445,12 @@ NOT_CALLED: Final[Mapping[str, str]] = {
 }
 
 
-def _built(ecu: str) -> bytes:
-    return built_image(ecu, "1.0.0")
-
-
-_FAILURES: Final = """
-(module
-  (import "io" "kick" (func $kick))
-  (import "io" "report_dtc" (func $report (param i32 i32)))
-  (memory (export "memory") 1 1)
-  (func (export "init"))
-  (func (export "step") (param f64)
-    (call $kick) (call $report (i32.const 0) (i32.const 1))))
-"""
-
-
-def _failing(ecu: str) -> bytes:
-    """An application whose monitors find a failure at each step."""
-    return _packed(ecu, bytes(wasmtime.wat2wasm(_FAILURES)))
-
-
-def _packed(ecu: str, module: bytes) -> bytes:
-    return crc32.encode(
-        crc32.Crc32Image(
-            hardware_id=ecu_type(ecu).hardware_identifier,
-            software_number="BCH-SW",
-            supplier_version="test",
-            version_numbers=(1, 0, 0, 0),
-            payload=module,
-        )
-    )
-
-
-def _quiet_one(ecu: str) -> bytes:
-    return _packed(ecu, application())
-
-
-async def _with_blocks(vehicle: Vehicle, node: EcuNode) -> None:
-    """The bench ECU's application runs once its other blocks are programmed."""
-    address = node.ecu.can_addresses[0]
-    port = vehicle.can_port(node.ecu.wire, "programmer")
-    tester = RawTester.can(port, address.request_id, address.response_id)
-    await enter_loader(tester, node)
-    for start, data in blocks().items():
-        await program(tester, start, data)
-    await expect(tester, "31 01 FF 01", "71 01 ff 01 00")
-    await expect(tester, "11 01", "51 01")
-    await asyncio.sleep(1.0)
-    tester.close()
-
-
 #: What a scenario runs on: an ECU type, and its image.
 _SUBJECTS: Final[Mapping[str, tuple[str, Callable[[str], bytes]]]] = {
-    "bench": ("bench", lambda _: program_image()),
-    "ccu": ("ccu", _built),
-    "bench_2013": ("bench_2013", _failing),
-    "quiet bench_2013": ("bench_2013", _quiet_one),
+    "bench": ("bench", image_of),
+    "ccu": ("ccu", image_of),
+    "bench_2013": ("bench_2013", failing_image),
+    "quiet bench_2013": ("bench_2013", image_of),
 }
 
 
@@ -516,7 +458,6 @@ _SUBJECTS: Final[Mapping[str, tuple[str, Callable[[str], bytes]]]] = {
 def test_udsoncans_client_is_answered_as_it_expects(tmp_path: Path, scenario: Scenario) -> None:
     subject, methods = SCENARIOS[scenario]
     ecu, image = _SUBJECTS[subject]
-    prepare = _with_blocks if ecu == "bench" else None
     with udsoncan_on(tmp_path, ecu, image(ecu), prepare=prepare) as on:
         scenario(on)
         assert on.client.called == set(methods.split())

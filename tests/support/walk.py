@@ -12,8 +12,10 @@ from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
 from ecu_sim.ecus import EcuType
 from protocols.uds import CommunicationControl, CommunicationType, Nrc, ServiceId, Session
+from protocols.uds.enums import EventType, FileOperation, LinkControl, RoutineId, TimingAccess
 from protocols.uds.requests import ALL_DTCS
-from protocols.uds.rules import Access, MemoryRegion, ServerRules
+from protocols.uds.rules import Access, MemoryRegion, ServerRules, file_operations
+from protocols.uds.secured_data import Administrative, Keys, SecuredMessage
 from protocols.uds.security_access import compute_key
 from tests.support.diagnostics import TESTER
 
@@ -187,7 +189,15 @@ def _reports(subject: Subject, sub_function: int) -> Iterator[Row]:
         0x17: "ff" + memory,
         0x18: code + "ff" + memory,
         0x19: code + "ff" + memory,
+        0x0F: "ff",
+        0x10: code + "ff",
+        0x11: "ff",
+        0x12: "ff",
+        0x13: "ff",
         0x1A: "01",
+        0x42: "33ffe0",
+        0x55: "33",
+        0x56: "3301",
     }
     rest = bytes.fromhex(parameters.get(sub_function, ""))
     yield Row(request=bytes((0x19, sub_function)) + rest)
@@ -268,6 +278,8 @@ def _routines(subject: Subject, _: int) -> Iterator[Row]:
         option = _OPTIONS[rid](subject)
         # Which of them the state of boot record and slots allows, the boot profiles' tests say.
         unless = frozenset({Nrc.CONDITIONS_NOT_CORRECT, Nrc.REQUEST_OUT_OF_RANGE})
+        if rid == RoutineId.START_SECONDARY_LOADER:
+            unless |= {Nrc.REQUEST_SEQUENCE_ERROR}
         stateful = rid not in {0x0203, 0x0214, 0xFF00}
         yield Row(
             request=bytes.fromhex("3101") + rid.to_bytes(2) + option,
@@ -281,33 +293,116 @@ def _sector(subject: Subject) -> bytes:
     return ecu.application_base.to_bytes(4) + ecu.slot.sector_size.to_bytes(4)
 
 
+def _many(subject: Subject) -> bool:
+    return bool(subject.ecu.blocks)
+
+
 _OPTIONS: Final[Mapping[int, Callable[[Subject], bytes]]] = {
-    0x0202: lambda subject: bytes(4 if subject.ecu.single_slot else 0),
+    0x0202: lambda subject: bytes((4 if subject.ecu.single_slot else 0) + 4 * _many(subject)),
     0x0203: lambda _: b"",
     0x0210: lambda _: b"",
     0x0211: lambda _: b"",
     0x0212: lambda _: b"",
     0x0213: lambda _: b"",
     0x0214: lambda _: bytes(range(16)),
-    0x0301: lambda _: b"",
+    0x0301: lambda subject: (
+        subject.ecu.secondary_loader.start.to_bytes(4) if subject.ecu.secondary_loader else b""
+    ),
     0xFF00: lambda subject: b"\x44" + _sector(subject),
     0xFF01: lambda _: b"",
 }
 
 
 def _announced(subject: Subject) -> bytes:
-    """34 of one page, or where the program takes none, 35."""
+    """34 of one page, or where the program takes none, 38 or 35."""
     ecu = subject.ecu
     if ServiceId.REQUEST_DOWNLOAD in subject.rules.services:
+        loader = ecu.secondary_loader
+        start = ecu.application_base if loader is None else loader.start
         size = ecu.slot.page_size.to_bytes(4)
-        return bytes.fromhex("340044") + ecu.application_base.to_bytes(4) + size
+        return bytes.fromhex("340044") + start.to_bytes(4) + size
+    if ServiceId.REQUEST_FILE_TRANSFER in subject.rules.services:
+        return _FILE_REQUESTS[FileOperation.ADD]
     region = next(region for region in subject.rules.data.memory if region.upload)
     return bytes.fromhex("350044") + _range(region)
 
 
 def _block(subject: Subject) -> bytes:
-    uploads = ServiceId.REQUEST_DOWNLOAD not in subject.rules.services
-    return b"\x36\x01" + (b"" if uploads else bytes(subject.ecu.slot.page_size))
+    services = subject.rules.services
+    if ServiceId.REQUEST_DOWNLOAD in services:
+        return b"\x36\x01" + bytes(subject.ecu.slot.page_size)
+    return b"\x36\x01" + (b"file" if ServiceId.REQUEST_FILE_TRANSFER in services else b"")
+
+
+#: One file of four bytes, neither compressed nor encrypted.
+_SIZES: Final = bytes.fromhex("00010404")
+_FILE_REQUESTS: Final[Mapping[int, bytes]] = {
+    FileOperation.ADD: b"\x38\x01\x00\x02/n" + _SIZES,
+    FileOperation.DELETE: b"\x38\x02\x00\x02/n",
+    FileOperation.REPLACE: b"\x38\x03\x00\x02/n" + _SIZES,
+    FileOperation.READ: b"\x38\x04\x00\x02/n\x00",
+    FileOperation.READ_DIRECTORY: b"\x38\x05\x00\x01/",
+    FileOperation.RESUME: b"\x38\x06\x00\x02/n" + _SIZES,
+}
+
+
+def _files(subject: Subject, _: int) -> Iterator[Row]:
+    rules = subject.rules
+    for operation, own in file_operations(rules.special, rules.edition).items():
+        # Which files there are is the store's tests to say.
+        unless = frozenset({Nrc.REQUEST_OUT_OF_RANGE})
+        yield Row(request=_FILE_REQUESTS[operation], own=own, unless=unless)
+
+
+_EVENTS: Final[Mapping[int, str]] = {
+    EventType.STOP: "02",
+    EventType.ON_DTC_STATUS_CHANGE: "0208190208",
+    EventType.ON_CHANGE_OF_DATA_IDENTIFIER: "02f19022f190",
+    EventType.ON_COMPARISON_OF_VALUES: "02f188010000000000200022f190",
+    EventType.REPORT_ACTIVATED: "02",
+    EventType.START: "02",
+    EventType.CLEAR: "02",
+}
+
+
+def _events(_: Subject, sub_function: int) -> Iterator[Row]:
+    request = bytes((0x86, sub_function)) + bytes.fromhex(_EVENTS[sub_function & 0x3F])
+    set_up = bytes.fromhex("8603") + bytes.fromhex(_EVENTS[EventType.ON_CHANGE_OF_DATA_IDENTIFIER])
+    started = sub_function & 0x3F in {EventType.START, EventType.STOP}
+    # What the device can compare and keep, tests of their own say.
+    unless = frozenset({Nrc.REQUEST_OUT_OF_RANGE})
+    yield Row(request=request, before=(set_up,) if started else (), unless=unless)
+
+
+_UNTRUSTED: Final = SecuredMessage(
+    administrative=Administrative.REQUEST | Administrative.SIGNED,
+    counter=1,
+    inner=bytes.fromhex("22f190"),
+).encode(Keys.derive(bytes(16)))
+
+
+def _secured(_: Subject, __: int) -> Iterator[Row]:
+    """Signed with a key that the ECU does not trust; tests of their own have the right one."""
+    yield Row(
+        request=_UNTRUSTED,
+        unless=frozenset({Nrc.SECURE_DATA_VERIFICATION_FAILED}),
+    )
+
+
+def _link(_: Subject, sub_function: int) -> Iterator[Row]:
+    verified = bytes.fromhex("870112")
+    match sub_function:
+        case LinkControl.VERIFY_FIXED:
+            yield Row(request=verified)
+        case LinkControl.VERIFY_SPECIFIC:
+            yield Row(request=bytes.fromhex("87020c3500"))
+        case _:
+            yield Row(request=b"\x87\x03", before=(verified,))
+
+
+def _timing(_: Subject, sub_function: int) -> Iterator[Row]:
+    record = "006403e8" if sub_function == TimingAccess.SET_GIVEN else ""
+    yield Row(request=bytes((0x83, sub_function)) + bytes.fromhex(record))
 
 
 def _download(subject: Subject, _: int) -> Iterator[Row]:
@@ -341,9 +436,14 @@ _EXAMPLES: Final[Mapping[int, Callable[[Subject, int], Iterator[Row]]]] = {
     0x35: lambda subject, sub: _memory(subject, sub, b"\x35\x00", lambda region: region.upload),
     0x36: _transfer,
     0x37: _exit,
+    0x38: _files,
     0x3D: lambda subject, sub: _memory(
         subject, sub, b"\x3d", lambda region: region.write, data=b"\x00\x00"
     ),
     0x3E: lambda subject, sub: _plain(subject, sub, 0x3E),
+    0x83: _timing,
+    0x84: _secured,
     0x85: lambda subject, sub: _plain(subject, sub, 0x85),
+    0x86: _events,
+    0x87: _link,
 }
