@@ -15,16 +15,20 @@ def _link_control(state: ServerState, request: Request) -> Answer:
     """Verify a bit rate, then go there; the answer to a transition is the old rate's last frame."""
     control = LinkControl(request.sub_function)
     answer = positive(ServiceId.LINK_CONTROL, bytes([control]))
+    transferring = state.download is not None or state.upload is not None
     if control == LinkControl.TRANSITION:
-        bit_rate, state.verified_bit_rate = state.verified_bit_rate, None
+        bit_rate = state.verified_bit_rate
         if bit_rate is None:
             raise Refusal(Nrc.REQUEST_SEQUENCE_ERROR, "no bit rate has been verified")
+        if transferring:
+            raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a transfer is under way")
+        state.verified_bit_rate = None
         state.bit_rate_changed = True
         return Answer(answer, then=(SetBitRate(bit_rate),))
     bit_rate = _asked(state, control, request.data[2:])
     if bit_rate is None:
         raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "not a bit rate of this controller")
-    if state.download is not None or state.upload is not None:
+    if transferring:
         raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a transfer is under way")
     state.verified_bit_rate = bit_rate
     return Answer(answer)
