@@ -24,6 +24,7 @@ from dbc.vehicle import EcuDescription, VehicleDescription
 from docs import ecus
 from ecu_sim.boot import conventional, mcuboot_ab
 from ecu_sim.ecus import all_ecu_names, ecu_type
+from protocols import network_management
 from protocols.uds.dtc import display
 from vehicle_gateway.update import coordinator
 from vehicle_gateway.update.journal import Kind
@@ -110,6 +111,12 @@ def states() -> str:
         diagram(
             ((one.name, two.name, "") for one, twos in ADVANCES.items() for two in sorted(twos)),
             start=Phase.OFFERED.name,
+        ),
+        "## Network management\n",
+        "Each node on a CAN wire; `protocols/network_management.py`.\n",
+        diagram(
+            _labelled(network_management.TRANSITIONS),
+            start=network_management.State.BUS_SLEEP.name,
         ),
     ]
     return "\n".join(parts)
