@@ -8,6 +8,7 @@ from ecu_sim.ecus import (
     Calibration,
     CanAddress,
     Constant,
+    DtcTraits,
     EcuType,
     LiveValue,
     LogicalBlock,
@@ -16,11 +17,13 @@ from ecu_sim.ecus import (
     SecondaryLoader,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.dtc import FunctionalGroup
 from protocols.uds.enums import ServiceId
 from protocols.uds.rules import (
     EXTENDED,
     Access,
     DataRules,
+    DtcRules,
     EventRules,
     FileRules,
     LinkRules,
@@ -67,6 +70,8 @@ ECU = EcuType(
         ),
     ),
     dtcs={0x9A4000: "Bench monitor"},
+    dtc_traits={0x9A4000: DtcTraits(group=FunctionalGroup.EMISSIONS, readiness_group=0x01)},
+    dtc_rules=DtcRules(emissions=True),
     live_values={
         0x01C1: LiveValue(
             name="Cabin temperature", source=Plant("cabin_temperature_c"), unit="°C", scale=0.1
