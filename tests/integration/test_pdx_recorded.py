@@ -16,7 +16,7 @@ from ecu_sim.ecus import ecu_names, ecu_type
 from ecu_sim.node import EcuNode
 from ecu_sim.vehicle import Vehicle
 from tests.support import bench, programming
-from tests.support.ecu import RawTester
+from tests.support.ecu import RawTester, application
 from tests.support.flashing import NONCE, Bench, job
 from tests.support.odx import (
     base_variant,
@@ -28,6 +28,7 @@ from tests.support.odx import (
     variant,
 )
 from tests.support.recording import Recording, listen, recorded, unlock
+from tests.support.vehicle import new_vehicle
 from vehicle_gateway.diagnostics.reader import read_ecu
 from vehicle_gateway.wires.tester import NegativeResponseError, UdsTester
 
@@ -231,3 +232,32 @@ def test_every_operation_of_a_bench_ecu_is_answered_in_words_of_the_package(tmp_
     recording = on_the_bench(tmp_path, bench.with_application(walk))
     check("bench", recording)
     assert {0x38, 0x84, 0x86} <= recording.services
+
+
+def test_every_operation_of_the_edition_of_2013_is_read_from_the_package(tmp_path: Path) -> None:
+    ecu = "bench_2013"
+    kind, recording = ecu_type(ecu), Recording()
+    address = kind.can_addresses[0]
+
+    async def walk() -> None:
+        vehicle = new_vehicle(tmp_path, ecu)
+        try:
+            image = bench.image(application(), hardware_id=kind.hardware_identifier)
+            vehicle.provision(ecu, image)
+            await vehicle.start()
+            listen(vehicle, ecu, recording)
+            port = vehicle.can_port(kind.wire, "tester")
+            tester = RawTester.can(port, address.request_id, address.response_id)
+            await tester.ask(bytes.fromhex("10 03"))
+            for one in operations(kind):
+                if "application" in one.access and one.service not in _APART:
+                    await tester.ask(sample(kind, one.request))
+            tester.close()
+        finally:
+            await vehicle.stop()
+
+    run(walk(), virtual=True)
+    check(ecu, recording)
+    granted = {one.request[:2] for one in recording.exchanges if one.answers[-1][0] != 0x7F}
+    only_2013 = ("19 0F", "19 11", "19 12", "19 13", "83 01", "83 03")
+    assert {bytes.fromhex(one) for one in only_2013} <= granted

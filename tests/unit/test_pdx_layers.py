@@ -7,17 +7,20 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from odxtools.addressing import Addressing
+from odxtools.dataobjectproperty import DataObjectProperty
 from odxtools.diaglayers.hierarchyelement import HierarchyElement
 from odxtools.diagservice import DiagService
+from odxtools.parameters.valueparameter import ValueParameter
 
 from ecu_sim.descriptions import pdx
 from ecu_sim.descriptions.operations import operations, reachable
+from ecu_sim.device import encode_live
 from ecu_sim.ecus import WIRES, EcuType, all_ecu_names, ecu_type
 from ecu_sim.server_rules import programs
 from protocols.uds import ServiceId, Session
 from protocols.uds.dtc import display
 from protocols.uds.rules import Access, ServerRules
-from tests.support.odx import base_variant, database, read_request, variant
+from tests.support.odx import base_variant, database, read_answer, read_request, values, variant
 
 #: Services whose rows are per identifier in the rules as well.
 _BY_IDENTIFIER = {
@@ -244,3 +247,31 @@ def test_the_same_tables_give_the_same_bytes(ecu: str) -> None:
 def test_an_operation_has_a_name_of_its_own(ecu: str) -> None:
     names = Counter(one.name for one in operations(ecu_type(ecu)))
     assert names.total() == len(names)
+
+
+VALUES = [
+    (name, did, sign * part)
+    for name in all_ecu_names()
+    for did, live in ecu_type(name).live_values.items()
+    for sign in ((1, -1) if live.signed else (1,))
+    for part in (0, 1, 100)
+]
+
+
+@pytest.mark.parametrize(("ecu", "did", "raw"), VALUES)
+def test_a_live_value_reads_as_the_ecu_means_it(ecu: str, did: int, raw: int) -> None:
+    live = ecu_type(ecu).live_values[did]
+    physical = raw * live.scale
+    request = bytes([ServiceId.READ_DATA_BY_IDENTIFIER]) + did.to_bytes(2)
+    answer = bytes([request[0] + 0x40]) + request[1:] + encode_live(live, physical)
+    (reading,) = (
+        one
+        for one in read_answer(base_variant(ecu), request, answer)
+        if not one.service.short_name.endswith("_several")
+    )
+    assert values(reading)["value"] == pytest.approx(physical)
+    (parameter,) = reading.service.positive_responses[0].parameters[2:]
+    assert isinstance(parameter, ValueParameter)
+    assert isinstance(parameter.dop, DataObjectProperty)
+    unit = parameter.dop.unit
+    assert (unit.display_name if unit else "") == live.unit
