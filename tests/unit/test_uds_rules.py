@@ -1,13 +1,19 @@
 """The rule tables, every row: what a server answers in general to what, in which session."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 
 import pytest
 
+from ecu_sim.ecus import all_ecu_names, ecu_type
+from ecu_sim.server_rules import programs
+from protocols.editions import UdsEdition
 from protocols.uds import Nrc, ServiceId, Session
 from protocols.uds.rules import (
     SERVERS,
     SILENT_IF_FUNCTIONAL,
+    Access,
     ServerRules,
     ServiceRule,
     SubFunctionRule,
@@ -29,28 +35,47 @@ def _shortest(
     return head.ljust(limits.min_length, b"\x00")
 
 
+def _every_server() -> Iterator[ServerRules]:
+    """Those in general, and each program of each ECU type in each edition."""
+    yield from SERVERS
+    for name, edition in product(all_ecu_names(), UdsEdition):
+        ecu = ecu_type(name)
+        ecu = replace(ecu, editions=replace(ecu.editions, uds=edition))
+        for program, rules in programs(ecu).items():
+            yield replace(rules, name=f"{name} {program} {edition.value}")
+
+
 def _rows() -> Iterator[tuple[ServerRules, int, int | None]]:
-    for rules in SERVERS:
+    for rules in _every_server():
         for service_id, rule in rules.services.items():
             for sub_function in rule.sub_functions or (None,):
                 yield rules, service_id, sub_function
 
 
-@pytest.mark.parametrize("functional", [False, True], ids=["physical", "functional"])
-@pytest.mark.parametrize("unlocked", [False, True], ids=["locked", "unlocked"])
-@pytest.mark.parametrize("session", Session, ids=lambda session: session.name)
 @pytest.mark.parametrize(
     ("rules", "service_id", "sub_function"),
     list(_rows()),
     ids=lambda value: value.name if isinstance(value, ServerRules) else f"{value or 0:02X}",
 )
 def test_every_row_gives_its_answer(
+    rules: ServerRules, service_id: int, sub_function: int | None
+) -> None:
+    for session, level, functional in product(Session, (0, 1, 3), (False, True)):
+        _verify(rules, service_id, sub_function, session, level, functional=functional)
+
+
+def _is_closed(row: Access, unlocked: int) -> bool:
+    return row.secured and (not unlocked or row.level not in {0, unlocked})
+
+
+def _verify(
     rules: ServerRules,
     service_id: int,
     sub_function: int | None,
     session: Session,
-    unlocked: bool,  # noqa: FBT001 a column of the table
-    functional: bool,  # noqa: FBT001 a column of the table
+    unlocked: int,
+    *,
+    functional: bool,
 ) -> None:
     service = rules.services[service_id]
     row = service if sub_function is None else service.sub_functions[sub_function]
@@ -61,12 +86,14 @@ def test_every_row_gives_its_answer(
         expected = Nrc.SERVICE_NOT_SUPPORTED
     elif session not in service.sessions:
         expected = Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION
-    elif service.secured and not unlocked:
+    elif _is_closed(service, unlocked):
         expected = Nrc.SECURITY_ACCESS_DENIED
     elif functional and not row.functional:
         expected = Nrc.SUB_FUNCTION_NOT_SUPPORTED
     elif session not in row.sessions:
         expected = Nrc.SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION
+    elif _is_closed(row, unlocked):
+        expected = Nrc.SECURITY_ACCESS_DENIED
     assert got == expected
     if got is None:
         access = {"session": session, "unlocked": unlocked, "functional": functional}
