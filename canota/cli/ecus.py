@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -93,6 +94,14 @@ def serve(
     factory: Annotated[
         str, typer.Option(help="Firmware of ECUs that have never held any.")
     ] = "1.0.0",
+    bench: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ECU",
+            help="Fit a test bench's ECU too (bench, bench_2013): in its boot loader until it is"
+            " programmed.",
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """
@@ -102,7 +111,7 @@ def serve(
     """
     log_to_stderr(verbose=verbose)
     options = ServeOptions(
-        vehicle=_options(vin, state),
+        vehicle=replace(_options(vin, state), ecus=(*_ECUS, *map(_bench, bench or []))),
         host=host,
         ports=dict(_port(argument, "--port") for argument in port or []),
         doip_hosts=tuple(doip_host or ()),
@@ -193,6 +202,12 @@ def _type(name: str) -> EcuType:
         return ecu_type(name)
     except LookupError as error:
         raise CommandError(str(error), Exit.NOT_FOUND) from error
+
+
+def _bench(name: str) -> str:
+    if _type(name).in_vehicle:
+        raise CommandError(f"--bench {name}: every vehicle has it already", Exit.USAGE)
+    return name
 
 
 async def _serve(options: ServeOptions) -> None:
