@@ -1,6 +1,7 @@
 """One reference page per ECU type: what it answers, from the tables that its server runs on."""
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from ecu_sim.descriptions.layout import (
     Constant,
@@ -19,9 +20,10 @@ from ecu_sim.descriptions.layout import (
 )
 from ecu_sim.descriptions.operations import Operation, operations, reachable, service_name
 from ecu_sim.ecus import WIRES, EcuType
+from ecu_sim.program import dtc_definitions
 from ecu_sim.server_rules import programs
 from protocols.uds import ServiceId
-from protocols.uds.dtc import display
+from protocols.uds.dtc import SEVERITY_AVAILABILITY_MASK, Severity, display
 from protocols.uds.rules import Access
 
 _READ, _WRITE, _CONTROL = (
@@ -225,10 +227,36 @@ def _words(name: str) -> str:
 # The rest
 
 
+_SEVERITIES: Final = {
+    0: "none",
+    Severity.MAINTENANCE_ONLY: "maintenance only",
+    Severity.CHECK_AT_NEXT_HALT: "check at next halt",
+    Severity.CHECK_IMMEDIATELY: "check immediately",
+}
+
+
 def _trouble_codes(ecu: EcuType) -> Iterator[str]:
     yield "## Trouble codes\n"
-    rows = ((f"`{display(code)}`", f"{code:06X}", text) for code, text in ecu.dtcs.items())
-    yield table(("DTC", "number", "text"), rows)
+    rows = (
+        (
+            f"`{display(one.code)}`",
+            f"{one.code:06X}",
+            ecu.dtcs[one.code],
+            _SEVERITIES[one.severity & SEVERITY_AVAILABILITY_MASK],
+            f"{one.functional_unit:02X}",
+            f"{one.confirm_cycles}",
+            "yes" if one.indicator else "-",
+        )
+        for one in dtc_definitions(ecu)
+    )
+    columns = ("severity", "functional unit", "confirmed after cycles", "indicator, permanent")
+    yield table(("DTC", "number", "text", *columns), rows)
+    selections = ", ".join(f"`{selection:02X}`" for selection in ecu.dtc_rules.memories)
+    if selections:
+        yield f"User-defined memories (memorySelection): {selections}.\n"
+    if ecu.nodes:
+        nodes = ", ".join(f"`{node:04X}`" for node in sorted(ecu.nodes))
+        yield f"Nodes that `28 04` and `28 05` can name: {nodes}.\n"
 
 
 def _memory(ecu: EcuType) -> Iterator[str]:
