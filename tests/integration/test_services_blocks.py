@@ -1,6 +1,7 @@
 """An ECU with several logical blocks and a secondary boot loader that comes into RAM."""
 
 import asyncio
+import zlib
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,40 @@ def test_dependencies_are_judged_over_all_blocks(tmp_path: Path) -> None:
         await expect(tester, "31 01 FF 01", "71 01 ff 01 00")
 
     on_bench(tmp_path, test)
+
+
+def test_application_and_blocks_go_to_a_new_major_version_together(tmp_path: Path) -> None:
+    async def test(_vehicle: Vehicle, node: EcuNode, tester: RawTester) -> None:
+        new = program_image(version=(2, 0, 0))
+        await expect(tester, "10 03", "50 03 00 32 01 f4")
+        await enter_loader(tester, node)
+        await erase(tester, APPLICATION, len(new))
+        await transfer(tester, APPLICATION, new)
+        crc = zlib.crc32(new).to_bytes(4)
+        await expect(tester, bytes.fromhex("31 01 02 02") + crc, "71 01 02 02 00")
+        await expect(tester, "31 01 FF 01", f"71 01 ff 01 {CheckStatus.WRONG_DEPENDENCY:02x}")
+        for address, data in blocks(version=(2, 0, 0)).items():
+            await program(tester, address, data)
+        await expect(tester, "31 01 FF 01", "71 01 ff 01 00")
+        await expect(tester, "11 01", "51 01")
+        await asyncio.sleep(1.0)
+        assert node.mode is Mode.APPLICATION, node.reason
+        await expect(tester, "22 F1 89", "62 f1 89 32 2e 30 2e 30")
+
+    on_bench(tmp_path, with_application(test))
+
+
+def test_a_power_cut_in_a_block_is_found_at_the_next_start(tmp_path: Path) -> None:
+    async def test(_vehicle: Vehicle, node: EcuNode, tester: RawTester) -> None:
+        await expect(tester, "10 03", "50 03 00 32 01 f4")
+        await enter_loader(tester, node)
+        data = block_image("language", version=(1, 1, 0)) * 3
+        await erase(tester, LANGUAGE, len(data))
+        await transfer(tester, LANGUAGE, data, blocks=1)
+        node.kill()
+        node.power_on()
+        await node.booted()
+        assert node.mode is Mode.BOOTLOADER
+        assert node.reason == "block language does not fit: not_an_image"
+
+    on_bench(tmp_path, with_application(test))

@@ -26,6 +26,7 @@ PROGRAMS = {
     "2020 application": server_rules(BENCH, application=True),
     "2013 application": server_rules(OLD_BENCH, application=True),
     "boot loader": server_rules(BENCH, application=False),
+    "bench of 2013": server_rules(ecu_type("bench_2013"), application=True),
 }
 
 
