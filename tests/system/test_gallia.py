@@ -1,5 +1,7 @@
 """gallia's own client, unchanged, over its own DoIP transport and real TCP."""
 
+import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -117,8 +119,7 @@ def test_gallia_programs_the_rear_zone_and_finds_the_new_version(tmp_path: Path)
 
 async def connected_again(uri: str) -> ECU:
     """The same, as soon as the ECU has booted and listens again."""
-    while True:
-        try:
-            return await connected(uri)
-        except (ConnectionError, TimeoutError):
-            continue
+    async with asyncio.timeout(20.0):
+        while True:
+            with suppress(ConnectionError, TimeoutError):
+                return await connected(uri)
