@@ -1,6 +1,10 @@
 """19, 14 and 85 on memories of every kind, in both editions. Requests and answers in hex."""
 
 import pytest
+from uds.translator.service_definitions.read_dtc_information import (
+    READ_DTC_INFORMATION_2013,
+    READ_DTC_INFORMATION_2020,
+)
 
 from ecu_sim.diagnostics.dtc import MIRROR, DtcDefinition, DtcMemory, DtcMemoryError
 from ecu_sim.diagnostics.dtc_reports import REPORTS
@@ -278,3 +282,29 @@ def test_28_silences_one_node_and_knows_no_other() -> None:
     assert bench.ask("2804010002") == "7f2831"
     assert bench.ask("280401") == "7f2813"
     assert bench.ask("2803010001") == "7f2813"
+
+
+#: Reports with records, whose lengths a tester must know beforehand: udsoncan reads these.
+_READ_BY_OTHERS = frozenset({0x04, 0x05, 0x06, 0x10, 0x16, 0x18, 0x19})
+
+
+# It warns of every value that it has no word for.
+@pytest.mark.filterwarnings("ignore:No label defined")
+@_EDITIONS
+def test_py_uds_reads_the_same_codes_from_every_list(edition: UdsEdition) -> None:
+    codec = READ_DTC_INFORMATION_2020 if edition == UdsEdition.E2020 else READ_DTC_INFORMATION_2013
+    bench, memory = _bench(edition=edition)
+    for code in (A, B, C):
+        memory.report(code, failed=True)
+    read = set()
+    own = _IN_2020 if edition == UdsEdition.E2020 else _IN_2013
+    for request, _ in (*_AFTER_FAILURES, *own):
+        answer = bytes.fromhex(bench.ask(request))
+        if answer[:1] != b"\x59" or answer[1] in _READ_BY_OTHERS:
+            continue
+        parts = codec.decode(list(answer))
+        text = str(parts)
+        for code in (A, B, C):
+            assert (code.to_bytes(3) in answer) == (f"'raw_value': {code}" in text), request
+        read.add(answer[1])
+    assert read >= set(dtc_reports(_EVERYTHING, edition)) - _READ_BY_OTHERS
