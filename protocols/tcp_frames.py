@@ -111,7 +111,7 @@ def _summed(data: bytes, place: int, before: bytes = b"") -> bytes:
     """`data` with the Internet checksum of `before` and itself at `place` (RFC 1071)."""
     whole = before + data
     whole += bytes(len(whole) % 2)
-    total = sum(struct.unpack(f">{len(whole) // 2}H", whole))
+    total: int = sum(struct.unpack(f">{len(whole) // 2}H", whole))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return data[:place] + (~total & 0xFFFF).to_bytes(2) + data[place + 2 :]
