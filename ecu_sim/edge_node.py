@@ -3,24 +3,30 @@
 It is an entity of its own (0x1000), routes to each ECU over ISO-TP on its wire, and fans the
 functional address out to all wires. A request is acknowledged once it is queued for its ECU
 (`EntitySettings.acknowledge` can make that its last bit on the wire); 78 comes from the ECU.
+A request wakes a wire that sleeps: a physical one waits until its ECU has booted, a functional one
+is heard by those that are awake.
 """
 
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from ecu_sim.bus.can import CanWire
+from ecu_sim.bus.faults import ErrorState
 from ecu_sim.diagnostics.doip import DoipNode
-from ecu_sim.ecus import WIRES, EcuType, ecu_names, ecu_type
+from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_names, ecu_type
 from ecu_sim.edge_route import EdgeRoute, RouteSettings, RouteTuning
+from ecu_sim.network import NetworkNode
 from ecu_sim.node import EcuNode, Mode
 from ecu_sim.vehicle import Vehicle
-from protocols.can import CanPort, FrameHeader
+from protocols.can import FrameHeader
 from protocols.doip.entity import DoipEntity, EntitySettings, Request
 from protocols.doip.messages import DiagnosticNack, NodeType
 from protocols.isotp import IsoTpParameters, segment
+from protocols.network_management import NODES
 from protocols.stream import ByteStream
 
 LOGICAL_ADDRESS: Final = 0x1000
@@ -29,17 +35,44 @@ FUNCTIONAL_ADDRESS: Final = 0xE400
 NODE: Final = "edge"
 _CLASSIC: Final = 8
 _FD: Final = 64
+#: Its number in network management: beside the gateway's 0 and the car's 63.
+_NETWORK_NODE: Final = NODES - 2
 #: N_As: a functional request is on the wire by then, or gone.
 _ON_WIRE_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
 class _Wire:
-    """A CAN wire as the edge node sends functional requests on it."""
+    """A CAN wire as the edge node uses it: functional requests, and network management."""
 
-    port: CanPort
-    functional: FrameHeader
-    tx_data_length: int
+    def __init__(self, wire: CanWire, kind: WireType) -> None:
+        fd = kind.kind == "canfd"
+        self.port = wire.port(NODE)
+        self.functional = FrameHeader(kind.functional_id, fd=fd, bit_rate_switch=fd)
+        self.tx_data_length = _FD if fd else _CLASSIC
+        self.routes: list[EdgeRoute] = []
+        self._wire = wire
+        self._network = NetworkNode(self.port, node=_NETWORK_NODE, wanted=self._in_use)
+        self._managed = False
+
+    @property
+    def is_off(self) -> bool:
+        """Our own controller is bus-off."""
+        return self._wire.error_counters(NODE).state is ErrorState.BUS_OFF
+
+    def use(self) -> None:
+        """Wake the wire, and keep it awake while a tester works through us."""
+        if self._managed:
+            self._network.poll()
+        else:
+            self._managed = True
+            self._network.start()
+
+    def close(self) -> None:
+        if self._managed:
+            self._network.stop()
+
+    def _in_use(self) -> bool:
+        return any(route.in_use for route in self.routes)
 
 
 def edge_settings(vehicle: Vehicle) -> EntitySettings:
@@ -75,19 +108,17 @@ class EdgeNode:
         self._loop = asyncio.get_running_loop()
         fitted = [its for its in _types(vehicle) if its.name in vehicle.nodes]
         self._wires = {
-            name: _wire(vehicle, name) for name in dict.fromkeys(its.wire for its in fitted)
+            name: _Wire(wire, WIRES[name])
+            for name, wire in vehicle.wires.items()
+            if isinstance(wire, CanWire) and any(its.wire == name for its in fitted)
         }
         self._routes: dict[int, EdgeRoute] = {}
+        self._nodes: dict[int, EcuNode] = {}
+        self._watchers: dict[int, Callable[[Mode], None]] = {}
         self.entity = DoipEntity(settings or edge_settings(vehicle), objection=self._objection)
         self.node = DoipNode(self.entity, self._request, announce=announce)
         for its in fitted:
-            self._routes[its.logical_address] = EdgeRoute(
-                self._wires[its.wire].port,
-                _route(its, tuning or RouteTuning()),
-                is_there=partial(_is_there, vehicle.nodes[its.name]),
-                respond=self._respond,
-                delivered=self.node.delivered,
-            )
+            self._add(its, vehicle.nodes[its.name], tuning or RouteTuning())
 
     def start(self, *, announce_wait_s: float) -> None:
         """Announce after a random wait (0 to 0.5 s) that the caller draws."""
@@ -99,8 +130,30 @@ class EdgeNode:
     async def close(self) -> None:
         """Hang up on every tester, and leave the wires."""
         await self.node.stop()
-        for route in self._routes.values():
+        for address, route in self._routes.items():
+            self._nodes[address].on_mode.remove(self._watchers.pop(address))
             route.close()
+        for wire in self._wires.values():
+            wire.close()
+
+    def _add(self, ecu: EcuType, node: EcuNode, tuning: RouteTuning) -> None:
+        wire, address = self._wires[ecu.wire], ecu.logical_address
+        route = EdgeRoute(
+            wire.port,
+            _route(ecu, tuning),
+            is_there=lambda: node.mode is not Mode.OFF and not wire.is_off,
+            respond=self._respond,
+            delivered=self.node.delivered,
+        )
+        wire.routes.append(route)
+        self._routes[address], self._nodes[address] = route, node
+
+        def watch(mode: Mode) -> None:
+            if mode not in (Mode.ASLEEP, Mode.BOOTING):
+                route.release()
+
+        self._watchers[address] = watch
+        node.on_mode.append(watch)
 
     def _objection(self, target: int, request: bytes) -> DiagnosticNack | None:
         if target in self.entity.settings.functional_addresses:
@@ -120,40 +173,38 @@ class EdgeNode:
     def _request(self, request: Request) -> None:
         if request.functional:
             self._fan_out(request)
-        else:
-            self._routes[request.target].put(request)
+            return
+        node, route = self._nodes[request.target], self._routes[request.target]
+        if node.mode is Mode.ASLEEP:
+            route.hold()
+        route.put(request)
+        self._wires[node.ecu.wire].use()
 
     def _fan_out(self, request: Request) -> None:
         by = self._loop.time() + _ON_WIRE_S
         for route in self._routes.values():
             route.expect(request.source, request.payload, sent_by=by)
-        left = len(self._wires)
+        left = set(self._wires)
 
-        def sent(_: float) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
+        def failed() -> None:
+            if left:
+                self.node.delivered(request, DiagnosticNack.TRANSPORT_PROTOCOL_ERROR)
+
+        late = self._loop.call_at(by, failed)
+
+        def sent(name: str, _: float) -> None:
+            left.discard(name)
+            if not left and not late.cancelled() and self._loop.time() < by:
+                late.cancel()
                 self.node.delivered(request)
 
-        for wire in self._wires.values():
+        for name, wire in self._wires.items():
+            wire.use()
             frames = segment(request.payload, wire.tx_data_length)
-            wire.port.send(wire.functional, frames, sent)
+            wire.port.send(wire.functional, frames, partial(sent, name))
 
     def _respond(self, answer: bytes, tester: int, source: int) -> None:
         self.node.respond(answer, tester=tester, source=source)
-
-
-def _wire(vehicle: Vehicle, name: str) -> _Wire:
-    fd = WIRES[name].kind == "canfd"
-    return _Wire(
-        vehicle.can_port(name, NODE),
-        FrameHeader(WIRES[name].functional_id, fd=fd, bit_rate_switch=fd),
-        _FD if fd else _CLASSIC,
-    )
-
-
-def _is_there(node: EcuNode) -> bool:
-    return node.mode is not Mode.OFF
 
 
 def _route(ecu: EcuType, tuning: RouteTuning) -> RouteSettings:

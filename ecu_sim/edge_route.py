@@ -102,11 +102,15 @@ class EdgeRoute:
         self._receiving = False
         self._last_tester: int | None = None
         self._listen_until = -math.inf
+        #: The ECU is being woken: what is queued waits for it.
+        self._held = False
         self._unlisten: Callable[[], None] | None = None
 
     @property
-    def is_idle(self) -> bool:
-        return self._sending is None and not self._open and not self._waiting
+    def in_use(self) -> bool:
+        """Something waits, is on its way, or was a short while ago."""
+        busy = self._sending is not None or bool(self._open) or bool(self._waiting)
+        return busy or self._listen_until > self._loop.time()
 
     def objection(self, request: bytes) -> DiagnosticNack | None:
         """Why a request cannot be queued now."""
@@ -121,6 +125,14 @@ class EdgeRoute:
     def put(self, request: Request) -> None:
         """Queue a request that nothing stands against."""
         self._waiting.append(request)
+        self._send_next()
+
+    def hold(self) -> None:
+        """Keep what is queued until `release`."""
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
         self._send_next()
 
     def expect(self, tester: int, request: bytes, *, sent_by: float) -> None:
@@ -141,7 +153,7 @@ class EdgeRoute:
 
     def _send_next(self) -> None:
         owner = self._owner()
-        if self._sending is not None:
+        if self._sending is not None or self._held:
             return
         chosen = next((its for its in self._waiting if owner in {None, its.source}), None)
         if chosen is None:

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 import clock
+from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.ethernet import EthernetWire
+from ecu_sim.bus.faults import WireFaults
 from ecu_sim.edge_node import EdgeNode, edge_settings
 from ecu_sim.edge_route import RouteTuning
+from ecu_sim.node import Mode
 from ecu_sim.vehicle import Vehicle
 from protocols.can import FrameHeader
 from protocols.doip import messages as m
@@ -294,6 +297,59 @@ def test_while_nobody_asks_through_it_the_edge_node_leaves_the_wire_to_others(
         unlisten()
 
     drive(scenario, tmp_path, "ccu")
+
+
+def test_a_request_wakes_a_wire_that_sleeps_and_waits_for_its_ecu(tmp_path: Path) -> None:
+    async def scenario(at: Edge) -> None:
+        loop, tester, ccu = asyncio.get_running_loop(), await at.tester(), at.vehicle.nodes["ccu"]
+        at.vehicle.rest_bus.set("Terminal15", 0)
+        for _ in range(2):
+            await asyncio.sleep(30)
+            assert ccu.mode is Mode.ASLEEP
+            asked = loop.time()
+            await tester.request("22 f1 90", CCU)
+            await tester.request(VERSION, CCU)
+            for _ in range(2):
+                assert isinstance(await tester.next(), m.DiagnosticAcknowledge)
+            assert loop.time() - asked < 0.001
+            assert (await tester.response(CCU)).startswith("62 f1 90")
+            assert ccu.ecu.boot_s < loop.time() - asked < ccu.ecu.boot_s + 0.05
+            assert await tester.response(CCU) == V1
+
+    drive(scenario, tmp_path, "ccu")
+
+
+def test_while_a_tester_asks_the_wire_does_not_sleep(tmp_path: Path) -> None:
+    async def scenario(at: Edge) -> None:
+        tester, ccu = await at.tester(), at.vehicle.nodes["ccu"]
+        at.vehicle.rest_bus.set("Terminal15", 0)
+        for _ in range(10):
+            assert await tester.ask("3e 00", CCU) == "7e 00"
+            await asyncio.sleep(4)
+        assert ccu.boots == 1
+
+    drive(scenario, tmp_path, "ccu")
+
+
+@pytest.mark.parametrize("target", [CCU, GROUP])
+def test_an_edge_node_that_is_bus_off_says_so(tmp_path: Path, target: int) -> None:
+    """The first request is lost with the wire (08), the next is not taken (06)."""
+
+    async def scenario(at: Edge) -> None:
+        tester, wire = await at.tester(), at.vehicle.wires["comfort"]
+        assert isinstance(wire, CanWire)
+        assert await tester.ask(VERSION, CCU) == V1
+        wire.begin_faults(
+            WireFaults(corrupted=frozenset(range(200)), senders=frozenset({"edge"}), recovery=False)
+        )
+        assert await tester.refusal("3e 00", target) == DiagnosticNack.TRANSPORT_PROTOCOL_ERROR
+        assert await tester.refusal("3e 00", target) == DiagnosticNack.TARGET_UNREACHABLE
+        wire.begin_faults(None)
+        wire.ask_recovery("edge")
+        await asyncio.sleep(1)
+        assert await tester.ask("22 f1 90", CCU) != ""
+
+    drive(scenario, tmp_path, "ccu", acknowledge=Acknowledge.ON_DELIVERY)
 
 
 def test_the_edge_node_announces_itself_as_a_gateway_with_its_own_eid(tmp_path: Path) -> None:
