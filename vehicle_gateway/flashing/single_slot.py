@@ -146,21 +146,19 @@ class SingleSlotUpdater:
             raise UpdateError(ecu=self.ecu, step=_OPENING, cause=str(error)) from error
 
     async def _ask_all(self, everyone: FunctionalTester, must_agree: Dialogue | None) -> None:
-        await everyone.request(requests.session_control(Session.EXTENDED, suppress=True))
-        answers = await everyone.request(self._preconditions())
+        """Whoever refuses one of the four stops it: a wire half silent is not safe to program."""
+        await _insist(everyone, requests.session_control(Session.EXTENDED, suppress=True))
+        answers = await _insist(everyone, self._preconditions())
         for ecu, answer in answers.items():
-            if isinstance(answer, NegativeResponseError):
-                raise UpdateError(ecu=ecu, step="checking preconditions", cause=str(answer))
             _check_preconditions(ecu, answer)
         if must_agree is not None and self.ecu not in answers:
             # What got lost may have been the 10 83.
             await must_agree.enter("checking preconditions", Session.EXTENDED)
             answer = await must_agree.ask("checking preconditions", self._preconditions())
             _check_preconditions(self.ecu, answer)
-        await everyone.request(requests.control_dtc_setting(DtcSetting.OFF, suppress=True))
-        await everyone.request(
-            requests.communication_control(CommunicationControl.DISABLE_RX_AND_TX, suppress=True)
-        )
+        await _insist(everyone, requests.control_dtc_setting(DtcSetting.OFF, suppress=True))
+        silence = CommunicationControl.DISABLE_RX_AND_TX
+        await _insist(everyone, requests.communication_control(silence, suppress=True))
 
     async def _release(self, everyone: FunctionalTester) -> None:
         """All three, whatever becomes of each: an ECU left silent would be worse than an error."""
@@ -189,6 +187,16 @@ class SingleSlotUpdater:
     async def _application_runs(self, dialogue: Dialogue) -> bool:
         number = DataIdentifier.VEHICLE_MANUFACTURER_ECU_SOFTWARE_NUMBER
         return await dialogue.read_if_known("reading back", number) != ""
+
+
+async def _insist(everyone: FunctionalTester, request: bytes) -> dict[str, bytes]:
+    """What the ECUs of the wire answer; `UpdateError` names the first that refuses."""
+    agreed: dict[str, bytes] = {}
+    for ecu, answer in (await everyone.request(request)).items():
+        if isinstance(answer, NegativeResponseError):
+            raise UpdateError(ecu=ecu, step="checking preconditions", cause=str(answer))
+        agreed[ecu] = answer
+    return agreed
 
 
 def _check_fits(ecu: EcuDescription, what: str, image: bytes, address: int) -> None:
