@@ -4,10 +4,10 @@ import argparse
 import importlib
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 #: Modules of this package with `run(quick=...)`, which gives figures by row.
-BENCHMARKS: Final = ("flash", "peers")
+BENCHMARKS: Final = ("flash", "peers", "vehicle")
 
 
 def main() -> None:
@@ -32,8 +32,11 @@ def main() -> None:
     print(json.dumps(results) if options.json else table(results))  # noqa: T201 the benchmark's output
 
 
-def table(results: Mapping[str, Mapping[str, float]]) -> str:
+def table(results: Mapping[str, Any]) -> str:
     """The results for a reader: a row each, with the figures that it has."""
+    if not all(isinstance(figures, Mapping) for figures in results.values()):
+        width = max(len(name) for name in results)
+        return "\n".join(f"{name.ljust(width)}  {value:g}" for name, value in results.items())
     columns = list(dict.fromkeys(column for figures in results.values() for column in figures))
     rows = [
         ["", *columns],

@@ -48,6 +48,8 @@ class BenchOptions:
     observe_s: float
     #: The date at loop time 0.
     start_date: datetime = VIRTUAL_START
+    #: What the rest of the car keeps each CAN wire busy for: see `VehicleOptions`.
+    traffic: float = 0.0
     #: A pcapng file to write what goes over the vehicle's wires to.
     capture: Path | None = None
 
@@ -149,6 +151,7 @@ class Bench:
                 seed=self.options.seed,
                 image_public_keys=(keys.image_public_key,),
                 diagnostics_master=keys.diagnostics_master,
+                traffic=self.options.traffic,
             )
         )
         stack.push_async_callback(vehicle.stop)

@@ -4,7 +4,7 @@ Values are physical; a scenario sets them with `set`.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -12,6 +12,7 @@ import dbc
 from ecu_sim.network import REST_BUS_NODE, NetworkNode
 from ecu_sim.periodic import Periodic
 from ecu_sim.signals import Encoder, header_of, period_s_of, start_value
+from ecu_sim.traffic import CyclicFrame, Traffic
 from protocols.can import CanPort
 
 DATABASE: Final = "vehicle"
@@ -24,11 +25,23 @@ class RestBus:
     While terminal 15 is on it keeps the wires awake; off, it sleeps when all others on a wire do.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ports: Mapping[str, CanPort]) -> None:
-        self._networks = tuple(
-            (port, NetworkNode(port, node=REST_BUS_NODE, wanted=self._ignition_on))
-            for port in ports.values()
-        )
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ports: Mapping[str, CanPort],
+        *,
+        traffic: Mapping[str, Sequence[CyclicFrame]] | None = None,
+    ) -> None:
+        """`traffic` is what else there is on a wire, by its name."""
+        networks = {
+            name: NetworkNode(port, node=REST_BUS_NODE, wanted=self._ignition_on)
+            for name, port in ports.items()
+        }
+        self._networks = tuple((port, networks[name]) for name, port in ports.items())
+        self._traffic = [
+            Traffic(loop, ports[name], frames, may_send=partial(_communicates, networks[name]))
+            for name, frames in (traffic or {}).items()
+        ]
         messages = dbc.load(DATABASE).messages
         self._encoders = {message.name: Encoder(DATABASE, message.name) for message in messages}
         self._values = {
@@ -59,12 +72,16 @@ class RestBus:
             network.start()
         for timer in self._timers:
             timer.start()
+        for traffic in self._traffic:
+            traffic.start()
 
     def stop(self) -> None:
         for _, network in self._networks:
             network.stop()
         for timer in self._timers:
             timer.stop()
+        for traffic in self._traffic:
+            traffic.stop()
 
     def send(self, message: str) -> None:
         payload = self._encoders[message].encode(self._values[message])
@@ -74,3 +91,7 @@ class RestBus:
 
     def _ignition_on(self) -> bool:
         return self.value(_IGNITION) >= 0.5
+
+
+def _communicates(network: NetworkNode) -> bool:
+    return network.communicating

@@ -29,6 +29,7 @@ from ecu_sim.periodic import Periodic
 from ecu_sim.plant import Cabin, Surroundings
 from ecu_sim.program import Hardware
 from ecu_sim.rest_bus import RestBus
+from ecu_sim.traffic import CyclicFrame, TrafficError, plan
 from protocols.can import CanPort, FrameHeader
 from protocols.firmware.containers import mcuboot
 from protocols.stream import ByteStream
@@ -61,6 +62,9 @@ class VehicleOptions:
     image_public_keys: tuple[bytes, ...]
     #: Master secret from which each ECU's diagnostic and signing keys are derived.
     diagnostics_master: bytes = field(repr=False)
+    #: Share of the time for which the rest of the car keeps each CAN wire busy, besides the
+    #: messages of `vehicle.dbc`: 0.0 to 0.8.
+    traffic: float = 0.0
     #: The day around the cabin.
     surroundings: Surroundings = field(default_factory=Surroundings)
 
@@ -106,6 +110,11 @@ class Vehicle:
             self._loop,
             {
                 name: wire.port("VEH")
+                for name, wire in self._wires.items()
+                if isinstance(wire, CanWire)
+            },
+            traffic={
+                name: _traffic(options.traffic, wire)
                 for name, wire in self._wires.items()
                 if isinstance(wire, CanWire)
             },
@@ -289,6 +298,13 @@ def _open_wire(
     if wire.kind == "doip":
         return EthernetWire(bit_rate=wire.bit_rate, loop=loop)
     return CanWire(name, bit_rate=wire.bit_rate, data_bit_rate=wire.data_bit_rate, loop=loop)
+
+
+def _traffic(load: float, wire: CanWire) -> tuple[CyclicFrame, ...]:
+    try:
+        return plan(load, bit_rate=wire.bit_rate, data_bit_rate=wire.data_bit_rate)
+    except TrafficError as error:
+        raise VehicleError(f"{wire.name}: {error}") from error
 
 
 def _link(wire: CanWire, kind: WireType) -> Callable[[int | None], None]:
