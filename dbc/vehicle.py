@@ -81,6 +81,9 @@ class EcuDescription:
     boot_s: float
     #: DTC number -> text.
     dtcs: Mapping[int, str]
+    #: dataFormatIdentifier of 34 -> what it stands for (`zlib`, `aes-ctr`, `zlib+aes-ctr`), besides
+    #: 00 for plain data.
+    data_formats: Mapping[int, str] = field(default_factory=dict)
     #: Data identifier -> name.
     data_identifiers: Mapping[int, str]
     #: Data identifier -> how its number is read; text or bytes where there is none.
@@ -173,9 +176,15 @@ def _ecu(name: str, table: dict[str, Any]) -> EcuDescription:  # Any: TOML is un
     if unknown := sorted(table.keys() - known):
         raise ValueError(f"ecus.{name}: unknown field {unknown[0]!r}")
     numbered = {
-        key: {int(number, 16): text for number, text in table[key].items()}
-        for key in ("dtcs", "data_identifiers")
+        key: {int(number, 16): text for number, text in texts.items()}
+        for key, texts in (
+            ("dtcs", table["dtcs"]),
+            ("data_identifiers", table["data_identifiers"]),
+            ("data_formats", table.get("data_formats", {})),
+        )
     }
+    if not all(0 < number <= 0xFF for number in numbered["data_formats"]):
+        raise ValueError(f"ecus.{name}.data_formats: 01 to FF expected")
     scalings = {
         int(number, 16): _checked(Scaling(**scaling), f"ecus.{name}.scalings.{number}")
         for number, scaling in table.get("scalings", {}).items()

@@ -23,6 +23,7 @@ from ecu_sim.ecus import WIRES, EcuType
 from ecu_sim.program import dtc_definitions
 from ecu_sim.server_rules import programs
 from protocols.uds import ServiceId
+from protocols.uds.data_formats import PLAIN
 from protocols.uds.dtc import SEVERITY_AVAILABILITY_MASK, Severity, display
 from protocols.uds.rules import Access
 
@@ -89,6 +90,8 @@ def _properties(ecu: EcuType) -> Iterator[tuple[str, str]]:
         use = "programming" if level == ecu.security_level else "engineering"
         yield f"security level {level} ({use})", f"27 {level:02X} / 27 {level + 1:02X}"
     yield "maxNumberOfBlockLength", str(ecu.max_block_length)
+    formats = {0x00: PLAIN, **ecu.data_formats}
+    yield "data formats of 34", ", ".join(f"{key:02X} {its}" for key, its in formats.items())
 
 
 # Services

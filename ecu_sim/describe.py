@@ -80,6 +80,9 @@ def _ecu(ecu: EcuType) -> Iterable[str]:
             f"boot_s = {ecu.boot_s}",
         ],
     )
+    if ecu.data_formats:
+        formats = {number: str(found) for number, found in ecu.data_formats.items()}
+        yield _table(f"ecus.{ecu.name}.data_formats", _texts(formats, 2))
     yield _table(f"ecus.{ecu.name}.dtcs", _texts(ecu.dtcs, 6))
     yield _table(f"ecus.{ecu.name}.data_identifiers", _texts(ecu.data_identifiers, 4))
     yield _table(f"ecus.{ecu.name}.scalings", _scalings(ecu.live_values))

@@ -36,6 +36,7 @@ from protocols.uds import (
     Session,
     slot_digest,
 )
+from protocols.uds.data_formats import PLAIN, Decoder, derive_data_key
 from protocols.uds.dtc import StatusBit
 from protocols.uds.routine_status import ALFID, CheckStatus, Precondition
 from protocols.uds.security_access import SEED_LENGTH, derive_key
@@ -116,6 +117,7 @@ class EcuDevice:
         self._nvm = nvm
         self._dtcs = dtcs
         self._surroundings = surroundings
+        self._data_key = derive_data_key(identity.diagnostics_master, identity.serial)
         self._download: _Download | None = None
         self._blocks = LogicalBlocks(ecu, memory, nvm)
         #: A download that does not go to the application area.
@@ -291,9 +293,13 @@ class EcuDevice:
 
     # Download
 
-    def request_download(self, address: int, size: int, data_format: int) -> int:
-        if data_format:
-            raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "neither compressed nor encrypted data")
+    def decoder(self, data_format: int, size: int) -> Decoder:
+        found = PLAIN if data_format == 0 else self._ecu.data_formats.get(data_format)
+        if found is None:
+            raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, f"no data format {data_format:02X}")
+        return Decoder(found, size=size, key=self._data_key)
+
+    def request_download(self, address: int, size: int) -> int:
         try:
             self._elsewhere = self._blocks.download(address, size)
             if self._elsewhere is not None:

@@ -49,6 +49,7 @@ def summary(ecu: EcuType) -> dict[str, Plain]:
             "erase_s": ecu.slot.erase_s,
             "program_s": ecu.slot.program_s,
             "max_block_length": ecu.max_block_length,
+            "data_formats": {f"{key:02X}": str(found) for key, found in ecu.data_formats.items()},
         },
         "dtcs": [
             {"code": code, "display": display(code), "text": text}

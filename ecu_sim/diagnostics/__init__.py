@@ -16,6 +16,7 @@ from protocols.uds import (
     ResetType,
     Session,
 )
+from protocols.uds.data_formats import Decoder
 
 if TYPE_CHECKING:
     from ecu_sim.diagnostics.dtc import DtcMemory
@@ -127,12 +128,19 @@ class Device(Protocol):
         """Start a routine; the job returns its routineStatusRecord (what follows 71 01 rid)."""
         ...
 
-    def request_download(self, address: int, size: int, data_format: int) -> int:
-        """Accept a download into the application area; returns maxNumberOfBlockLength.
+    def decoder(self, data_format: int, size: int) -> Decoder:
+        """What turns a download of `size` bytes, as it is transferred, into the data itself.
 
         `data_format` is compression nibble | encryption nibble. `Refusal(REQUEST_OUT_OF_RANGE)`
-        for an area or a format that is not the ECU's, `UPLOAD_DOWNLOAD_NOT_ACCEPTED` if it cannot
-        take one now.
+        for a format that is not the ECU's.
+        """
+        ...
+
+    def request_download(self, address: int, size: int) -> int:
+        """Accept a download into the application area; returns maxNumberOfBlockLength.
+
+        `Refusal(REQUEST_OUT_OF_RANGE)` for an area that is not the ECU's,
+        `UPLOAD_DOWNLOAD_NOT_ACCEPTED` if it cannot take one now.
         """
         ...
 

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from ecu_sim.diagnostics import Job, Nrc, Refusal
 from ecu_sim.diagnostics.work import Run
+from protocols.uds.data_formats import DataFormatError, Decoder
 from protocols.uds.requests import next_block
 
 #: Blocks that may wait while one is programmed.
@@ -26,11 +27,10 @@ class Download:
     A block that could not be programmed is told with the next 36 or 37 (NRC 72).
     """
 
-    def __init__(self, sink: Sink, *, size: int, max_block_length: int) -> None:
+    def __init__(self, sink: Sink, decoder: Decoder, *, max_block_length: int) -> None:
         self._sink = sink
-        self._size = size
+        self._decoder = decoder
         self.max_block_length = max_block_length
-        self._received = 0
         self._expected = 0x01
         self._last: int | None = None
         self._waiting: list[bytes] = []
@@ -64,18 +64,26 @@ class Download:
             return
         if request[1] != self._expected:
             raise Refusal(Nrc.WRONG_BLOCK_SEQUENCE_COUNTER)
-        if self._received + len(request) - 2 > self._size:
-            raise Refusal(Nrc.TRANSFER_DATA_SUSPENDED, "more data than announced")
 
     def take(self, request: bytes, *, now: float) -> None:
-        """Take a block that `check` has passed, into the buffer or straight to the memory."""
+        """Take a block that `check` has passed, into the buffer or straight to the memory.
+
+        Raises the `Refusal` of one that is not what was announced; it leaves no trace where it is
+        only too long, and ends the download where it cannot be decoded.
+        """
+        try:
+            data = self._decoder.decode(request[2:])
+        except DataFormatError as error:
+            refusal = Refusal(Nrc.TRANSFER_DATA_SUSPENDED, str(error))
+            if not self._decoder.intact:
+                self._fail(refusal)
+            raise refusal from error
         self._last = request[1]
         self._expected = next_block(request[1])
-        self._received += len(request) - 2
         if self._run is not None:
-            self._waiting.append(request[2:])
+            self._waiting.append(data)
             return
-        self._program(request[2:], now=now)
+        self._program(data, now=now)
 
     def _program(self, data: bytes, *, now: float) -> None:
         try:
@@ -113,9 +121,9 @@ class Download:
         """Raise the `Refusal` that a 37 deserves: everything announced must have come."""
         if self._failure is not None:
             raise self._failure
-        if self._received != self._size:
+        if not self._decoder.complete:
             raise Refusal(
-                Nrc.REQUEST_SEQUENCE_ERROR, f"{self._received} of {self._size} bytes so far"
+                Nrc.REQUEST_SEQUENCE_ERROR, f"{self._decoder.left} bytes are still to come"
             )
 
     def exit(self) -> Job:

@@ -10,6 +10,7 @@ from typing import Final
 
 from ecu_sim.memory import FlashGeometry
 from protocols.editions import Editions
+from protocols.uds.data_formats import DataFormat
 from protocols.uds.dtc import COUNTER_FAILED, COUNTER_PASSED, FunctionalGroup, Severity
 from protocols.uds.rules import DataRules, DtcRules, SpecialRules
 
@@ -206,6 +207,8 @@ class EcuType:
     #: Bytes per second that the ECU's core hashes when it checks an image.
     hash_bytes_per_s: float
     max_block_length: int
+    #: dataFormatIdentifier -> how a download may come besides plain (00).
+    data_formats: Mapping[int, DataFormat] = field(default_factory=dict)
     security_level: int = 1
     #: Levels of 27 besides the one that programming needs.
     more_levels: tuple[int, ...] = ()

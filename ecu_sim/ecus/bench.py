@@ -17,6 +17,7 @@ from ecu_sim.ecus import (
     SecondaryLoader,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.data_formats import ZLIB, ZLIB_AES_CTR
 from protocols.uds.dtc import FunctionalGroup
 from protocols.uds.enums import ServiceId
 from protocols.uds.rules import (
@@ -52,6 +53,7 @@ ECU = EcuType(
     secondary_loader=SecondaryLoader(start=0x2000_0000, size=0x2000),
     hash_bytes_per_s=2_000_000,
     max_block_length=1026,
+    data_formats={0x10: ZLIB, 0x11: ZLIB_AES_CTR},
     boot_s=0.2,
     data=DataRules(writable={0x02C1: Access(sessions=EXTENDED, functional=False)}),
     special=SpecialRules(

@@ -16,6 +16,7 @@ from ecu_sim.ecus import (
     Silence,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.data_formats import ZLIB, ZLIB_AES_CTR
 from protocols.uds.dtc import Severity
 from protocols.uds.rules import (
     EXTENDED,
@@ -50,6 +51,7 @@ ECU = EcuType(
     ),
     hash_bytes_per_s=2_000_000,
     max_block_length=4095,
+    data_formats={0x10: ZLIB, 0x11: ZLIB_AES_CTR},
     boot_s=0.35,
     security_level=_PROGRAMMING_LEVEL,
     more_levels=(_ENGINEERING_LEVEL,),

@@ -15,6 +15,7 @@ from ecu_sim.ecus import (
     Signal,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.data_formats import ZLIB, ZLIB_AES_CTR
 from protocols.uds.dtc import FunctionalGroup, Severity
 from protocols.uds.rules import (
     EXTENDED,
@@ -55,6 +56,7 @@ ECU = EcuType(
     ),
     hash_bytes_per_s=4_000_000,
     max_block_length=65535,
+    data_formats={0x10: ZLIB, 0x11: ZLIB_AES_CTR},
     boot_s=0.4,
     security_level=_PROGRAMMING_LEVEL,
     more_levels=(_ENGINEERING_LEVEL,),

@@ -10,6 +10,7 @@ from ecu_sim.ecus import (
     Plant,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.data_formats import ZLIB, ZLIB_AES_CTR
 from protocols.uds.rules import (
     EXTENDED,
     Access,
@@ -36,6 +37,7 @@ ECU = EcuType(
     ),
     hash_bytes_per_s=20_000_000,
     max_block_length=65535,
+    data_formats={0x10: ZLIB, 0x11: ZLIB_AES_CTR},
     boot_s=0.8,
     data=DataRules(
         outputs={0x01B1: _OPEN},

@@ -1,7 +1,7 @@
 """A small device for the diagnostic server: memory in a bytearray, records in a dict."""
 
 import random
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ecu_sim.diagnostics import (
@@ -19,6 +19,7 @@ from ecu_sim.diagnostics.dtc import DtcDefinition, DtcMemory
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
 from protocols.uds import CommunicationControl, CommunicationType, ResetType, Session
+from protocols.uds.data_formats import PLAIN, DataFormat, Decoder
 from protocols.uds.rules import ServerRules
 from protocols.uds.security_access import compute_key
 
@@ -68,6 +69,7 @@ class BenchDevice:
     input_output: InputOutput | None = None
     scaling: Scaling | None = None
     files: Files | None = None
+    data_formats: Mapping[int, DataFormat] = field(default_factory=lambda: {0x00: PLAIN})
 
     def read_data(self, did: int) -> bytes:
         if did not in self.data:
@@ -85,8 +87,13 @@ class BenchDevice:
             raise Refusal(Nrc.CONDITIONS_NOT_CORRECT)
         return b"\x00" + option
 
-    def request_download(self, address: int, size: int, data_format: int) -> int:
-        if data_format or address < BASE or address + size > BASE + SIZE:
+    def decoder(self, data_format: int, size: int) -> Decoder:
+        if data_format not in self.data_formats:
+            raise Refusal(Nrc.REQUEST_OUT_OF_RANGE)
+        return Decoder(self.data_formats[data_format], size=size, key=bytes(16))
+
+    def request_download(self, address: int, size: int) -> int:
+        if address < BASE or address + size > BASE + SIZE:
             raise Refusal(Nrc.REQUEST_OUT_OF_RANGE)
         self.at = address - BASE
         return self.max_block_length

@@ -1,9 +1,12 @@
 """The server's own behaviour: sessions, time, security, transfer. Requests and answers in hex."""
 
+import zlib
+
 import pytest
 
 from ecu_sim.diagnostics import EnterBootloader, Job, Nrc, Refusal, Respond, Restart
 from protocols.uds import CommunicationControl, ResetType, Session
+from protocols.uds.data_formats import PLAIN, ZLIB
 from protocols.uds.rules import bootloader, single_slot_application, two_slot_application
 from tests.support.diagnostics import (
     BASE,
@@ -494,3 +497,53 @@ def test_silence_gives_a_download_up(unlocked: Bench) -> None:
     unlocked.ask("1003")
     unlocked.unlock()
     assert unlocked.ask(b"\x36\x02" + bytes(64)) == "7f3624"
+
+
+# Compressed data
+
+
+@pytest.fixture
+def compressing() -> Bench:
+    """The same boot loader, which takes zlib streams as data format 10."""
+    device = BenchDevice(data_formats={0x00: PLAIN, 0x10: ZLIB})
+    bench = Bench(bootloader(), device)
+    bench.ask("1002")
+    bench.unlock()
+    return bench
+
+
+def _compressed(size: int) -> bytes:
+    return bytes.fromhex("341044") + BASE.to_bytes(4) + size.to_bytes(4)
+
+
+def test_a_compressed_download_is_written_as_what_it_was(compressing: Bench) -> None:
+    data = b"canota" * 80
+    stream = zlib.compress(data)
+    assert compressing.ask(_compressed(len(data)))[:2] == "74"
+    half = len(stream) // 2
+    assert compressing.ask(b"\x36\x01" + stream[:half]) == "7601"
+    assert compressing.ask("37") == "7f3724"
+    assert compressing.ask(b"\x36\x02" + stream[half:]) == "7602"
+    assert compressing.ask(b"\x36\x02" + stream[half:]) == "7602"  # its answer was lost
+    assert compressing.ask("37") == "77"
+    assert bytes(compressing.device.memory[: len(data)]) == data
+
+
+def test_a_stream_that_unfolds_to_more_than_announced_ends_the_download(compressing: Bench) -> None:
+    compressing.ask(_compressed(100))
+    assert compressing.ask(b"\x36\x01" + zlib.compress(bytes(200))) == "7f3671"
+    assert compressing.ask("37") == "7f3724"
+    assert compressing.device.aborted == 1
+
+
+def test_what_is_no_stream_ends_the_download_and_another_may_begin(compressing: Bench) -> None:
+    compressing.ask(_compressed(100))
+    assert compressing.ask(b"\x36\x01" + bytes(20)) == "7f3671"
+    assert compressing.ask(b"\x36\x02" + bytes(20)) == "7f3624"
+    assert compressing.ask(_download(BASE, 100))[:2] == "74"
+
+
+def test_a_format_that_the_ecu_does_not_have_is_out_of_range(compressing: Bench) -> None:
+    request = bytearray(_compressed(100))
+    request[1] = 0x20
+    assert compressing.ask(bytes(request)) == "7f3431"

@@ -11,6 +11,7 @@ from ecu_sim.diagnostics.handling import Handler, Request, positive, require_acc
 from ecu_sim.diagnostics.state import ServerState
 from ecu_sim.diagnostics.upload import Upload
 from ecu_sim.diagnostics.work import Answer, Work
+from protocols.uds.data_formats import PLAIN, Decoder
 from protocols.uds.enums import FileOperation, ServiceId
 from protocols.uds.rules import file_operations
 
@@ -69,7 +70,7 @@ def _write(state: ServerState, files: Files, asked: FileRequest) -> Answer:
     longest = _max_block_length(state)
     state.download = Download(
         FileDownload(files, begun, suspend),
-        size=asked.size - len(begun.data),
+        Decoder(PLAIN, size=asked.size - len(begun.data)),
         max_block_length=longest,
     )
     return _answer(asked, longest, position)

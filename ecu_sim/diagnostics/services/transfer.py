@@ -18,8 +18,9 @@ def _request_download(state: ServerState, request: Request) -> Answer:
     address, size, _ = memory_range(request.data, 2)
     if state.download is not None or state.upload is not None:
         raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a transfer is under way")
-    max_block_length = state.device.request_download(address, size, data_format)
-    state.download = Download(state.device, size=size, max_block_length=max_block_length)
+    decoder = state.device.decoder(data_format, size)
+    max_block_length = state.device.request_download(address, size)
+    state.download = Download(state.device, decoder, max_block_length=max_block_length)
     return Answer(positive(ServiceId.REQUEST_DOWNLOAD, length_format(max_block_length)))
 
 
@@ -44,7 +45,7 @@ def _transfer_data(state: ServerState, request: Request) -> Answer | Work:
     if download.is_repeated(request.data[1]):
         return answer
     if not download.full:
-        download.take(request.data, now=request.now)
+        _check(state, download, partial(download.take, request.data, now=request.now))
         return answer
     return Work(
         start=partial(_take_late, state, download, request.data),
@@ -65,7 +66,7 @@ def _check(state: ServerState, download: Download, check: Callable[[], None]) ->
 
 def _take_late(state: ServerState, download: Download, block: bytes, now: float) -> Job:
     _check(state, download, partial(download.check, block))
-    download.take(block, now=now)
+    _check(state, download, partial(download.take, block, now=now))
     return done()
 
 
