@@ -7,7 +7,7 @@ measured is the way to it.
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter, process_time
 from typing import Final
 
@@ -165,7 +165,7 @@ class Programmed:
     wall_s: float
     cpu_s: float
     #: The requests of the download, as they went.
-    requests: Sequence[bytes]
+    requests: Sequence[bytes] = field(repr=False)
 
 
 async def program(ecu: BenchEcu, links: Links, image: bytes) -> Programmed:

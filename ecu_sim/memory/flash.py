@@ -119,7 +119,7 @@ class Flash:
         cells = slice(address, address + len(data))
         before = bytes(self._cells[cells])
         after = data
-        if before.count(ERASED) != len(before):
+        if before != bytes((ERASED,)) * len(before):
             both = int.from_bytes(before, "little") & int.from_bytes(data, "little")
             after = both.to_bytes(len(data), "little")
         self._cells[cells] = after
