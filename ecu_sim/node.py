@@ -7,6 +7,7 @@ tester that waits for the boot loader are kept.
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,6 @@ from ecu_sim.runtime import InvalidModule, WatchdogReset
 from ecu_sim.transport import Addresses, IsoTpBinding
 from protocols.can import CanPort, FrameHeader
 from protocols.doip.entity import DoipEntity, EntitySettings, Request
-from protocols.isotp import IsoTpParameters
 from protocols.isotp.codec import pad
 from protocols.network_management import node_of
 from protocols.stream import ByteStream
@@ -239,7 +239,7 @@ class EcuNode:
                 IsoTpBinding(
                     port,
                     Addresses(request=functional, response=self._response(first)),
-                    IsoTpParameters(functional=True),
+                    replace(self.ecu.isotp, functional=True),
                     partial(program.request, source=first.request_id, functional=True),
                 )
             )
@@ -302,7 +302,8 @@ class EcuNode:
                 ),
                 response=self._response(address),
             ),
-            IsoTpParameters(
+            replace(
+                self.ecu.isotp,
                 tx_data_length=64 if fd else 8,
                 max_message_length=self.ecu.max_block_length,
                 tx_address_extension=address.response_extension,

@@ -10,6 +10,7 @@ from typing import Final
 
 from ecu_sim.memory import FlashGeometry
 from protocols.editions import Editions
+from protocols.isotp import IsoTpParameters
 from protocols.uds.data_formats import DataFormat
 from protocols.uds.dtc import COUNTER_FAILED, COUNTER_PASSED, FunctionalGroup, Severity
 from protocols.uds.rules import DataRules, DtcRules, SpecialRules
@@ -213,6 +214,8 @@ class EcuType:
     #: Levels of 27 besides the one that programming needs.
     more_levels: tuple[int, ...] = ()
     editions: Editions = field(default_factory=Editions)
+    #: Flow control, padding and timers of ISO-TP; lengths, addresses and edition stand elsewhere.
+    isotp: IsoTpParameters = field(default_factory=IsoTpParameters)
     #: Data and memory of the application, and who may reach them.
     data: DataRules = field(default_factory=DataRules)
     #: Services that few ECUs have.

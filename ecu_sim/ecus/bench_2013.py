@@ -1,12 +1,14 @@
 """An ECU for test benches that speaks UDS as of 2013, in no vehicle.
 
 It has what that edition alone has: a mirror memory, the emissions reports 12 and 13, and access to
-timing parameters (83). Its trouble codes are emissions-related ones.
+timing parameters (83). Its trouble codes are emissions-related ones. It takes long messages in
+blocks of eight frames, 2 ms apart, and fills frames up with 0x55.
 """
 
 from ecu_sim.ecus import CanAddress, Constant, DtcTraits, EcuType, LiveValue, Output, Plant
 from ecu_sim.memory import FlashGeometry
 from protocols.editions import Editions, UdsEdition
+from protocols.isotp import IsoTpParameters
 from protocols.uds.dtc import FunctionalGroup, Severity
 from protocols.uds.rules import DtcRules, SpecialRules, TimingRules
 
@@ -27,6 +29,7 @@ ECU = EcuType(
     max_block_length=1026,
     boot_s=0.2,
     editions=Editions(uds=UdsEdition.E2013),
+    isotp=IsoTpParameters(block_size=8, st_min=0x02, padding=0x55),
     special=SpecialRules(timing=TimingRules()),
     dtcs={
         0x9A5013: "Bench circuit open",

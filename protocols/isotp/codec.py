@@ -81,7 +81,8 @@ def decode(frame: bytes, *, data_length: int | None = None) -> Frame:
 def _single(frame: bytes, data_length: int) -> SingleFrame:
     short = frame[0] & 0xF
     if data_length <= 8:
-        if 0 < short < len(frame):
+        # A frame below 8 bytes is as short as its content: padding always fills up to 8.
+        if 0 < short < len(frame) and (data_length == 8 or short == len(frame) - 1):
             return SingleFrame(frame[1 : 1 + short])
     elif short == 0 and _escaped_minimum(frame, data_length) <= frame[1] <= len(frame) - 2:
         return SingleFrame(frame[2 : 2 + frame[1]])

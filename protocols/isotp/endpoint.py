@@ -14,7 +14,7 @@ from protocols.isotp.codec import (
 )
 from protocols.isotp.errors import FrameFormatError, SendInProgressError
 from protocols.isotp.events import Event, Transmit
-from protocols.isotp.parameters import IsoTpParameters
+from protocols.isotp.parameters import FRAME_LENGTHS, IsoTpParameters
 from protocols.isotp.receiver import Receiver, ReceiverState
 from protocols.isotp.sender import Sender
 
@@ -34,7 +34,12 @@ class Endpoint:
         self._receiver = Receiver(parameters)
         self._skip = 0 if parameters.rx_address_extension is None else 1
         self._has_no_escape = parameters.edition < IsoTpEdition.E2016
-        self._max_data_length = 8 if self._has_no_escape else 64
+        longest = 8 if self._has_no_escape else 64
+        shortest = 8 if parameters.rx_padding_required else 1
+        #: CAN_DL values of the frames that are looked at.
+        self._data_lengths = frozenset(
+            length for length in FRAME_LENGTHS if shortest <= length <= longest
+        )
         #: Transmits on their way, oldest first: the sender's by number, the receiver's below 0.
         self._outstanding: deque[int] = deque()
         self._sender_transmit = 0
@@ -68,7 +73,7 @@ class Endpoint:
         return self._with_deferred(self._received(data, now=now), now=now)
 
     def _received(self, data: bytes, *, now: float) -> list[Event]:
-        if len(data) > self._max_data_length:
+        if len(data) not in self._data_lengths:
             return []
         if self._skip:
             if not data or data[0] != self.parameters.rx_address_extension:

@@ -20,6 +20,9 @@ class IsoTpParameters:
     tx_data_length: int = 8
     #: Byte that fills a frame up; None: frames are as short as their content allows.
     padding: int | None = 0xCC
+    #: Whether the peer must fill its frames up to 8 bytes at least (as ISO 15765-4 has it for
+    #: emissions diagnostics): shorter ones are not seen.
+    rx_padding_required: bool = False
     #: BS that we ask of the sender: consecutive frames until the next flow control; 0: no more.
     block_size: int = 0
     #: STmin that we ask of the sender, as coded on the wire (0x00-0x7F ms, 0xF1-0xF9 x 100 us).

@@ -241,3 +241,24 @@ def test_a_frame_without_anybody_to_acknowledge_it_fails_after_n_as() -> None:
         assert wire.error_counters("alone").transmit == 128
 
     on_wire(main)
+
+
+def test_one_number_in_11_and_in_29_bits_is_two_addresses() -> None:
+    async def main(wire: CanWire) -> None:
+        narrow = addressing.normal(FrameHeader(0x7A0), FrameHeader(0x7A8))
+        wide = addressing.normal(
+            FrameHeader(0x7A0, extended=True), FrameHeader(0x7A8, extended=True)
+        )
+        heard: dict[str, list[Event]] = {"narrow": [], "wide": []}
+        left = {}
+        for name, address in (("narrow", narrow), ("wide", wide)):
+            left[name] = joined(wire, f"left {name}", address, [])
+            joined(wire, f"right {name}", address.swapped(), heard[name])
+        left["narrow"].send(MESSAGE, 0.0)
+        left["wide"].send(MESSAGE[::-1], 0.0)
+        await asyncio.sleep(1.0)
+        assert heard["narrow"][-1] == MessageReceived(MESSAGE)
+        assert heard["wide"][-1] == MessageReceived(MESSAGE[::-1])
+        assert [len(events) for events in heard.values()] == [2, 2]
+
+    on_wire(main)

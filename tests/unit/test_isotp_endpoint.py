@@ -568,3 +568,162 @@ def test_every_frame_but_the_last_is_full_and_the_last_is_the_shortest_that_hold
             done += (len(frames) - 2) * (length - 1 - len(extension))
             content = 1 + len(extension) + size - done
         assert len(frames[-1]) == next(dl for dl in FRAME_LENGTHS if dl >= content)
+
+
+@pytest.mark.parametrize("length", [9, 10, 11, 13, 17, 33, 63, 65])
+@pytest.mark.parametrize(
+    "head", [b"\x00\x08", b"\x10\x80", b"\x30\x00\x00"], ids=["single", "first", "flow control"]
+)
+def test_a_frame_of_a_length_that_can_does_not_have_is_ignored(head: bytes, length: int) -> None:
+    core = waiting(tx_data_length=64)
+    assert core.receive(head.ljust(length, b"\xcc"), now=0.1) == []
+    assert core.next_deadline() == 1.0
+
+
+@pytest.mark.parametrize("data_length", TX_DATA_LENGTHS)
+def test_the_first_frame_fixes_the_length_of_those_that_follow(data_length: int) -> None:
+    message = bytes(range(200))
+    first, second, *_ = segment(message, data_length)
+    core = endpoint()
+    assert core.receive(first, now=0.0)[0] == ReceptionStarted(200)
+    for other in TX_DATA_LENGTHS:
+        if other != data_length:
+            assert core.receive(b"\x21" + bytes(other - 1), now=0.1) == []
+    core.receive(second, now=0.5)
+    assert core.next_deadline() == 1.5
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (b"\x02hi", b"hi"),
+        (b"\x02hi" + bytes(5), b"hi"),
+        (b"\x02hi" + bytes(1), None),
+        (b"\x02hi" + bytes(4), None),
+    ],
+)
+def test_a_single_frame_is_either_as_short_as_it_can_be_or_filled_up_to_8(
+    frame: bytes, message: bytes | None
+) -> None:
+    assert endpoint().receive(frame, now=0.0) == (
+        [] if message is None else [MessageReceived(message)]
+    )
+
+
+def test_where_padding_is_required_no_shorter_frame_is_seen() -> None:
+    strict = IsoTpParameters(rx_padding_required=True)
+    core = Endpoint(strict)
+    assert core.receive(b"\x02hi", now=0.0) == []
+    assert core.receive(b"\x02hi" + bytes(5), now=0.0) == [MessageReceived(b"hi")]
+    core.send(MESSAGE, now=0.0)
+    core.transmitted(now=0.0)
+    assert core.receive(CTS, now=0.1) == []
+    assert core.receive(CTS + bytes(5), now=0.1)
+    first, *rest = segment(bytes(15), 8, padding=None)
+    core = Endpoint(strict)
+    core.receive(first, now=0.0)
+    core.receive(rest[0], now=0.1)
+    assert core.receive(rest[1], now=0.2) == []
+    assert core.receive(rest[1].ljust(8, b"\x55"), now=0.2) == [MessageReceived(bytes(15))]
+
+
+def test_the_last_frame_may_be_longer_than_its_rest_but_not_shorter() -> None:
+    first, middle, last = segment(bytes(range(16)), 8)
+    for cut, whole in ((2, False), (3, False), (4, True), (8, True)):
+        core = endpoint()
+        core.receive(first, now=0.0)
+        core.receive(middle, now=0.1)
+        assert bool(core.receive(last[:cut], now=0.2)) is whole
+
+
+@pytest.mark.parametrize("tx_data_length", TX_DATA_LENGTHS)
+@pytest.mark.parametrize("extension", [None, 0x55])
+def test_a_first_frame_for_what_one_frame_carries_is_ignored(
+    tx_data_length: int, extension: int | None
+) -> None:
+    head = b"" if extension is None else bytes((extension,))
+    room = tx_data_length - len(head)
+    least = room if tx_data_length == 8 else room - 1
+    for length, taken in ((1, False), (least - 1, False), (least, True), (4095, True)):
+        core = Endpoint(
+            IsoTpParameters(tx_address_extension=extension, rx_address_extension=extension)
+        )
+        frame = head + (0x1000 | length).to_bytes(2)
+        events = core.receive(frame.ljust(tx_data_length, b"\x00"), now=0.0)
+        assert bool(events) is taken, (tx_data_length, length)
+
+
+def test_each_flow_control_sets_block_size_and_separation_anew() -> None:
+    core = waiting()
+    frames = segment(MESSAGE, 8)[1:]
+    assert core.receive(b"\x30\x02\x00", now=0.1) == [Transmit(tuple(frames[:2]))]
+    core.transmitted(now=0.2)
+    assert core.receive(b"\x30\x01\x0a", now=0.3) == [Transmit((frames[2],))]
+    core.transmitted(now=0.4)
+    assert core.receive(b"\x30\x03\x14", now=0.5) == [Transmit((frames[3],))]
+    core.transmitted(now=0.6)
+    assert core.next_deadline() == pytest.approx(0.62)
+    assert core.handle_timeout(now=0.62) == [Transmit((frames[4],))]
+    core.transmitted(now=0.63)
+    assert core.handle_timeout(now=0.65) == [Transmit((frames[5],))]
+    core.transmitted(now=0.66)
+    assert core.receive(b"\x30\x00\x00", now=0.7) == [Transmit(tuple(frames[6:]))]
+
+
+def test_a_wait_frame_changes_neither_block_size_nor_separation() -> None:
+    core = waiting()
+    core.receive(b"\x31\x01\x7f", now=0.1)
+    assert core.receive(CTS, now=0.2) == [Transmit(tuple(segment(MESSAGE, 8)[1:]))]
+
+
+@pytest.mark.parametrize("status", range(3, 16))
+def test_every_reserved_flow_status_ends_the_message(status: int) -> None:
+    core = waiting()
+    events = core.receive(bytes((0x30 | status, 0, 0)), now=0.1)
+    assert isinstance(error_of(events), FlowStatusError)
+    assert core.next_deadline() is None
+
+
+def test_flow_control_in_the_middle_of_a_block_is_ignored() -> None:
+    core = waiting()
+    core.receive(b"\x30\x00\x0a", now=0.1)
+    for frame in (CTS, b"\x32\x00\x00", b"\x3f\x00\x00", b"\x31\x00\x00"):
+        assert core.receive(frame, now=0.1) == []
+    core.transmitted(now=0.2)
+    assert core.receive(b"\x32\x00\x00", now=0.2) == []
+    assert core.next_deadline() == pytest.approx(0.21)
+
+
+@pytest.mark.parametrize("kind", range(4, 16))
+def test_an_n_pdu_of_an_unknown_type_disturbs_neither_direction(kind: int) -> None:
+    ours, theirs = waiting(), receiving()
+    for core in (ours, theirs):
+        assert core.receive(bytes((kind << 4,)).ljust(8, b"\x00"), now=0.1) == []
+        assert core.next_deadline() == 1.0
+
+
+@pytest.mark.parametrize(
+    "frame", [FIRST, b"\x21" + bytes(7), CTS, b"\x00\x08" + bytes(10)[:6]], ids=repr
+)
+def test_a_functional_address_hears_single_frames_alone(frame: bytes) -> None:
+    core = Endpoint(IsoTpParameters(functional=True))
+    assert core.receive(frame, now=0.0) == []
+    assert core.next_deadline() is None
+    assert core.receive(b"\x02hi", now=0.0) == [MessageReceived(b"hi")]
+
+
+def test_full_duplex_receives_a_long_message_in_the_middle_of_its_own() -> None:
+    core = waiting()
+    frames = segment(MESSAGE, 8)[1:]
+    core.receive(b"\x30\x00\x0a", now=0.1)
+    core.transmitted(now=0.2)
+    started, flow = core.receive(FIRST, now=0.205)
+    assert started == ReceptionStarted(100)
+    assert isinstance(flow, Transmit)
+    assert core.handle_timeout(now=0.2101) == [Transmit((frames[1],))]
+    core.transmitted(now=0.22)  # of our flow control, which went first
+    core.transmitted(now=0.23)
+    *silent, last = (core.receive(frame, now=0.231) for frame in frames)
+    assert silent == [[]] * len(silent)
+    assert last == [MessageReceived(MESSAGE)]
+    assert core.handle_timeout(now=0.2401) == [Transmit((frames[2],))]
