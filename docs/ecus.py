@@ -114,7 +114,8 @@ def _services(ecu: EcuType, described: Iterable[Operation]) -> Iterator[str]:
 
 def _title(one: Operation) -> str:
     name = service_name(one.service)
-    return name if one.sub_function is None else f"{name}: {one.title}"
+    apart = one.sub_function is not None or one.service == ServiceId.REQUEST_FILE_TRANSFER
+    return f"{name}: {one.title}" if apart else name
 
 
 def _head(one: Operation) -> str:
@@ -193,7 +194,9 @@ def _field(one: Field) -> str:
         case Number():
             return _number(one)
         case Packed(parts=parts):
-            return "byte of " + ", ".join(map(_part, parts))
+            return f"{_words(one.name)} of " + ", ".join(map(_part, parts))
+        case LengthKey():
+            return f"{_words(one.name)} u{one.bits}"
         case Text() | Raw():
             size = f"{one.length} bytes" if one.length is not None else "rest"
             return f"{_words(one.name)}: {'ASCII, ' if isinstance(one, Text) else ''}{size}"
@@ -205,6 +208,8 @@ def _field(one: Field) -> str:
             return "DTC"
         case Repeat():
             count = "number of, then each" if one.counted else "each"
+            if one.most == 1:
+                count = "perhaps"
             return f"{_words(one.name)} ({count}: {fields(one.items)})"
         case Switch():
             return _words(one.name)

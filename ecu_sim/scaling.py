@@ -6,26 +6,40 @@ are followed by a formula where raw is not the value, and by their unit.
 
 import math
 from decimal import Decimal
+from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
 
 from ecu_sim.ecus import CALIBRATION_LENGTH, IDENTIFICATION, EcuType
 from protocols.uds import DataIdentifier, Nrc, Refusal
 
-_UNSIGNED: Final = 0x0
-_SIGNED: Final = 0x1
-_STATE_ENCODED: Final = 0x5
-_ASCII: Final = 0x6
-_FORMULA: Final = 0x9
-_UNIT: Final = 0xA
-#: y = C0 * x, and y = x / C0.
-_TIMES: Final = 0x06
-_DIVIDED: Final = 0x07
+
+class ScalingType(IntEnum):
+    """High nibble of a scaling byte; those that this project's ECUs send."""
+
+    UNSIGNED = 0x0
+    SIGNED = 0x1
+    STATE_ENCODED = 0x5
+    ASCII = 0x6
+    FORMULA = 0x9
+    UNIT = 0xA
+
+
+class Formula(IntEnum):
+    TIMES = 0x06
+    DIVIDED = 0x07
+
+    @property
+    def text(self) -> str:
+        return "y = C0 * x" if self is Formula.TIMES else "y = x / C0"
+
+
 #: Unit as an `EcuType` writes it -> its code.
 UNITS: Final = MappingProxyType({"": 0x00, "V": 0x0E, "°C": 0x17, "rpm": 0x33, "%": 0x35})
 
 
-_LONGEST: Final = 0xF
+#: Most bytes of data that one scaling byte can stand for.
+LONGEST: Final = 0xF
 #: What a constant's two parts can be.
 _EXPONENTS: Final = range(-8, 8)
 _MANTISSAS: Final = range(-0x800, 0x800)
@@ -53,14 +67,14 @@ class Scalings:
             )
         if did not in IDENTIFICATION:
             raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, f"no scaling of {did:04X}")
-        return _run(_IDENTIFICATION.get(did, _ASCII), length)
+        return _run(_IDENTIFICATION.get(did, ScalingType.ASCII), length)
 
 
 #: Identification that is no text.
 _IDENTIFICATION: Final = MappingProxyType[int, int](
     {
-        DataIdentifier.ACTIVE_DIAGNOSTIC_SESSION: _STATE_ENCODED,
-        DataIdentifier.PROGRAMMING_FINGERPRINT: _UNSIGNED,
+        DataIdentifier.ACTIVE_DIAGNOSTIC_SESSION: ScalingType.STATE_ENCODED,
+        DataIdentifier.PROGRAMMING_FINGERPRINT: ScalingType.UNSIGNED,
     }
 )
 
@@ -82,20 +96,20 @@ def real(value: float) -> bytes:
 
 
 def _numeric(length: int, *, signed: bool, scale: float, unit: str) -> bytes:
-    kind = _SIGNED if signed else _UNSIGNED
+    kind = ScalingType.SIGNED if signed else ScalingType.UNSIGNED
     formula = b""
     if scale != 1.0:
         # A divisor where there is one: some testers read no constant with a negative exponent.
         divisor = round(1 / scale)
         divides = divisor > 1 and math.isclose(divisor * scale, 1.0)
         constant = real(divisor if divides else scale)
-        content = bytes([_DIVIDED if divides else _TIMES]) + constant
-        formula = bytes([_FORMULA << 4 | len(content)]) + content
-    return bytes([kind << 4 | length]) + formula + bytes([_UNIT << 4 | 1, UNITS[unit]])
+        content = bytes([Formula.DIVIDED if divides else Formula.TIMES]) + constant
+        formula = bytes([ScalingType.FORMULA << 4 | len(content)]) + content
+    return bytes([kind << 4 | length]) + formula + bytes([ScalingType.UNIT << 4 | 1, UNITS[unit]])
 
 
 def _run(kind: int, length: int) -> bytes:
     """As many scaling bytes as a record needs: one covers 15 bytes at most (the VIN: 6F 62)."""
-    whole, rest = divmod(length, _LONGEST)
-    scaling = bytes([kind << 4 | _LONGEST]) * whole
+    whole, rest = divmod(length, LONGEST)
+    scaling = bytes([kind << 4 | LONGEST]) * whole
     return scaling + (bytes([kind << 4 | rest]) if rest else b"")

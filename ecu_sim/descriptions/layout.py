@@ -32,17 +32,20 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthKey:
-    """Four bits that say how many bytes a `Sized` field of the same message has."""
+    """A number, or four bits of a byte, that says how many bytes `Sized` fields behind it have."""
 
     name: str
-    bit: int
+    bit: int = 0
+    bits: int = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """Numbers that share one byte, from bit 0 up."""
+    """Numbers that share a byte, or more of them; bit 0 is the last one on the wire."""
 
+    name: str
     parts: tuple[Number | LengthKey, ...]
+    length: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,8 @@ class Repeat:
     name: str
     items: "tuple[Field, ...]"
     counted: bool = False
+    #: Of a list to the end: how many there are at most; 1 makes it an option.
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +117,17 @@ class Switch:
 
 
 Field = (
-    Constant | Number | Packed | Sized | Text | CountedText | Raw | TroubleCode | Repeat | Switch
+    Constant
+    | Number
+    | LengthKey
+    | Packed
+    | Sized
+    | Text
+    | CountedText
+    | Raw
+    | TroubleCode
+    | Repeat
+    | Switch
 )
 Fields = tuple[Field, ...]
 
@@ -120,12 +135,10 @@ Fields = tuple[Field, ...]
 def length(one: Field) -> int | None:
     """In bytes; `None` where the message itself decides."""
     match one:
-        case Constant() | Text() | Raw():
+        case Constant() | Text() | Raw() | Packed():
             return one.length
-        case Number():
+        case Number() | LengthKey():
             return one.bits // 8
-        case Packed():
-            return 1
         case TroubleCode():
             return 3
         case Sized() | CountedText() | Repeat() | Switch():

@@ -7,10 +7,12 @@ and to whom, is not said here: the server's rules say it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntFlag
 from types import MappingProxyType
 from typing import Final
 
 from ecu_sim.descriptions.layout import (
+    Case,
     CountedText,
     Field,
     Fields,
@@ -23,7 +25,12 @@ from ecu_sim.descriptions.layout import (
     Switch,
     TroubleCode,
 )
-from protocols.uds.dtc import StatusBit
+from protocols.uds.dtc import FunctionalGroup, StatusBit
+from protocols.uds.enums import EventType, FileOperation
+from protocols.uds.rules.special import EVENT_WINDOWS
+from protocols.uds.rules.special_rows import STORE_EVENT
+from protocols.uds.secured_data import Administrative
+from protocols.uds.security_access import KEY_LENGTH, SEED_LENGTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +42,13 @@ class Layout:
 
 
 def status_byte() -> Packed:
-    return Packed(
-        parts=tuple(
-            Number(name=bit.name.lower(), bits=1, bit=bit.bit_length() - 1)
-            for bit in StatusBit
-            if bit.name
-        )
+    return Packed(name="status_of_dtc", parts=_flags(StatusBit))
+
+
+def _flags(bits: type[IntFlag]) -> tuple[Number, ...]:
+    """One bit per member."""
+    return tuple(
+        Number(name=bit.name.lower(), bits=1, bit=bit.bit_length() - 1) for bit in bits if bit.name
     )
 
 
@@ -48,6 +56,15 @@ def status_byte() -> Packed:
 DATA_RECORD: Final = Switch(name="data_record", key_bits=16)
 #: Stands for the ECU's extended data records, behind each its number.
 EXTENDED_RECORD: Final = Switch(name="extended_data_record", key_bits=8)
+#: Stands for everything that 14 and 85 may name: all, a functional group, or one code.
+GROUP_OF_DTC: Final = Number(name="group_of_dtc", bits=24)
+#: Stands for the periodic identifiers, and for the records behind them.
+PERIODIC_IDENTIFIER: Final = Number(name="periodic_data_identifier")
+PERIODIC_RECORD: Final = Switch(name="periodic_data_record", key_bits=8)
+#: Stands for the requests that 86 may answer to an event.
+RESPOND_TO: Final = Switch(name="service_to_respond_to", key_bits=8)
+#: Stands for the events that 86 04 reports: as many as the number before them says.
+ACTIVE_EVENTS: Final = Switch(name="activated_events", key_bits=8)
 
 _MASK: Final = Number(name="dtc_status_mask")
 _AVAILABLE: Final = Number(name="dtc_status_availability_mask")
@@ -66,14 +83,35 @@ _FORMAT: Final = Number(
         4: "SAE J2012-DA, three bytes",
     },
 )
-_GROUP: Final = Number(name="functional_group_identifier")
-_DTCS: Final = Repeat(name="dtcs", items=(_CODE,))
+_GROUP: Final = Number(
+    name="functional_group_identifier",
+    texts={int(group): group.name.lower().replace("_", " ") for group in FunctionalGroup},
+)
+_GROUPS: Final = Repeat(name="groups", items=(GROUP_OF_DTC,))
 _LISTED: Final = Repeat(name="dtcs", items=(_CODE, _STATUS))
 _SNAPSHOT: Final = Repeat(name="data_records", items=(DATA_RECORD,), counted=True)
 _SNAPSHOTS: Final = Repeat(name="snapshot_records", items=(_RECORD, _SNAPSHOT))
+_STORED: Final = (_CODE, _STATUS, _SNAPSHOT)
 _EXTENDED: Final = Repeat(name="extended_data_records", items=(EXTENDED_RECORD,))
+_SEVERITY: Final = Packed(
+    name="dtc_severity_record",
+    parts=(
+        Number(name="dtc_class", bits=5, bit=0),
+        Number(
+            name="dtc_severity",
+            bits=3,
+            bit=5,
+            texts={
+                0: "none",
+                1: "maintenance only",
+                2: "check at next halt",
+                4: "check immediately",
+            },
+        ),
+    ),
+)
 _SEVERE: Final = (
-    Number(name="dtc_severity"),
+    _SEVERITY,
     Number(name="dtc_functional_unit"),
     _CODE,
     _STATUS,
@@ -106,7 +144,14 @@ _DTC_REPORTS: Final[Mapping[int, Layout]] = {
         name="stored data by record number",
         request=(_RECORD,),
         # Each record begins with its number; where none is stored, the number stands alone.
-        response=(_RECORD, Raw(name="stored_data")),
+        response=(
+            _RECORD,
+            Repeat(
+                name="stored_data",
+                most=1,
+                items=(*_STORED, Repeat(name="further_stored_data", items=(_RECORD, *_STORED))),
+            ),
+        ),
     ),
     0x06: Layout(
         name="extended data record by DTC number",
@@ -184,7 +229,7 @@ _DTC_REPORTS: Final[Mapping[int, Layout]] = {
             _AVAILABLE,
             Number(name="dtc_severity_availability_mask"),
             _FORMAT,
-            Repeat(name="dtcs", items=(Number(name="dtc_severity"), _CODE, _STATUS)),
+            Repeat(name="dtcs", items=(_SEVERITY, _CODE, _STATUS)),
         ),
     ),
     0x55: Layout(
@@ -206,29 +251,37 @@ _DTC_REPORTS: Final[Mapping[int, Layout]] = {
 }
 
 _FORMAT_KEYS: Final = Packed(
-    parts=(LengthKey(name="address_length", bit=0), LengthKey(name="size_length", bit=4))
+    name="address_and_length_format_identifier",
+    parts=(LengthKey(name="address_length", bit=0), LengthKey(name="size_length", bit=4)),
 )
 _RANGE: Final = (
     Sized(name="memory_address", key="address_length"),
     Sized(name="memory_size", key="size_length"),
 )
 _DATA_FORMAT: Final = Packed(
+    name="data_format_identifier",
     parts=(
         Number(name="encrypting_method", bits=4, bit=0),
         Number(name="compression_method", bits=4, bit=4),
-    )
+    ),
 )
 _LARGEST: Final = (
     Packed(
-        parts=(Number(name="reserved", bits=4, bit=0), LengthKey(name="length_of_length", bit=4))
+        name="length_format_identifier",
+        parts=(Number(name="reserved", bits=4, bit=0), LengthKey(name="length_of_length", bit=4)),
     ),
     Sized(name="max_number_of_block_length", key="length_of_length"),
 )
 _TRANSFER: Final = Layout(request=(_DATA_FORMAT, _FORMAT_KEYS, *_RANGE), response=_LARGEST)
 _COUNTER: Final = Number(name="block_sequence_counter")
-_REST: Final = Raw(name="record")
 _DYNAMIC: Final = Number(name="dynamically_defined_data_identifier", bits=16)
-_WINDOW: Final = Number(name="event_window_time")
+_WINDOW: Final = Number(
+    name="event_window_time",
+    texts={
+        code: "infinite" if seconds is None else f"{seconds:g} s"
+        for code, seconds in EVENT_WINDOWS.items()
+    },
+)
 _TIMING: Final = (
     Number(name="p2_server_max", bits=16, unit="ms"),
     Number(name="p2_star_server_max", bits=16, scale=10, unit="ms"),
@@ -239,9 +292,20 @@ _LIMITS: Final = (
     Number(name="p2_server_most", bits=16, unit="ms"),
     Number(name="p2_star_server_most", bits=16, scale=10, unit="ms"),
 )
+_ADMINISTRATIVE: Final = _flags(Administrative)
+#: The inner message may be encrypted, its service identifier too; and its end shows only to who
+#: counts the signature back from the end of the whole, which no ODX type does.
 _SECURED: Final = (
-    Number(name="administrative_parameter", bits=16),
-    Number(name="signature_encryption_calculation"),
+    Packed(
+        name="administrative_parameter",
+        length=2,
+        parts=(
+            *_ADMINISTRATIVE,
+            Number(name="reserved_1_2", bits=2, bit=1),
+            Number(name="reserved_7_15", bits=9, bit=7),
+        ),
+    ),
+    Number(name="signature_encryption_calculation", texts={0: "AES-CMAC over clear text, AES-CTR"}),
     Number(name="signature_length", bits=16, unit="byte"),
     Number(name="anti_replay_counter", bits=16),
     Number(name="internal_service"),
@@ -251,6 +315,7 @@ _SECURED: Final = (
 
 def _communication(name: str, *further: Field) -> Layout:
     kind = Packed(
+        name="communication_type",
         parts=(
             Number(
                 name="messages",
@@ -260,21 +325,72 @@ def _communication(name: str, *further: Field) -> Layout:
             ),
             Number(name="reserved", bits=2, bit=2),
             Number(name="subnet", bits=4, bit=4),
-        )
+        ),
     )
     return Layout(name=name, request=(kind, *further))
 
 
-#: 86: what is set up says more than its window.
-_SET_UP: Final = {0x01, 0x02, 0x03, 0x07, 0x08, 0x09}
-_ACTIVATED: Final = 0x04
+#: Event type -> its record.
+_EVENT_RECORDS: Final[Mapping[int, Fields]] = {
+    EventType.ON_DTC_STATUS_CHANGE: (_MASK,),
+    0x02: (
+        Number(name="timer_schedule", texts={1: "slow rate", 2: "medium rate", 3: "fast rate"}),
+    ),
+    EventType.ON_CHANGE_OF_DATA_IDENTIFIER: (Number(name="data_identifier", bits=16),),
+    EventType.ON_COMPARISON_OF_VALUES: (
+        Number(name="data_identifier", bits=16),
+        Number(
+            name="comparison_logic",
+            texts={1: "less than", 2: "greater than", 3: "equal", 4: "not equal"},
+        ),
+        Number(name="reference_value", bits=32),
+        Number(name="hysteresis", unit="%"),
+        Packed(
+            name="localization",
+            length=2,
+            parts=(
+                Number(name="bit_offset", bits=10, bit=0),
+                Number(name="bits_of_value", bits=5, bit=10),
+                Number(name="signed_value", bits=1, bit=15),
+            ),
+        ),
+    ),
+}
+_EVENT_NAMES: Final[Mapping[int, str]] = {
+    0x00: "stop",
+    0x01: "on DTC status change",
+    0x02: "on timer interrupt",
+    0x03: "on change of data identifier",
+    0x04: "report activated events",
+    0x05: "start",
+    0x06: "clear",
+    0x07: "on comparison of values",
+}
 
 
-def _event(name: str, event: int) -> Layout:
-    record: Fields = (Raw(name="event_record", least=1),) if event in _SET_UP else ()
-    count = Number(name="number_of_events")
-    head = (count,) if event == _ACTIVATED else (count, _WINDOW)
-    return Layout(name=name, request=(_WINDOW, *record), response=(*head, Raw(name="event_record")))
+def _event(number: int) -> Layout:
+    event = number & ~STORE_EVENT
+    name = f"store {_EVENT_NAMES[event]}" if number & STORE_EVENT else _EVENT_NAMES[event]
+    if event == EventType.REPORT_ACTIVATED:
+        # Any window will do.
+        window = Number(name="event_window_time")
+        return Layout(name=name, request=(window,), response=(ACTIVE_EVENTS,))
+    record = _EVENT_RECORDS.get(event)
+    rest: Fields = () if record is None else (*record, RESPOND_TO)
+    number_of = Number(name="number_of_identified_events")
+    return Layout(name=name, request=(_WINDOW, *rest), response=(number_of, _WINDOW, *rest))
+
+
+def active_event() -> Switch:
+    """One event of those that 86 04 reports."""
+    return Switch(
+        name="event",
+        key_bits=8,
+        cases={
+            event: Case(name=_EVENT_NAMES[event], fields=(_WINDOW, *record, RESPOND_TO))
+            for event, record in _EVENT_RECORDS.items()
+        },
+    )
 
 
 #: Service -> sub-function -> messages.
@@ -352,31 +468,13 @@ SUB_FUNCTIONS: Final[Mapping[int, Mapping[int, Layout]]] = MappingProxyType(
             4: Layout(name="set timing parameters", request=_TIMING),
         },
         0x85: {
-            1: Layout(name="on", request=(_DTCS,)),
-            2: Layout(name="off", request=(_DTCS,)),
+            1: Layout(name="on", request=(_GROUPS,)),
+            2: Layout(name="off", request=(_GROUPS,)),
         },
         0x86: {
-            number: _event(name, number & 0x3F)
-            for number, name in {
-                0x00: "stop",
-                0x01: "on DTC status change",
-                0x02: "on timer interrupt",
-                0x03: "on change of data identifier",
-                0x04: "report activated events",
-                0x05: "start",
-                0x06: "clear",
-                0x07: "on comparison of values",
-                0x08: "report most recent DTC on status change",
-                0x09: "report DTC record information on status change",
-                0x40: "store stop",
-                0x41: "store on DTC status change",
-                0x42: "store on timer interrupt",
-                0x43: "store on change of data identifier",
-                0x44: "store report activated events",
-                0x45: "store start",
-                0x46: "store clear",
-                0x47: "store on comparison of values",
-            }.items()
+            stored | number: _event(stored | number)
+            for stored in (0, STORE_EVENT)
+            for number in _EVENT_NAMES
         },
         0x87: {
             1: Layout(
@@ -412,14 +510,17 @@ SUB_FUNCTIONS: Final[Mapping[int, Mapping[int, Layout]]] = MappingProxyType(
 WHOLE: Final[Mapping[int, Layout]] = MappingProxyType(
     {
         0x23: Layout(request=(_FORMAT_KEYS, *_RANGE), response=(Raw(name="data"),)),
+        0x14: Layout(request=(GROUP_OF_DTC,)),
         0x2A: Layout(
             request=(
                 Number(
                     name="transmission_mode",
                     texts={1: "slow rate", 2: "medium rate", 3: "fast rate", 4: "stop"},
                 ),
-                Repeat(name="identifiers", items=(Number(name="periodic_data_identifier"),)),
+                Repeat(name="identifiers", items=(PERIODIC_IDENTIFIER,)),
             ),
+            # The first answer has none, and where periodic data go in frames of their own, no one.
+            response=(Repeat(name="periodic_data", most=1, items=(PERIODIC_RECORD,)),),
         ),
         0x34: _TRANSFER,
         0x35: _TRANSFER,
@@ -427,25 +528,7 @@ WHOLE: Final[Mapping[int, Layout]] = MappingProxyType(
             request=(_COUNTER, Raw(name="data")),
             response=(_COUNTER, Raw(name="data")),
         ),
-        0x37: Layout(request=(_REST,), response=(_REST,)),
-        0x38: Layout(
-            request=(
-                Number(
-                    name="mode_of_operation",
-                    texts={
-                        1: "add file",
-                        2: "delete file",
-                        3: "replace file",
-                        4: "read file",
-                        5: "read directory",
-                        6: "resume file",
-                    },
-                ),
-                CountedText(name="file_path_and_name", length_bits=16),
-                Raw(name="data_format_and_sizes"),
-            ),
-            response=(Number(name="mode_of_operation"), Raw(name="block_length_and_sizes")),
-        ),
+        0x37: Layout(),
         0x3D: Layout(
             request=(_FORMAT_KEYS, *_RANGE, Raw(name="data", least=1)),
             response=(_FORMAT_KEYS, *_RANGE),
@@ -454,6 +537,60 @@ WHOLE: Final[Mapping[int, Layout]] = MappingProxyType(
     }
 )
 
+_PATH: Final = CountedText(name="file_path_and_name", length_bits=16)
+_SIZES: Final = (
+    LengthKey(name="file_size_parameter_length", bits=8),
+    Sized(name="file_size_uncompressed", key="file_size_parameter_length"),
+    Sized(name="file_size_compressed", key="file_size_parameter_length"),
+)
+_FILE_BLOCK: Final = (
+    LengthKey(name="length_of_length", bits=8),
+    Sized(name="max_number_of_block_length", key="length_of_length"),
+    _DATA_FORMAT,
+)
+_INFO_LENGTH: Final = LengthKey(name="file_size_or_directory_length", bits=16)
+
+
+def _sized_info(*names: str) -> Fields:
+    return (_INFO_LENGTH, *(Sized(name=name, key=_INFO_LENGTH.name) for name in names))
+
+
+#: Mode of operation of 38 -> messages behind the mode.
+FILES: Final[Mapping[int, Layout]] = MappingProxyType(
+    {
+        FileOperation.ADD: Layout(
+            name="add file", request=(_PATH, _DATA_FORMAT, *_SIZES), response=_FILE_BLOCK
+        ),
+        FileOperation.DELETE: Layout(name="delete file", request=(_PATH,)),
+        FileOperation.REPLACE: Layout(
+            name="replace file", request=(_PATH, _DATA_FORMAT, *_SIZES), response=_FILE_BLOCK
+        ),
+        FileOperation.READ: Layout(
+            name="read file",
+            request=(_PATH, _DATA_FORMAT),
+            response=(
+                *_FILE_BLOCK,
+                *_sized_info("file_size_uncompressed", "file_size_compressed"),
+            ),
+        ),
+        FileOperation.READ_DIRECTORY: Layout(
+            name="read directory",
+            request=(_PATH,),
+            response=(*_FILE_BLOCK, *_sized_info("directory_size")),
+        ),
+        FileOperation.RESUME: Layout(
+            name="resume file",
+            request=(_PATH, _DATA_FORMAT, *_SIZES),
+            # Eight bytes on the wire; ODX's numbers have four.
+            response=(
+                *_FILE_BLOCK,
+                Number(name="file_position_upper", bits=32),
+                Number(name="file_position", bits=32, unit="byte"),
+            ),
+        ),
+    }
+)
+
 #: Odd sub-functions of 27 ask for a seed, even ones send the key.
-SEED: Final = Layout(name="request seed", response=(Raw(name="seed", least=1),))
-KEY: Final = Layout(name="send key", request=(Raw(name="key", least=1),))
+SEED: Final = Layout(name="request seed", response=(Raw(name="seed", length=SEED_LENGTH),))
+KEY: Final = Layout(name="send key", request=(Raw(name="key", length=KEY_LENGTH),))

@@ -101,25 +101,39 @@ class Dictionary:
         match one:
             case Constant():
                 _constant(params, one, position)
-            case Packed(parts=parts):
-                for part in parts:
-                    self._packed(params, part, position, owner)
+            case Packed():
+                self._packed(params, one, position, owner)
+            case LengthKey():
+                self._length_key(params, one, owner, position=position, bit=None)
             case _:
                 param = _begin(params, "VALUE", one.name, position)
                 if isinstance(one, Raw | Text) and one.length is None and not _least(one):
                     child(param, "PHYSICAL-DEFAULT-VALUE", "")
                 child(param, "DOP-REF", ID_REF=self._object(one, owner))
 
-    def _packed(
-        self, params: Element, part: Number | LengthKey, position: int | None, owner: str
-    ) -> None:
-        if isinstance(part, LengthKey):
-            param = _begin(params, "LENGTH-KEY", part.name, position, part.bit)
-            param.set("ID", f"{owner}.{part.name}")
-            child(param, "DOP-REF", ID_REF=self._length_of())
+    def _packed(self, params: Element, one: Packed, position: int | None, owner: str) -> None:
+        """Its parts; a structure of them where the place is not known: bits need a byte's."""
+        if position is None:
+            param = _begin(params, "VALUE", one.name, None)
+            child(param, "DOP-REF", ID_REF=self._structure(one.name, (one,), owner))
             return
-        param = _begin(params, "VALUE", part.name, position, part.bit)
-        child(param, "DOP-REF", ID_REF=self._object(part, owner))
+        # The one that ends in the last byte comes last: readers go on behind it.
+        parts = one.parts if one.length == 1 else sorted(one.parts, key=lambda part: -part.bit)
+        for part in parts:
+            top = part.bit + part.bits - 1
+            place, bit = position + one.length - 1 - top // 8, part.bit % 8
+            if isinstance(part, LengthKey):
+                self._length_key(params, part, owner, position=place, bit=bit)
+            else:
+                param = _begin(params, "VALUE", part.name, place, bit)
+                child(param, "DOP-REF", ID_REF=self._object(part, owner))
+
+    def _length_key(
+        self, params: Element, key: LengthKey, owner: str, *, position: int | None, bit: int | None
+    ) -> None:
+        param = _begin(params, "LENGTH-KEY", key.name, position, bit)
+        param.set("ID", f"{owner}.{key.name}")
+        child(param, "DOP-REF", ID_REF=self._length_of(key.bits))
 
     # Data objects
 
@@ -138,7 +152,7 @@ class Dictionary:
                 return self._repeat(one, owner)
             case Switch():
                 return self._switch(one, owner)
-            case Constant() | Packed():
+            case Constant() | Packed() | LengthKey():
                 raise TypeError(f"{owner}: {one} is no data object of its own")
 
     def _new(self, group: str, tag: str, key: object, wanted: str) -> Element | None:
@@ -171,13 +185,13 @@ class Dictionary:
                 child(dop, "UNIT-REF", ID_REF=self._unit(one.unit))
         return self._ids[key]
 
-    def _length_of(self) -> str:
+    def _length_of(self, bits: int) -> str:
         """Of a length key: bytes as coded, bits as ODX wants them."""
-        key = "length key"
+        key = ("length key", bits)
         dop = self._new("DATA-OBJECT-PROPS", "DATA-OBJECT-PROP", key, "length_of_parameter")
         if dop is not None:
             _linear(dop, factor="8")
-            _coded_type(dop, "A_UINT32", "STANDARD-LENGTH-TYPE", _ENDS, 4)
+            _coded_type(dop, "A_UINT32", "STANDARD-LENGTH-TYPE", _ENDS, bits)
             child(dop, "PHYSICAL-TYPE", BASE_DATA_TYPE="A_UINT32")
         return self._ids[key]
 
@@ -242,7 +256,7 @@ class Dictionary:
         return self._ids[key]
 
     def _repeat(self, one: Repeat, owner: str) -> str:
-        key = ("repeat", one.items, one.counted, owner if _uses_keys(one.items) else "")
+        key = ("repeat", one.items, one.counted, one.most, owner if _uses_keys(one.items) else "")
         if key in self._ids:
             return self._ids[key]
         structure = self._structure(f"{one.name}_item", one.items, owner)
@@ -252,6 +266,8 @@ class Dictionary:
             made = self._new("END-OF-PDU-FIELDS", "END-OF-PDU-FIELD", key, one.name)
         if made is not None:
             child(made, "BASIC-STRUCTURE-REF", ID_REF=structure)
+            if one.most is not None:
+                child(made, "MAX-NUMBER-OF-ITEMS", one.most)
             if one.counted:
                 child(made, "OFFSET", 1)
                 count = child(made, "DETERMINE-NUMBER-OF-ITEMS")
@@ -261,12 +277,14 @@ class Dictionary:
         return self._ids[key]
 
     def _switch(self, one: Switch, owner: str) -> str:
+        """A case per key: what a range stands for would be lost with the key."""
         key = ("switch", one)
         if key in self._ids:
             return self._ids[key]
         structures = {
             number: self._structure(f"{one.name}_{short_name(case.name)}", case.fields, owner)
             for number, case in one.cases.items()
+            if case.fields
         }
         made = self._new("MUXS", "MUX", key, one.name)
         if made is not None:
@@ -277,10 +295,15 @@ class Dictionary:
             child(switch, "DATA-OBJECT-PROP-REF", ID_REF=reference)
             cases = child(made, "CASES")
             for number, case in one.cases.items():
-                element = named(child(cases, "CASE"), short_name(case.name))
-                child(element, "STRUCTURE-REF", ID_REF=structures[number])
-                child(element, "LOWER-LIMIT", number)
-                child(element, "UPPER-LIMIT", number if case.last is None else case.last)
+                for value in range(number, (number if case.last is None else case.last) + 1):
+                    name = short_name(case.name)
+                    if case.last is not None:
+                        name = f"{name}_{value:0{one.key_bits // 4}X}"
+                    element = named(child(cases, "CASE"), name)
+                    if case.fields:
+                        child(element, "STRUCTURE-REF", ID_REF=structures[number])
+                    child(element, "LOWER-LIMIT", value)
+                    child(element, "UPPER-LIMIT", value)
         return self._ids[key]
 
     def _unit(self, text: str) -> str:
@@ -389,6 +412,6 @@ def _least(one: Text | Raw | CountedText) -> int:
 def _uses_keys(fields: Fields) -> bool:
     """Whether a field's length stands in the message around it."""
     return any(
-        isinstance(one, Sized) or (isinstance(one, Repeat) and _uses_keys(one.items))
+        isinstance(one, Sized | LengthKey) or (isinstance(one, Repeat) and _uses_keys(one.items))
         for one in fields
     )

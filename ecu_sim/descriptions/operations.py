@@ -4,36 +4,50 @@ The rules of the ECU's programs say what there is and who may use it; the tables
 what the bytes mean. Nothing is listed here: a row that is new in the rules is described too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ecu_sim.descriptions import records
 from ecu_sim.descriptions.layout import (
+    Case,
     Constant,
     Field,
     Fields,
     Number,
     Raw,
     Repeat,
+    Switch,
+    constant_prefix,
     short_name,
     total_length,
 )
 from ecu_sim.descriptions.messages import (
+    ACTIVE_EVENTS,
     DATA_RECORD,
     EXTENDED_RECORD,
+    FILES,
+    GROUP_OF_DTC,
     KEY,
+    PERIODIC_IDENTIFIER,
+    PERIODIC_RECORD,
+    RESPOND_TO,
     SEED,
     SUB_FUNCTIONS,
     WHOLE,
     Layout,
+    active_event,
 )
 from ecu_sim.ecus import IDENTIFICATION, EcuType
 from ecu_sim.server_rules import programs
 from protocols.uds import OutputControl, RoutineControl, ServiceId, Session
 from protocols.uds.enums import POSITIVE_RESPONSE
-from protocols.uds.requests import ALL_DTCS
-from protocols.uds.rules import Access, ServerRules, ServiceRule, SubFunctionRule
+from protocols.uds.rules import (
+    Access,
+    ServerRules,
+    ServiceRule,
+    file_operations,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +87,13 @@ def operations(ecu: EcuType) -> tuple[Operation, ...]:
     return tuple(
         sorted(
             found.values(),
-            key=lambda one: (one.service, one.sub_function or 0, one.identifier or 0, one.name),
+            key=lambda one: (
+                one.service,
+                one.sub_function or 0,
+                one.identifier or 0,
+                constant_prefix(one.request),
+                one.name,
+            ),
         )
     )
 
@@ -118,7 +138,7 @@ def _of_program(ecu: EcuType, program: str, rules: ServerRules) -> Iterator[Oper
             case ServiceId.READ_DATA_BY_IDENTIFIER:
                 yield from _reading(ecu, program, rules, rule)
             case ServiceId.READ_SCALING_DATA_BY_IDENTIFIER:
-                record = (Raw(name="scaling_bytes", least=1),)
+                record = records.SCALING
                 for did in _readable(ecu, program):
                     access = _both(rule, rules.data.readable.get(did, rule))
                     yield _on_data(ecu, service, did, (), record, {program: access})
@@ -129,11 +149,13 @@ def _of_program(ecu: EcuType, program: str, rules: ServerRules) -> Iterator[Oper
             case ServiceId.INPUT_OUTPUT_CONTROL_BY_IDENTIFIER:
                 for did, access in rules.data.outputs.items():
                     state = (_PARAMETER, *records.data_record(ecu, did))
-                    option = (_PARAMETER, Raw(name="control_state_and_mask"))
+                    option = (records.output_control(ecu, did),)
                     both = {program: _both(rule, access)}
                     yield _on_data(ecu, service, did, option, state, both)
             case ServiceId.ROUTINE_CONTROL:
                 yield from _routines(ecu, program, rules, rule)
+            case ServiceId.REQUEST_FILE_TRANSFER:
+                yield from _files(ecu, program, rules, rule)
             case _:
                 yield from _others(ecu, program, service, rule)
 
@@ -231,15 +253,27 @@ def _routines(
 # What has neither
 
 
+def _files(
+    ecu: EcuType, program: str, rules: ServerRules, rule: ServiceRule
+) -> Iterator[Operation]:
+    """38: its mode of operation is no sub-function, but tells its messages apart as one does."""
+    for number, own in file_operations(rules.special, rules.edition).items():
+        layout, mode = FILES[number], Constant(name="mode_of_operation", value=number)
+        coded = replace(layout, request=(mode, *layout.request), response=(mode, *layout.response))
+        access = {program: _both(rule, own)}
+        yield _operation(ecu, ServiceId.REQUEST_FILE_TRANSFER, None, coded, None, access)
+
+
 def _others(ecu: EcuType, program: str, service: int, rule: ServiceRule) -> Iterator[Operation]:
     if not rule.sub_functions:
-        layout = _group(ecu) if service == ServiceId.CLEAR_DIAGNOSTIC_INFORMATION else None
-        layout = layout or WHOLE.get(service) or _UNKNOWN
-        yield _operation(ecu, service, None, layout, rule, {program: rule})
+        layout = WHOLE.get(service) or _UNKNOWN
+        if service == ServiceId.CLEAR_DIAGNOSTIC_INFORMATION and rule.max_length != _CLEAR_LENGTH:
+            layout = replace(layout, request=(*layout.request, _SELECTED))
+        yield _operation(ecu, service, None, layout, rule.max_length, {program: rule})
     for number, limits in rule.sub_functions.items():
         layout = _layout(service, number)
         access = {program: _both(rule, limits)}
-        yield _operation(ecu, service, number, layout, limits, access)
+        yield _operation(ecu, service, number, layout, limits.max_length, access)
 
 
 def _layout(service: int, sub_function: int) -> Layout:
@@ -254,12 +288,11 @@ def _layout(service: int, sub_function: int) -> Layout:
 _UNKNOWN: Final = Layout(request=(Raw(name="record"),), response=(Raw(name="record"),))
 
 
-def _group(ecu: EcuType) -> Layout:
-    """Of 14: everything, or one trouble code."""
-    texts = {ALL_DTCS: "all groups"} | {
-        code: f"{code:06X} {text}" for code, text in ecu.dtcs.items()
-    }
-    return Layout(request=(Number(name="group_of_dtc", bits=24, texts=texts),))
+#: 14 without the memory selection that came in 2020.
+_CLEAR_LENGTH: Final = 4
+_SELECTED: Final = Repeat(
+    name="user_defined_memory", most=1, items=(Number(name="memory_selection"),)
+)
 
 
 def _operation(
@@ -267,15 +300,15 @@ def _operation(
     service: int,
     sub_function: int | None,
     layout: Layout,
-    limits: ServiceRule | SubFunctionRule,
+    longest: int | None,
     access: Mapping[str, Access],
 ) -> Operation:
     named = f"{service_name(service)}_{short_name(layout.name)}".rstrip("_")
     echo = () if sub_function is None else (_sub_function(sub_function),)
     request = (_service(service), *echo, *layout.request)
     response = (_service(service, response=True), *echo, *layout.response)
-    length, allowed = total_length(request), limits.max_length
-    if length is not None and (allowed is None or allowed > length):
+    length = total_length(request)
+    if length is not None and (longest is None or longest > length):
         request = (*request, Raw(name="further_record"))
     return Operation(
         name=named,
@@ -291,13 +324,72 @@ def _operation(
 
 def _filled(one: Field, ecu: EcuType) -> Field:
     """The field with this ECU's identifiers in the place of a stand-in."""
-    if one is DATA_RECORD:
-        return replace(one, cases=records.data_cases(ecu))
-    if one is EXTENDED_RECORD:
-        return replace(one, cases=records.extended_cases())
-    if isinstance(one, Repeat):
-        return replace(one, items=tuple(_filled(item, ecu) for item in one.items))
-    return one
+    match one:
+        case Repeat():
+            return replace(one, items=tuple(_filled(item, ecu) for item in one.items))
+        case Number() if one is GROUP_OF_DTC:
+            return replace(one, texts=records.group_texts(ecu))
+        case Number() if one is PERIODIC_IDENTIFIER:
+            return replace(one, texts=records.periodic_texts(ecu))
+        case Switch():
+            cases = _CASES[one.name](ecu) if one in _STAND_INS else one.cases
+            return replace(
+                one,
+                cases={
+                    key: replace(case, fields=tuple(_filled(field, ecu) for field in case.fields))
+                    for key, case in cases.items()
+                },
+            )
+        case _:
+            return one
+
+
+def _respond_cases(ecu: EcuType) -> Mapping[int, Case]:
+    """What 86 may be told to answer with: requests of the services that the rules name."""
+    events, rules = ecu.special.events, programs(ecu)["application"]
+    reports = rules.services[ServiceId.READ_DTC_INFORMATION].sub_functions
+    known: dict[int, Fields] = {
+        ServiceId.READ_DATA_BY_IDENTIFIER: (
+            Repeat(name="identifiers", items=(Number(name="data_identifier", bits=16),)),
+        ),
+        ServiceId.READ_DTC_INFORMATION: (
+            Switch(
+                name="report",
+                key_bits=8,
+                cases={
+                    number: Case(name=layout.name, fields=layout.request)
+                    for number, layout in SUB_FUNCTIONS[ServiceId.READ_DTC_INFORMATION].items()
+                    if number in reports
+                },
+            ),
+        ),
+    }
+    return {
+        service: Case(name=service_name(service), fields=known.get(service, _UNKNOWN.request))
+        for service in (sorted(events.services) if events is not None else ())
+    }
+
+
+def _active_cases(ecu: EcuType) -> Mapping[int, Case]:
+    """None and one as they are; where one of several ends, their bytes do not say."""
+    events = ecu.special.events
+    several = Case(name="several", fields=(Raw(name="event_records", least=1),))
+    most = events.limit if events is not None else 1
+    cases = {
+        0: Case(name="none", fields=()),
+        1: Case(name="one", fields=(active_event(),)),
+    }
+    return cases if most < 2 else cases | {2: replace(several, last=most)}
+
+
+_CASES: Final[Mapping[str, Callable[[EcuType], Mapping[int, Case]]]] = {
+    DATA_RECORD.name: records.data_cases,
+    EXTENDED_RECORD.name: lambda _: records.extended_cases(),
+    PERIODIC_RECORD.name: records.periodic_cases,
+    RESPOND_TO.name: _respond_cases,
+    ACTIVE_EVENTS.name: _active_cases,
+}
+_STAND_INS: Final = (DATA_RECORD, EXTENDED_RECORD, PERIODIC_RECORD, RESPOND_TO, ACTIVE_EVENTS)
 
 
 def _service(service: int, *, response: bool = False) -> Constant:

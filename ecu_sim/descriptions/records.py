@@ -1,6 +1,7 @@
 """The data records of an ECU type's identifiers, routines and fault memory, as fields."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -10,14 +11,18 @@ from ecu_sim.descriptions.layout import (
     Field,
     Fields,
     Number,
+    Packed,
     Raw,
     Repeat,
+    Switch,
     Text,
     short_name,
 )
 from ecu_sim.ecus import CALIBRATION_LENGTH, EcuType
-from protocols.uds import DataIdentifier, RoutineId, Session
-from protocols.uds.dtc import EXTENDED_DATA_LENGTHS, ExtendedDataRecord
+from ecu_sim.scaling import LONGEST, UNITS, Formula, ScalingType
+from protocols.uds import DataIdentifier, OutputControl, RoutineId, Session
+from protocols.uds.dtc import EXTENDED_DATA_LENGTHS, GROUP_BASE, ExtendedDataRecord, FunctionalGroup
+from protocols.uds.requests import ALL_DTCS
 from protocols.uds.routine_status import ALFID, CHECK_TEXTS, Precondition
 
 _VIN_LENGTH: Final = 17
@@ -142,10 +147,9 @@ _IDENTIFICATION: Final[Mapping[int, Field]] = MappingProxyType(
 )
 
 
-_DYNAMIC: Final = (0xF300, 0xF3FF)
-_DEFINED: Final = Case(
-    name="dynamically_defined", fields=(Raw(name="record", least=1),), last=_DYNAMIC[1]
-)
+#: Identifiers that 2C may define, those that can also be sent periodically first.
+_DYNAMIC: Final = range(0xF200, 0xF400)
+_DEFINED: Final = (Raw(name="record", least=1),)
 
 
 def data_cases(ecu: EcuType) -> Mapping[int, Case]:
@@ -153,7 +157,118 @@ def data_cases(ecu: EcuType) -> Mapping[int, Case]:
     cases = {
         did: Case(name=name, fields=data_record(ecu, did)) for did, name in identifiers(ecu).items()
     }
-    return cases if ecu.data.dynamic is None else cases | {_DYNAMIC[0]: _DEFINED}
+    if ecu.data.dynamic is None:
+        return cases
+    fixed = (did for did in sorted(cases) if did in _DYNAMIC)
+    first = _DYNAMIC.start
+    for did in (*fixed, _DYNAMIC.stop):
+        if first < did:
+            cases[first] = Case(name="dynamically defined", fields=_DEFINED, last=did - 1)
+        first = did + 1
+    return cases
+
+
+def periodic_texts(ecu: EcuType) -> dict[int, str]:
+    """The low bytes of the identifiers F2xx that 2A may ask for."""
+    periodic, names = ecu.data.periodic, identifiers(ecu)
+    if periodic is None:
+        return {}
+    texts = {did & 0xFF: names[did] for did in periodic.identifiers}
+    if ecu.data.dynamic is None:
+        return texts
+    return {low: texts.get(low, f"dynamically defined F2{low:02X}") for low in range(0x100)}
+
+
+def periodic_cases(ecu: EcuType) -> Mapping[int, Case]:
+    """The records behind those low bytes."""
+    first = _DYNAMIC.start
+    return {
+        did - first: replace(case, last=None if case.last is None else min(case.last - first, 0xFF))
+        for did, case in data_cases(ecu).items()
+        if first <= did <= first + 0xFF
+    }
+
+
+def group_texts(ecu: EcuType) -> dict[int, str]:
+    """What 14 and 85 may name: everything, a functional group that has codes, or one code."""
+    groups = {traits.group for traits in ecu.dtc_traits.values()}
+    texts = {ALL_DTCS: "all groups"}
+    texts |= {
+        GROUP_BASE | group: f"{group.name.lower().replace('_', ' ')} group"
+        for group in FunctionalGroup
+        if group in groups
+    }
+    return texts | {code: f"{code:06X} {text}" for code, text in ecu.dtcs.items()}
+
+
+def output_control(ecu: EcuType, did: int) -> Switch:
+    """2F behind the identifier: parameter, states where it adjusts, and a mask of what is meant."""
+    outputs = ecu.output_records[did].outputs
+    bits = 8 * -(-len(outputs) // 8)
+    chosen = tuple(
+        Number(name=f"{short_name(one.name).lower()}_controlled", bits=1, bit=bits - 1 - number)
+        for number, one in enumerate(outputs)
+    )
+    unused = Number(name="unused", bits=bits - len(outputs))
+    parts = (*chosen, unused) if unused.bits else chosen
+    mask = Packed(name="control_mask", length=bits // 8, parts=parts)
+    # Without a mask all are meant; one output alone has none.
+    rest = (Repeat(name="control_masks", most=1, items=(mask,)),) if len(outputs) > 1 else ()
+    return Switch(
+        name="control_option",
+        key_bits=8,
+        cases={
+            control: Case(
+                name=control.name.lower().replace("_", " "),
+                fields=(
+                    *(data_record(ecu, did) if control == _ADJUST else ()),
+                    *rest,
+                ),
+            )
+            for control in OutputControl
+        },
+    )
+
+
+_ADJUST: Final = OutputControl.SHORT_TERM_ADJUSTMENT
+#: A constant of a formula: mantissa times ten to the power of the exponent.
+_CONSTANT: Final = Packed(
+    name="constant",
+    length=2,
+    parts=(
+        Number(name="mantissa", bits=12, bit=0, signed=True),
+        Number(name="exponent", bits=4, bit=12, signed=True),
+    ),
+)
+_FORMULA: Final = (
+    Number(name="formula", texts={int(one): one.text for one in Formula}),
+    _CONSTANT,
+)
+_UNIT: Final = (
+    Number(name="unit_identifier", texts={code: unit or "no unit" for unit, code in UNITS.items()}),
+)
+
+
+def _scaling_cases() -> Mapping[int, Case]:
+    """Scaling bytes, type and length in one, and what follows each of them."""
+    lengths = {ScalingType.FORMULA: (3,), ScalingType.UNIT: (1,)}
+    behind = {ScalingType.FORMULA: _FORMULA, ScalingType.UNIT: _UNIT}
+    return {
+        kind << 4 | length: Case(
+            name=f"{kind.name.lower()} of {length} byte{'s' if length > 1 else ''}",
+            fields=behind.get(kind, ()),
+        )
+        for kind in ScalingType
+        for length in lengths.get(kind, range(1, LONGEST + 1))
+    }
+
+
+#: 24 behind the identifier.
+SCALING: Final[Fields] = (
+    Repeat(
+        name="scaling", items=(Switch(name="scaling_byte", key_bits=8, cases=_scaling_cases()),)
+    ),
+)
 
 
 def extended_cases() -> Mapping[int, Case]:

@@ -19,7 +19,7 @@ from ecu_sim.ecus import WIRES, EcuType, all_ecu_names, ecu_type
 from ecu_sim.server_rules import programs
 from protocols.uds import ServiceId, Session
 from protocols.uds.dtc import display
-from protocols.uds.rules import Access, ServerRules
+from protocols.uds.rules import Access, ServerRules, file_operations
 from tests.support.odx import base_variant, database, read_answer, read_request, values, variant
 
 #: Services whose rows are per identifier in the rules as well.
@@ -41,7 +41,10 @@ def rows(rules: ServerRules) -> dict[bytes, Access]:
     for service, rule in rules.services.items():
         if service in _BY_IDENTIFIER:
             continue
-        if not rule.sub_functions:
+        own = file_operations(rules.special, rules.edition)
+        if service == ServiceId.REQUEST_FILE_TRANSFER:
+            found |= {bytes([service, mode]): access for mode, access in own.items()}
+        elif not rule.sub_functions:
             found[bytes([service])] = rule
         for number, limits in rule.sub_functions.items():
             found[bytes([service, number])] = Access(

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from ecu_sim.descriptions.layout import Fields, Number, Packed, Raw, length, total_length
-from ecu_sim.descriptions.messages import SUB_FUNCTIONS, WHOLE
+from ecu_sim.descriptions.layout import Fields, Packed, Raw, length, total_length
+from ecu_sim.descriptions.messages import FILES, SUB_FUNCTIONS, WHOLE
 from protocols.editions import UdsEdition
 from protocols.uds import ServiceId
+from protocols.uds.enums import FileOperation
 from protocols.uds.rules import SERVERS, DtcRules, ServerRules, two_slot_application
 from protocols.uds.rules.special import (
     EventRules,
@@ -19,7 +20,7 @@ from protocols.uds.rules.special import (
 )
 
 #: Told per identifier or level, elsewhere.
-ELSEWHERE = {0x14, 0x22, 0x24, 0x27, 0x2E, 0x2F, 0x31}
+ELSEWHERE = {0x22, 0x24, 0x27, 0x2E, 0x2F, 0x31, 0x38}
 ALL_SPECIAL = SpecialRules(
     link=LinkRules(),
     events=EventRules(),
@@ -71,6 +72,10 @@ def test_a_row_of_the_rules_has_its_messages_and_their_lengths(
     assert head + least(layout.request) <= (limits.max_length or 0xFFFF)
 
 
+def test_every_file_operation_has_its_messages() -> None:
+    assert set(FILES) == set(FileOperation)
+
+
 def test_the_tables_name_no_service_that_there_is_not() -> None:
     known = {int(service) for service in ServiceId}
     assert {*SUB_FUNCTIONS, *WHOLE} <= known
@@ -85,6 +90,7 @@ def test_sub_functions_have_names_of_their_own(service: int) -> None:
 def test_bits_of_a_packed_byte_do_not_overlap() -> None:
     layouts = [
         *WHOLE.values(),
+        *FILES.values(),
         *(one for table in SUB_FUNCTIONS.values() for one in table.values()),
     ]
     for layout in layouts:
@@ -92,8 +98,7 @@ def test_bits_of_a_packed_byte_do_not_overlap() -> None:
             if isinstance(packed, Packed):
                 taken = 0
                 for part in packed.parts:
-                    width = part.bits if isinstance(part, Number) else 4
-                    mask = ((1 << width) - 1) << part.bit
+                    mask = ((1 << part.bits) - 1) << part.bit
                     assert not taken & mask
                     taken |= mask
-                assert taken == 0xFF
+                assert taken == (1 << 8 * packed.length) - 1
