@@ -20,12 +20,14 @@ from canota.identities import as_rows
 from clock import is_virtual
 from cloud.app import CloudOptions, CloudThread
 from dbc.vehicle import describe_vehicle
-from ecu_sim.bus.capture import Capture
+from ecu_sim.bus.capture import Capture, channels_of
 from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
 from firmware import DevKeys, dev_keys, image_path
 from protocols.can import CanPort
 from protocols.firmware.formats import detect
 from protocols.stream import ByteStream
+from recording.recorder import Recorder
+from recording.records import since_epoch_ns
 from vehicle_gateway.app import Gateway, GatewayOptions
 from vehicle_gateway.update import Progress
 from vehicle_gateway.wires import LinkError
@@ -50,7 +52,7 @@ class BenchOptions:
     start_date: datetime = VIRTUAL_START
     #: What the rest of the car keeps each CAN wire busy for: see `VehicleOptions`.
     traffic: float = 0.0
-    #: A pcapng file to write what goes over the vehicle's wires to.
+    #: A log to write what goes over the vehicle's wires to; its ending names the format.
     capture: Path | None = None
 
 
@@ -160,9 +162,14 @@ class Bench:
             content = path.read_bytes()
             vehicle.provision(ecu, detect(path.name, content).decode(content).data)
         if self.options.capture is not None:
-            file = stack.enter_context(self.options.capture.open("wb"))
             start_date = self.options.start_date - timedelta(seconds=self._begin)
-            capture = Capture(file, vehicle.wires, start_date=start_date)
+            recorder = Recorder(
+                self.options.capture,
+                channels_of(vehicle.wires),
+                start_ns=since_epoch_ns(self.options.start_date),
+            )
+            stack.callback(recorder.close)
+            capture = Capture(recorder, vehicle.wires, start_date=start_date)
             stack.callback(capture.close)
         await vehicle.start()
         return vehicle

@@ -29,6 +29,8 @@ from canota.cli.firmware_files import inspect
 from canota.cli.output import STYLES, console, size, table
 from dbc.vehicle import describe_vehicle
 from protocols.uds.dtc import StatusBit, display
+from recording import LogError
+from recording.recorder import Recorder
 from vehicle_gateway.update import Progress
 
 VIN: Final = "WCANHVAC000000001"
@@ -85,7 +87,11 @@ def demo(
     ] = None,
     capture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.pcapng", help="Record all wires for Wireshark.", dir_okay=False),
+        typer.Option(
+            metavar="FILE",
+            help="Record the wires: .pcapng (DoIP too), .asc, .blf, .log (candump), .mf4.",
+            dir_okay=False,
+        ),
     ] = None,
 ) -> None:
     """
@@ -123,6 +129,8 @@ def demo(
         updated = clock.run(Story(options, out).tell(), virtual=options.virtual)
         if picture is not None:
             picture.write_text(_picture(out), encoding="utf-8")
+    except LogError as error:
+        raise CommandError(str(error)) from error
     finally:
         if not keep:
             shutil.rmtree(state, ignore_errors=True)
@@ -310,9 +318,11 @@ def _begin_capture(path: Path) -> None:
     """Find out before the run that there is no way to write it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
+        Recorder(path, (), start_ns=0).close()
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", Exit.REFUSED) from error
+    except LogError as error:
+        raise CommandError(str(error), Exit.REFUSED) from error
 
 
 def _recorder() -> Console:

@@ -6,27 +6,38 @@ CAN ECUs, over TCP and UDP, and over TLS where there is a certificate.
 
 import asyncio
 import fcntl
+import logging
 import os
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 from ecu_sim.bus.bridge import serve_bridge
 from ecu_sim.bus.can import CanWire
+from ecu_sim.bus.capture import Capture, channels_of
 from ecu_sim.diagnostics.doip_server import DoipServer, serve_doip
 from ecu_sim.diagnostics.doip_tls import entity_context
 from ecu_sim.edge_node import EdgeNode, edge_settings
 from ecu_sim.node import EcuNode
+from ecu_sim.periodic import Periodic
 from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
+from protocols.can.bits import NS_PER_S
 from protocols.doip.settings import EntitySettings
 from protocols.editions import DoipEdition
 from protocols.stream import ByteStream
+from recording import Channel, LogError
+from recording.recorder import Recorder
+from recording.records import EPOCH, since_epoch_ns
 
+_LOG: Final = logging.getLogger(__name__)
+#: What is recorded is in the file at most so many seconds later, and one.
+_FLUSH_S: Final = 1.0
 #: The edge node among the ports.
 EDGE: Final = "edge"
 #: ISO 13400-2 A_DoIP_Announce_Wait: up to so many seconds, at random.
@@ -66,6 +77,10 @@ class ServeOptions:
     tls: TlsOptions | None = None
     #: An edge node in front of the CAN ECUs.
     edge: bool = True
+    #: Opens the log of the wires: its channels, and its start in ns since 1970.
+    record: Callable[[Sequence[Channel], int], Recorder] | None = None
+    #: The date at loop time 0, for what is recorded.
+    start_date: datetime = EPOCH
 
 
 class EcuServer:
@@ -104,6 +119,7 @@ class EcuServer:
             doip = [its for its in self.vehicle.nodes.values() if its.hardware.port is None]
             for node in doip:
                 node.adapt_entity = self._adapt
+            self._record(stack)
             # Only then the doors: who finds one open finds ECUs that answer.
             await self.vehicle.start()
             for name, wire in self.vehicle.wires.items():
@@ -123,6 +139,32 @@ class EcuServer:
         trace: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
+
+    def _record(self, stack: AsyncExitStack) -> None:
+        if self.options.record is None:
+            return
+        epoch_ns = since_epoch_ns(self.options.start_date)
+        loop = asyncio.get_running_loop()
+        start_ns = epoch_ns + round(loop.time() * NS_PER_S)
+        try:
+            recorder = self.options.record(channels_of(self.vehicle.wires), start_ns)
+        except LogError as error:
+            raise VehicleError(str(error)) from error
+        stack.callback(recorder.close)
+        capture = Capture(recorder, self.vehicle.wires, start_date=self.options.start_date)
+        stack.callback(capture.close)
+
+        def flush() -> None:
+            try:
+                recorder.flush(epoch_ns + round(loop.time() * NS_PER_S))
+            except LogError as error:
+                # The ECUs go on without their log: somebody is at work with them.
+                _LOG.error("recording_ended cause=%s", error)
+                capture.close()
+
+        flushing = Periodic(loop, _FLUSH_S, flush)
+        flushing.start()
+        stack.callback(flushing.stop)
 
     async def _open_bridge(self, stack: AsyncExitStack, name: str, wire: CanWire) -> None:
         host, port = self.options.host, self.options.ports.get(name, 0)

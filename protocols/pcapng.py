@@ -24,15 +24,20 @@ _USER_APPLICATION: Final = 4
 _INTERFACE_NAME: Final = 2
 _INTERFACE_SPEED: Final = 8
 _TIMESTAMP_RESOLUTION: Final = 9
+#: Packet: its direction.
+_PACKET_FLAGS: Final = 2
+_OUTBOUND: Final = bytes((2, 0, 0, 0))
 #: Stamps count 10 to the minus 9 seconds.
 _NANOSECONDS: Final = bytes((9,))
 
 _EXTENDED: Final = 1 << 31
+_REMOTE: Final = 1 << 30
 _ERROR: Final = 1 << 29
 _ERROR_FRAME_LENGTH: Final = 8
 _CAN_HEAD: Final = struct.Struct(">IBBxx")
 _CAN_FD: Final = 0x04
 _BIT_RATE_SWITCH: Final = 0x01
+_ESI: Final = 0x02
 
 
 class LinkType(IntEnum):
@@ -60,34 +65,44 @@ def section(application: str) -> bytes:
 
 
 def interface(name: str, link_type: LinkType, *, bit_rate: int) -> bytes:
-    """One wire. Interfaces are numbered from 0 in the order in which they stand in the file."""
-    options = {
-        _INTERFACE_NAME: name.encode(),
-        _INTERFACE_SPEED: bit_rate.to_bytes(8, "little"),
-        _TIMESTAMP_RESOLUTION: _NANOSECONDS,
-    }
+    """One wire (bit rate 0: not known). Interfaces count from 0 in their order in the file."""
+    options = {_INTERFACE_NAME: name.encode(), _TIMESTAMP_RESOLUTION: _NANOSECONDS}
+    if bit_rate:
+        options[_INTERFACE_SPEED] = bit_rate.to_bytes(8, "little")
     return _block(_INTERFACE, struct.pack("<HHI", link_type, 0, 0) + _options(options))
 
 
-def packet(interface_number: int, data: bytes, *, at_ns: int) -> bytes:
-    """One frame, `at_ns` nanoseconds after 1970."""
+def packet(interface_number: int, data: bytes, *, at_ns: int, outbound: bool = False) -> bytes:
+    """One frame, `at_ns` nanoseconds after 1970; `outbound`: who captured has sent it."""
     length = len(data)
     head = struct.pack("<IIIII", interface_number, at_ns >> 32, at_ns & 0xFFFF_FFFF, length, length)
-    return _block(_ENHANCED_PACKET, head + _padded(data))
+    options = _options({_PACKET_FLAGS: _OUTBOUND}) if outbound else b""
+    return _block(_ENHANCED_PACKET, head + _padded(data) + options)
 
 
-def can_frame(header: FrameHeader, data: bytes) -> bytes:
-    """A CAN or CAN FD frame as `LinkType.CAN_SOCKETCAN` has it."""
+def can_frame(
+    header: FrameHeader,
+    data: bytes,
+    *,
+    error_state_indicator: bool = False,
+    remote: int | None = None,
+) -> bytes:
+    """A CAN or CAN FD frame as `LinkType.CAN_SOCKETCAN` has it; `remote`: the length asked for."""
     identifier = header.identifier | (_EXTENDED if header.extended else 0)
+    if remote is not None:
+        return _CAN_HEAD.pack(identifier | _REMOTE, remote, 0)
     flags = _CAN_FD * header.fd | _BIT_RATE_SWITCH * header.bit_rate_switch
-    return _CAN_HEAD.pack(identifier, len(data), flags) + data
+    return _CAN_HEAD.pack(identifier, len(data), flags | _ESI * error_state_indicator) + data
 
 
 def can_error_frame(kind: CanError) -> bytes:
     """An error frame; that of a violation says that a CRC did not match."""
-    at_crc = kind is CanError.PROTOCOL_VIOLATION
-    data = _CRC_SEQUENCE if at_crc else bytes(_ERROR_FRAME_LENGTH)
-    return _CAN_HEAD.pack(_ERROR | kind, _ERROR_FRAME_LENGTH, 0) + data
+    return _CAN_HEAD.pack(_ERROR | kind, _ERROR_FRAME_LENGTH, 0) + error_data(kind)
+
+
+def error_data(kind: CanError) -> bytes:
+    """The data bytes of such an error frame."""
+    return _CRC_SEQUENCE if kind is CanError.PROTOCOL_VIOLATION else bytes(_ERROR_FRAME_LENGTH)
 
 
 def _block(kind: int, body: bytes) -> bytes:

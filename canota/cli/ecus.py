@@ -1,9 +1,11 @@
 """`canota ecus`: a vehicle's simulated ECUs as a process, for gateways and testers elsewhere."""
 
+import asyncio
 import ipaddress
 import logging
 import tempfile
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,6 +14,7 @@ import typer
 import clock
 from canota.cli.arguments import PORT_LIMIT
 from canota.cli.arguments import vin as check_vin
+from canota.cli.captures import CaptureOption, KeepOption, MaxSizeOption, recording_to
 from canota.cli.exits import CommandError, Exit
 from canota.cli.output import JsonOption, group, print_json, write_file
 from canota.cli.serving import log_to_stderr, say, until_stopped
@@ -26,6 +29,7 @@ from ecu_sim.edge_node import LOGICAL_ADDRESS as EDGE_ADDRESS
 from ecu_sim.vehicle import EcuIdentity, Vehicle, VehicleError, VehicleOptions
 from firmware import dev_keys, image_path
 from protocols.firmware.formats import detect
+from recording import LogError
 
 app = group()
 _log: Final = logging.getLogger(__name__)
@@ -102,6 +106,9 @@ def serve(
             " programmed.",
         ),
     ] = None,
+    capture: CaptureOption = None,
+    max_size: MaxSizeOption = None,
+    keep: KeepOption = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """
@@ -118,10 +125,11 @@ def serve(
         announce_to=tuple(_target(argument) for argument in announce or []),
         tls=_tls(tls, tls_port or [], clients=tls_clients, only=tls_only),
         factory_images={ecu: _factory_image(ecu, factory) for ecu in _ECUS},
+        record=recording_to(capture, max_size=max_size, keep=keep),
     )
     try:
         clock.run(_serve(options), virtual=False)
-    except VehicleError as error:
+    except (VehicleError, LogError) as error:
         raise CommandError(str(error)) from error
 
 
@@ -211,6 +219,9 @@ def _bench(name: str) -> str:
 
 
 async def _serve(options: ServeOptions) -> None:
+    loop_time = asyncio.get_running_loop().time()
+    now = datetime.now(UTC)  # noqa: TID251 the one look at the calendar
+    options = replace(options, start_date=now - timedelta(seconds=loop_time))
     async with EcuServer(options) as server:
         for name, uri in server.endpoints.items():
             say(f"{name}={uri}")

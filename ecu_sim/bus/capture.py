@@ -1,105 +1,102 @@
-"""Records what goes over simulated wires, for Wireshark: a pcapng file with all of them.
+"""Records what goes over simulated wires, all of them in one log (`recording`).
 
 A capture listens like one more node that never sends and acknowledges nothing: it hears every
 frame at its last bit, and no wire is slower for it.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from heapq import heappop, heappush
-from typing import BinaryIO, Final
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
 
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.ethernet import EthernetWire, wire_bytes
 from ecu_sim.bus.faults import ErrorFrame, Fate
-from protocols import pcapng
 from protocols.can import FrameHeader
 from protocols.can.bits import NS_PER_S
-from protocols.pcapng import CanError, LinkType
+from protocols.pcapng import CanError
 from protocols.tcp_frames import SEGMENT, Host, TcpConversation
+from recording import CanErrorFrame, CanFrame, Channel, EthernetFrame
+from recording.recorder import Recorder
+from recording.records import since_epoch_ns
 
 _NODE: Final = "capture"
-_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-#: The segments of one event on an Ethernet wire end before it, and are told of at it.
-_LATE_NS: Final = 50_000_000
 #: Where a DoIP entity listens.
 _SERVER_PORT: Final = 13400
 #: Ports that a caller may have (RFC 6335: dynamic ports), used one after the other.
 _CALLER_PORTS: Final = range(49152, 65536)
 
 
-class Capture:
-    """Writes to `file` from now until `close`; the wires live on the running loop.
+def channels_of(wires: Mapping[str, CanWire | EthernetWire]) -> tuple[Channel, ...]:
+    """The wires as a log names them, in their order."""
+    return tuple(
+        Channel(name=name, ethernet=isinstance(wire, EthernetWire), bit_rate=round(wire.bit_rate))
+        for name, wire in wires.items()
+    )
 
-    `start_date` is the date at loop time 0. Frames of all wires share one time line and stand in
-    the file in the order of their last bits. The caller opens `file` and closes it after `close`.
+
+class Capture:
+    """Records into `recorder` from now until `close`; the wires live on the running loop.
+
+    Its channels are those of `channels_of(wires)`. `start_date` is the date at loop time 0. The
+    caller closes the recorder after `close`.
     """
 
     def __init__(
         self,
-        file: BinaryIO,
+        recorder: Recorder,
         wires: Mapping[str, CanWire | EthernetWire],
         *,
         start_date: datetime,
-        application: str = "canota",
     ) -> None:
-        self._file = file
-        self._epoch_ns = (start_date - _EPOCH) // timedelta(microseconds=1) * 1000
+        self._recorder = recorder
+        self._epoch_ns = since_epoch_ns(start_date)
         self._stops: list[Callable[[], None]] = []
         self._connections = 0
-        #: (ns of loop time, number, interface, frame) not in the file yet, as a heap.
-        self._pending: list[tuple[int, int, int, bytes]] = []
-        self._packets = 0
         self._closed = False
-        file.write(pcapng.section(application))
-        for number, (name, wire) in enumerate(wires.items()):
+        for number, wire in enumerate(wires.values()):
             if isinstance(wire, CanWire):
-                self._add_can(number, name, wire)
+                self._add_can(number, wire)
             else:
-                self._add_ethernet(number, name, wire)
+                self._add_ethernet(number, wire)
 
     def close(self) -> None:
-        """Stop listening and hand the rest to the file."""
+        """Stop listening."""
         for stop in self._stops:
             stop()
         self._stops.clear()
         self._closed = True
-        while self._pending:
-            self._write_earliest()
-        self._file.flush()
 
-    def add(self, interface: int, frame: bytes, *, at_ns: int) -> None:
-        """One frame with its last bit at `at_ns` of loop time."""
-        heappush(self._pending, (at_ns, self._packets, interface, frame))
-        self._packets += 1
-        while self._pending[0][0] < at_ns - _LATE_NS:
-            self._write_earliest()
+    def add(self, channel: int, frame: bytes, *, at_ns: int) -> None:
+        """One Ethernet frame with its last bit at `at_ns` of loop time."""
+        self._recorder.add(EthernetFrame(self._epoch_ns + at_ns, channel, frame))
 
-    def _write_earliest(self) -> None:
-        at_ns, _, interface, frame = heappop(self._pending)
-        self._file.write(pcapng.packet(interface, frame, at_ns=self._epoch_ns + at_ns))
-
-    def _add_can(self, interface: int, name: str, wire: CanWire) -> None:
-        self._file.write(pcapng.interface(name, LinkType.CAN_SOCKETCAN, bit_rate=wire.bit_rate))
+    def _add_can(self, channel: int, wire: CanWire) -> None:
+        recorder, epoch_ns = self._recorder, self._epoch_ns
 
         def hear(header: FrameHeader, data: bytes, at_s: float) -> None:
-            self.add(interface, pcapng.can_frame(header, data), at_ns=round(at_s * NS_PER_S))
+            recorder.add(CanFrame(epoch_ns + round(at_s * NS_PER_S), channel, header, data))
+
+        def hear_run(
+            header: FrameHeader, payloads: Sequence[bytes], times: Sequence[float]
+        ) -> None:
+            recorder.extend(
+                [
+                    CanFrame(epoch_ns + round(at_s * NS_PER_S), channel, header, data)
+                    for data, at_s in zip(payloads, times, strict=True)
+                ]
+            )
 
         def hear_error(error: ErrorFrame) -> None:
+            kind = CanError.PROTOCOL_VIOLATION
             if error.fate is Fate.UNACKNOWLEDGED:
-                frame = pcapng.can_error_frame(CanError.NO_ACKNOWLEDGEMENT)
-            else:
-                frame = pcapng.can_error_frame(CanError.PROTOCOL_VIOLATION)
+                kind = CanError.NO_ACKNOWLEDGEMENT
             if not self._closed:
-                self.add(interface, frame, at_ns=round(error.at_s * NS_PER_S))
+                recorder.add(CanErrorFrame(epoch_ns + round(error.at_s * NS_PER_S), channel, kind))
 
         wire.on_error_frame(hear_error)
-        # Frame by frame, not run by run: so the wires' frames come in the order of their bits.
-        self._stops.append(wire.port(_NODE).listen(hear))
+        self._stops.append(wire.port(_NODE).listen(hear, receive_run=hear_run))
 
-    def _add_ethernet(self, interface: int, name: str, wire: EthernetWire) -> None:
-        self._file.write(pcapng.interface(name, LinkType.ETHERNET, bit_rate=round(wire.bit_rate)))
-
+    def _add_ethernet(self, interface: int, wire: EthernetWire) -> None:
         def connected(at_ns: int) -> "_TcpTap":
             port = _CALLER_PORTS[self._connections % len(_CALLER_PORTS)]
             self._connections += 1

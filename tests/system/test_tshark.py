@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from protocols.can import FrameHeader
 from tests.support.cli import canota
 from tests.support.ecu import DIAGNOSTICS_MASTER, application, crc_image, signed_image
 from tests.support.flashing import NONCE, START, SimLinks
+from tests.support.logs import recorder
 from tests.support.vehicle import running
 from vehicle_gateway.flashing import updaters
 from vehicle_gateway.update import UpdateJob
@@ -123,8 +125,8 @@ def flash(directory: Path, file: Path, ecu: str) -> Services:
 
     async def main() -> Services:
         async with running(directory, ecu, images={ecu: before}) as vehicle:
-            with file.open("wb") as opened:
-                capture = Capture(opened, vehicle.wires, start_date=START)
+            with closing(recorder(file, vehicle.wires)) as log:
+                capture = Capture(log, vehicle.wires, start_date=START)
                 async with CountedTesters(SimLinks(vehicle)) as testers:
                     updater = updaters(
                         testers, diagnostics_master=DIAGNOSTICS_MASTER, start_date=START
@@ -206,8 +208,8 @@ def test_frames_of_all_wires_stand_on_one_time_line(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with running(tmp_path / "state") as vehicle:
-            with file.open("wb") as opened:
-                capture = Capture(opened, vehicle.wires, start_date=START)
+            with closing(recorder(file, vehicle.wires)) as log:
+                capture = Capture(log, vehicle.wires, start_date=START)
                 async with gateway.Testers(describe_vehicle(), SimLinks(vehicle)) as testers:
                     for ecu in vehicle.nodes:
                         await testers.tester(ecu).request(bytes.fromhex("22 F1 90"))
@@ -228,8 +230,8 @@ def test_error_frames_are_recorded_and_the_frame_that_follows_is_whole(tmp_path:
     async def main() -> None:
         wire = CanWire("bench", bit_rate=500_000, loop=asyncio.get_running_loop())
         wire.port("listener").listen(lambda *_: None)
-        with file.open("wb") as opened:
-            capture = Capture(opened, {"bench": wire}, start_date=START)
+        with closing(recorder(file, {"bench": wire})) as log:
+            capture = Capture(log, {"bench": wire}, start_date=START)
             wire.begin_faults(WireFaults(corrupted=frozenset({1})))
             for number in range(3):
                 wire.port("sender").send(FrameHeader(0x123), (bytes((number,)),))
