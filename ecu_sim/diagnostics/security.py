@@ -1,6 +1,7 @@
 """The lock of one ECU program: seeds, keys, counted attempts, growing delays (service 27)."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +30,25 @@ class AttemptLimits:
         return min(self.delay_s * (1 << doublings), self.max_delay_s)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyScheme:
+    """How the keys of an ECU follow from its seeds."""
+
+    #: Level (odd sub-function) and seed -> the one right key.
+    expected: Callable[[int, bytes], bytes]
+    seed_length: int = SEED_LENGTH
+
+
+def own_scheme(device: Device) -> KeyScheme:
+    """The scheme of this project's ECUs: AES-CMAC under a secret of ECU and level."""
+
+    def expected(level: int, seed: bytes) -> bytes:
+        secret = device.security_key(level)
+        return compute_key(secret, level=level, ecu_id=device.serial, seed=seed)
+
+    return KeyScheme(expected=expected)
+
+
 @dataclass(frozen=True, slots=True)
 class _Challenge:
     level: int
@@ -43,8 +63,16 @@ class SecurityAccess:
     gives a free try; after a power-on the whole delay runs again.
     """
 
-    def __init__(self, device: Device, limits: AttemptLimits, *, now: float) -> None:
+    def __init__(
+        self,
+        device: Device,
+        limits: AttemptLimits,
+        *,
+        now: float,
+        scheme: KeyScheme | None = None,
+    ) -> None:
         self._device = device
+        self._scheme = scheme or own_scheme(device)
         self._limits = limits
         stored = device.nvm_read(ATTEMPTS_RECORD)
         # A record that cannot be read counts as one that has used up its free tries.
@@ -67,7 +95,7 @@ class SecurityAccess:
     def seed(self, level: int, *, source: int, now: float) -> bytes:
         """A new challenge; zeros if this tester has unlocked the level already."""
         if self._unlocked == (level, source):
-            return bytes(SEED_LENGTH)
+            return bytes(self._scheme.seed_length)
         if now < self._locked_until:
             raise Refusal(Nrc.REQUIRED_TIME_DELAY_NOT_EXPIRED)
         self._challenge = _Challenge(level, source, self._device.new_seed())
@@ -85,12 +113,7 @@ class SecurityAccess:
     def _judge(self, challenge: _Challenge, key: bytes, *, now: float) -> Job:
         self._failures = min(self._failures + 1, 0xFFFF)
         yield from self._store()
-        expected = compute_key(
-            self._device.security_key(challenge.level),
-            level=challenge.level,
-            ecu_id=self._device.serial,
-            seed=challenge.seed,
-        )
+        expected = self._scheme.expected(challenge.level, challenge.seed)
         if not keys_match(expected, key):
             delay_s = self._limits.delay_after(self._failures)
             self._locked_until = now + delay_s

@@ -21,7 +21,7 @@ from ecu_sim.diagnostics import (
 )
 from ecu_sim.diagnostics.handling import Request, positive
 from ecu_sim.diagnostics.identifiers import read_identifier
-from ecu_sim.diagnostics.security import AttemptLimits
+from ecu_sim.diagnostics.security import AttemptLimits, KeyScheme
 from ecu_sim.diagnostics.services import serve
 from ecu_sim.diagnostics.services.events import respond_to_events, restore_events
 from ecu_sim.diagnostics.state import ServerState, ServerTiming
@@ -74,6 +74,8 @@ class UdsServer:
         now: float,
         attempts: AttemptLimits | None = None,
         max_response: int = 4095,
+        scheme: KeyScheme | None = None,
+        stock_answer: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
         self._rules = rules
         self._state = ServerState(
@@ -83,6 +85,8 @@ class UdsServer:
             attempts=attempts or AttemptLimits(),
             now=now,
             max_response=max_response,
+            scheme=scheme,
+            stock_answer=stock_answer,
         )
         restore_events(self._state, now=now)
         self._pending: _Pending | None = None

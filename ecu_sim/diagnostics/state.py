@@ -1,5 +1,6 @@
 """What a diagnostic server remembers between two requests."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ from ecu_sim.diagnostics import Device, ServerEvent, SetBitRate
 from ecu_sim.diagnostics.dynamic import DynamicIdentifiers
 from ecu_sim.diagnostics.events import Events
 from ecu_sim.diagnostics.schedule import Schedule
-from ecu_sim.diagnostics.security import AttemptLimits, SecurityAccess
+from ecu_sim.diagnostics.security import AttemptLimits, KeyScheme, SecurityAccess
 from protocols.uds import CommunicationControl, CommunicationType, Session
 from protocols.uds.enums import POSITIVE_RESPONSE, ServiceId
 from protocols.uds.requests import ALL_DTCS
@@ -40,6 +41,8 @@ class ServerState:
         attempts: AttemptLimits,
         now: float,
         max_response: int = 4095,
+        scheme: KeyScheme | None = None,
+        stock_answer: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
         self.device = device
         self.rules = rules
@@ -47,7 +50,10 @@ class ServerState:
         self.timing = self.default_timing = timing
         #: Longest response in bytes.
         self.max_response = max_response
-        self.security = SecurityAccess(device, attempts, now=now)
+        self.security = SecurityAccess(device, attempts, now=now, scheme=scheme)
+        #: Answers of a server that has the service and cannot act on it: request -> response,
+        #: `None` for what is to be acted on, or a `Refusal`.
+        self.stock_answer = stock_answer
         self.session = Session.DEFAULT
         #: The tester that holds the session; `None` in the default session.
         self.owner: int | None = None

@@ -77,9 +77,20 @@ class Nrc(IntEnum):
 
 
 class Session(IntEnum):
+    """The sessions of this project; others (04, 40-7E) are values without a name."""
+
     DEFAULT = 0x01
     PROGRAMMING = 0x02
     EXTENDED = 0x03
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Session | None":
+        if not isinstance(value, int) or not (value == 0x04 or 0x40 <= value <= 0x7E):
+            return None
+        made = int.__new__(cls, value)
+        made._name_ = f"SESSION_{value:02X}"
+        made._value_ = value
+        return made
 
 
 class ResetType(IntEnum):

@@ -31,6 +31,10 @@ def handlers() -> Mapping[int, Handler]:
 
 def serve(state: ServerState, request: Request) -> Answer | Work:
     """Answer a request that the general rules have passed."""
+    if state.stock_answer is not None:
+        stock = state.stock_answer(request.data)
+        if stock is not None:
+            return Answer(stock)
     handler = handlers().get(request.data[0])
     if handler is None:
         raise Refusal(Nrc.SERVICE_NOT_SUPPORTED)
