@@ -6,7 +6,7 @@ and to whom, is not said here: the server's rules say it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntFlag
 from types import MappingProxyType
 from typing import Final
@@ -249,6 +249,17 @@ _DTC_REPORTS: Final[Mapping[int, Layout]] = {
         ),
     ),
 }
+
+#: 55 where a severity stands before each DTC (`DtcRules.permanent_severity`).
+PERMANENT_WITH_SEVERITY: Final = replace(
+    _DTC_REPORTS[0x55],
+    response=(
+        _GROUP,
+        _AVAILABLE,
+        _FORMAT,
+        Repeat(name="dtcs", items=(Number(name="dtc_severity"), _CODE, _STATUS)),
+    ),
+)
 
 _FORMAT_KEYS: Final = Packed(
     name="address_and_length_format_identifier",

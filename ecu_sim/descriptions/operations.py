@@ -32,6 +32,7 @@ from ecu_sim.descriptions.messages import (
     PERIODIC_IDENTIFIER,
     PERIODIC_RECORD,
     RESPOND_TO,
+    PERMANENT_WITH_SEVERITY,
     SEED,
     SUB_FUNCTIONS,
     WHOLE,
@@ -40,7 +41,7 @@ from ecu_sim.descriptions.messages import (
 )
 from ecu_sim.ecus import IDENTIFICATION, EcuType
 from ecu_sim.server_rules import programs
-from protocols.uds import OutputControl, RoutineControl, ServiceId, Session
+from protocols.uds import DtcReport, OutputControl, RoutineControl, ServiceId, Session
 from protocols.uds.enums import POSITIVE_RESPONSE
 from protocols.uds.rules import (
     Access,
@@ -271,12 +272,15 @@ def _others(ecu: EcuType, program: str, service: int, rule: ServiceRule) -> Iter
             layout = replace(layout, request=(*layout.request, _SELECTED))
         yield _operation(ecu, service, None, layout, rule.max_length, {program: rule})
     for number, limits in rule.sub_functions.items():
-        layout = _layout(service, number)
+        layout = _layout(ecu, service, number)
         access = {program: _both(rule, limits)}
         yield _operation(ecu, service, number, layout, limits.max_length, access)
 
 
-def _layout(service: int, sub_function: int) -> Layout:
+def _layout(ecu: EcuType, service: int, sub_function: int) -> Layout:
+    report = (service, sub_function)
+    if report == _PERMANENT and ecu.dtc_rules.permanent_severity:
+        return PERMANENT_WITH_SEVERITY
     if service == ServiceId.SECURITY_ACCESS:
         level = (sub_function - 1) // 2 * 2 + 1
         layout = SEED if sub_function % 2 else KEY
@@ -285,6 +289,7 @@ def _layout(service: int, sub_function: int) -> Layout:
     return known or replace(_UNKNOWN, name=f"sub-function {sub_function:02X}")
 
 
+_PERMANENT: Final = (ServiceId.READ_DTC_INFORMATION, DtcReport.WWH_OBD_PERMANENT_STATUS)
 _UNKNOWN: Final = Layout(request=(Raw(name="record"),), response=(Raw(name="record"),))
 
 

@@ -36,6 +36,8 @@ class _Query:
     memory: DtcMemory
     #: What follows the sub-function in the request.
     parameters: bytes
+    #: `DtcRules.permanent_severity`.
+    permanent_severity: bool = False
 
     @property
     def records(self) -> Iterable[Record]:
@@ -64,12 +66,26 @@ class _Query:
         return group
 
 
-def report(memory: DtcMemory, request: bytes) -> bytes:
+def report(memory: DtcMemory, request: bytes, *, permanent_severity: bool = False) -> bytes:
     """What follows the sub-function in the response; the rules have checked the length."""
     answer = REPORTS.get(request[1] & 0x7F)
     if answer is None:
         raise Refusal(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
-    return answer(_Query(memory, request[2:]))
+    return answer(_Query(memory, request[2:], permanent_severity))
+
+
+def check_report(memory: DtcMemory, request: bytes) -> None:
+    """`Refusal` for a report that could never be answered, whatever a memory holds later."""
+    query = _Query(memory, request[2:])
+    match request[1] & 0x7F:
+        case DtcReport.USER_MEMORY_SNAPSHOT_RECORD_BY_DTC_NUMBER:
+            query.selection()
+            _wanted(query.parameters[3], _SNAPSHOTS)
+        case DtcReport.USER_MEMORY_EXTENDED_DATA_RECORD_BY_DTC_NUMBER:
+            query.selection()
+            _wanted(query.parameters[3], _EXTENDED)
+        case _:
+            report(memory, request)
 
 
 # Pieces
@@ -79,7 +95,8 @@ def _status(record: Record) -> bytes:
     return record.code.to_bytes(3) + bytes([record.status])
 
 
-def _list(records: Iterable[Record]) -> bytes:
+def listing(records: Iterable[Record]) -> bytes:
+    """DTCs with their status, behind the availability mask."""
     return _AVAILABLE + b"".join(map(_status, records))
 
 
@@ -153,7 +170,7 @@ def _extended(record: Record, number: int) -> bytes:
 def _one(records: Iterable[Record], place: Callable[[Record], int], *, last: bool) -> bytes:
     """The DTC whose event was the first, or the last, since the last clear; none has none."""
     happened = sorted((record for record in records if place(record)), key=place)
-    return _list(happened[-1:] if last else happened[:1])
+    return listing(happened[-1:] if last else happened[:1])
 
 
 # Reports of the primary memory that need more than one expression
@@ -208,7 +225,7 @@ def _fault_detection_counters(query: _Query) -> bytes:
 def _user_memory(query: _Query) -> bytes:
     selection = query.selection()
     kept = query.memory.records(selection).values()
-    return bytes([selection]) + _list(_by_status(kept, query.parameters[0]))
+    return bytes([selection]) + listing(_by_status(kept, query.parameters[0]))
 
 
 def _user_snapshots(query: _Query) -> bytes:
@@ -235,18 +252,19 @@ def _obd_by_mask(query: _Query) -> bytes:
         if record.definition.severity & severity
     )
     head = bytes([group, STATUS_AVAILABILITY_MASK, SEVERITY_AVAILABILITY_MASK])
-    return (
-        head
-        + bytes([OBD_FORMAT_IDENTIFIER])
-        + b"".join(bytes([record.definition.severity]) + _status(record) for record in found)
-    )
+    return head + bytes([OBD_FORMAT_IDENTIFIER]) + b"".join(map(_with_severity, found))
+
+
+def _with_severity(record: Record) -> bytes:
+    return bytes([record.definition.severity]) + _status(record)
 
 
 def _obd_permanent(query: _Query) -> bytes:
     group = query.group()
     found = (record for record in _in_group(query, group) if record.permanent)
     head = bytes([group, STATUS_AVAILABILITY_MASK, OBD_FORMAT_IDENTIFIER])
-    return head + b"".join(map(_status, found))
+    told = _with_severity if query.permanent_severity else _status
+    return head + b"".join(map(told, found))
 
 
 def _by_readiness_group(query: _Query) -> bytes:
@@ -266,7 +284,7 @@ def _by_readiness_group(query: _Query) -> bytes:
 REPORTS: Final[Mapping[int, Callable[[_Query], bytes]]] = MappingProxyType(
     {
         DtcReport.NUMBER_BY_STATUS_MASK: lambda q: _number(_by_status(q.records, q.parameters[0])),
-        DtcReport.BY_STATUS_MASK: lambda q: _list(_by_status(q.records, q.parameters[0])),
+        DtcReport.BY_STATUS_MASK: lambda q: listing(_by_status(q.records, q.parameters[0])),
         DtcReport.SNAPSHOT_IDENTIFICATION: _snapshot_identification,
         DtcReport.SNAPSHOT_RECORD_BY_DTC_NUMBER: lambda q: _snapshots(q.dtc(), q.parameters[3]),
         DtcReport.STORED_DATA_BY_RECORD_NUMBER: _stored_data,
@@ -274,7 +292,7 @@ REPORTS: Final[Mapping[int, Callable[[_Query], bytes]]] = MappingProxyType(
         DtcReport.NUMBER_BY_SEVERITY_MASK: lambda q: _number(_by_severity(q)),
         DtcReport.BY_SEVERITY_MASK: lambda q: _severe(_by_severity(q)),
         DtcReport.SEVERITY_OF_DTC: lambda q: _severe([q.dtc()]),
-        DtcReport.SUPPORTED_DTCS: lambda q: _list(q.records),
+        DtcReport.SUPPORTED_DTCS: lambda q: listing(q.records),
         DtcReport.FIRST_TEST_FAILED: lambda q: _one(
             q.records, lambda one: one.failed.first, last=False
         ),
@@ -287,15 +305,15 @@ REPORTS: Final[Mapping[int, Callable[[_Query], bytes]]] = MappingProxyType(
         DtcReport.MOST_RECENT_CONFIRMED: lambda q: _one(
             q.records, lambda one: one.confirmed.last, last=True
         ),
-        DtcReport.MIRROR_MEMORY_BY_STATUS_MASK: lambda q: _list(_mirrored(q)),
+        DtcReport.MIRROR_MEMORY_BY_STATUS_MASK: lambda q: listing(_mirrored(q)),
         DtcReport.MIRROR_MEMORY_EXTENDED_DATA_RECORD_BY_DTC_NUMBER: lambda q: _extended(
             q.dtc(selection=MIRROR), q.parameters[3]
         ),
         DtcReport.NUMBER_OF_MIRROR_MEMORY_BY_STATUS_MASK: lambda q: _number(_mirrored(q)),
         DtcReport.NUMBER_OF_EMISSIONS_BY_STATUS_MASK: lambda q: _number(_emissions(q)),
-        DtcReport.EMISSIONS_BY_STATUS_MASK: lambda q: _list(_emissions(q)),
+        DtcReport.EMISSIONS_BY_STATUS_MASK: lambda q: listing(_emissions(q)),
         DtcReport.FAULT_DETECTION_COUNTER: _fault_detection_counters,
-        DtcReport.PERMANENT_STATUS: lambda q: _list(one for one in q.records if one.permanent),
+        DtcReport.PERMANENT_STATUS: lambda q: listing(one for one in q.records if one.permanent),
         DtcReport.EXTENDED_DATA_RECORD_BY_RECORD_NUMBER: _extended_by_number,
         DtcReport.USER_MEMORY_BY_STATUS_MASK: _user_memory,
         DtcReport.USER_MEMORY_SNAPSHOT_RECORD_BY_DTC_NUMBER: _user_snapshots,

@@ -230,6 +230,7 @@ class UdsServer:
             suppress = pending.suppress and not pending.pending_sent
             events = self._answer(answer, pending.source, suppress=suppress)
         self._pending = None
+        self._state.events.catch_up(now)
         self._restart_s3(now)
         return events
 

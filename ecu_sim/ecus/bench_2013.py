@@ -1,8 +1,8 @@
 """An ECU for test benches that speaks UDS as of 2013, in no vehicle.
 
-It has what that edition alone has: a mirror memory, the emissions reports 12 and 13, and access to
-timing parameters (83). Its trouble codes are emissions-related ones. It takes long messages in
-blocks of eight frames, 2 ms apart, and fills frames up with 0x55.
+It has what that edition alone has: a mirror memory, the emissions reports 12 and 13, access to
+timing parameters (83), and timer events (86 02). Its trouble codes are emissions-related
+ones. It takes long messages in blocks of eight frames, 2 ms apart, and fills frames up with 0x55.
 """
 
 from ecu_sim.ecus import CanAddress, Constant, DtcTraits, EcuType, LiveValue, Output, Plant
@@ -10,7 +10,14 @@ from ecu_sim.memory import FlashGeometry
 from protocols.editions import Editions, UdsEdition
 from protocols.isotp import IsoTpParameters
 from protocols.uds.dtc import FunctionalGroup, Severity
-from protocols.uds.rules import DtcRules, SpecialRules, TimingRules
+from protocols.uds.enums import ServiceId
+from protocols.uds.rules import (
+    DtcRules,
+    EventRules,
+    SecuredDataRules,
+    SpecialRules,
+    TimingRules,
+)
 
 ECU = EcuType(
     name="bench_2013",
@@ -29,9 +36,11 @@ ECU = EcuType(
     max_block_length=1026,
     boot_s=0.2,
     editions=Editions(uds=UdsEdition.E2013),
-    isotp=IsoTpParameters(block_size=8, st_min=0x02, padding=0x55),
-    special=SpecialRules(timing=TimingRules()),
-    dtcs={
+    special=SpecialRules(
+        timing=TimingRules(),
+        events=EventRules(),
+        secured_data=SecuredDataRules(services=frozenset({ServiceId.READ_DATA_BY_IDENTIFIER})),
+    ),    dtcs={
         0x9A5013: "Bench circuit open",
         0x9A5111: "Bench circuit short to ground",
     },
@@ -43,7 +52,7 @@ ECU = EcuType(
             confirm_cycles=2, group=FunctionalGroup.EMISSIONS, failed_step=32, passed_step=64
         ),
     },
-    dtc_rules=DtcRules(memories=(0x10,), mirror=True, emissions=True),
+    dtc_rules=DtcRules(memories=(0x10,), mirror=True, emissions=True, permanent_severity=True),
     live_values={
         0x01D1: LiveValue(
             name="Cabin temperature", source=Plant("cabin_temperature_c"), unit="°C", scale=0.1

@@ -221,11 +221,16 @@ class EventType(IntEnum):
 
     STOP = 0x00
     ON_DTC_STATUS_CHANGE = 0x01
+    #: In the edition of 2013 alone.
+    ON_TIMER_INTERRUPT = 0x02
     ON_CHANGE_OF_DATA_IDENTIFIER = 0x03
     REPORT_ACTIVATED = 0x04
     START = 0x05
     CLEAR = 0x06
     ON_COMPARISON_OF_VALUES = 0x07
+    #: Since 2020.
+    MOST_RECENT_DTC_ON_STATUS_CHANGE = 0x08
+    DTC_RECORD_ON_STATUS_CHANGE = 0x09
 
 
 class LinkControl(IntEnum):

@@ -69,7 +69,7 @@ def test_a_changed_calibration_value_is_told_by_itself(tmp_path: Path) -> None:
 
 def test_a_failing_monitor_is_told_to_who_stored_the_event(tmp_path: Path) -> None:
     async def test(_vehicle: Vehicle, node: EcuNode, tester: RawTester) -> None:
-        await expect(tester, "86 41 02 01 19 02 01", "c6 41 00 02 01 19 02 01")
+        await expect(tester, "86 01 02 01 19 02 01", "c6 01 00 02 01 19 02 01")
         await expect(tester, "86 45 02", "c6 45 00 02")
         await _power_cycle(node)
         assert node.program is not None

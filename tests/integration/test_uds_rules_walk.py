@@ -77,7 +77,7 @@ def _verify(walker: Walker, row: Row, when: Situation, *, suppress: bool) -> Non
         assert row.unless & UNSAID_TO_ALL
     elif expected is None:
         assert last[0] == row.service + 0x40, last.hex()
-        if has_codec(request):
+        if has_codec(subject.ecu, request):
             interpret(subject.ecu, request, last)
     elif when.functional and expected in UNSAID_TO_ALL:
         assert last == b""

@@ -33,13 +33,15 @@ class Raw(udsoncan.DidCodec):
 #: Services and reports of which udsoncan 1.26 has the number and no codec.
 WITHOUT_CODEC: Final = frozenset({0x24, 0x2A, 0x84, 0x86})
 REPORTS_WITHOUT_CODEC: Final = frozenset({0x1A, 0x56})
-#: It reads a severity before each DTC of 55, which ISO 14229-1 and py-uds have in 42 alone.
-_OTHERWISE: Final = frozenset({0x55})
+#: It reads a severity before each DTC of 55, which py-uds has in 42 alone.
+_PERMANENT: Final = 0x55
 
 
-def has_codec(request: bytes) -> bool:
+def has_codec(ecu: EcuType, request: bytes) -> bool:
+    if request[0] == 0x19 and request[1] & 0x7F == _PERMANENT:
+        return ecu.dtc_rules.permanent_severity
     if request[0] == 0x19:
-        return request[1] not in REPORTS_WITHOUT_CODEC | _OTHERWISE
+        return request[1] not in REPORTS_WITHOUT_CODEC
     return request[0] not in WITHOUT_CODEC
 
 

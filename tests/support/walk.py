@@ -357,11 +357,14 @@ def _files(subject: Subject, _: int) -> Iterator[Row]:
 _EVENTS: Final[Mapping[int, str]] = {
     EventType.STOP: "02",
     EventType.ON_DTC_STATUS_CHANGE: "0208190208",
+    EventType.ON_TIMER_INTERRUPT: "020122f190",
     EventType.ON_CHANGE_OF_DATA_IDENTIFIER: "02f19022f190",
     EventType.ON_COMPARISON_OF_VALUES: "02f188010000000000200022f190",
     EventType.REPORT_ACTIVATED: "02",
     EventType.START: "02",
     EventType.CLEAR: "02",
+    EventType.MOST_RECENT_DTC_ON_STATUS_CHANGE: "020e",
+    EventType.DTC_RECORD_ON_STATUS_CHANGE: "020806ff",
 }
 
 

@@ -1,10 +1,14 @@
 """19, 14 and 85 on memories of every kind, in both editions. Requests and answers in hex."""
 
+from dataclasses import replace
+
 import pytest
 from uds.translator.service_definitions.read_dtc_information import (
     READ_DTC_INFORMATION_2013,
     READ_DTC_INFORMATION_2020,
 )
+from udsoncan.Response import Response
+from udsoncan.services.ReadDTCInformation import ReadDTCInformation
 
 from ecu_sim.diagnostics.dtc import MIRROR, DtcDefinition, DtcMemory, DtcMemoryError
 from ecu_sim.diagnostics.dtc_reports import REPORTS
@@ -124,6 +128,24 @@ def test_each_report_says_what_happened(edition: UdsEdition, request_hex: str, a
     for code, failed in ((A, True), (B, True), (A, False), (A, True), (C, True), (C, True)):
         memory.report(code, failed=failed)
     assert bench.ask(request_hex) == answer
+
+
+# py-uds warns of every value that it has no word for.
+@pytest.mark.filterwarnings("ignore:No label defined")
+def test_a_permanent_dtc_is_told_with_its_severity_where_the_type_has_it_so() -> None:
+    answers = {}
+    for setting in (False, True):
+        bench, _ = _bench(replace(_EVERYTHING, permanent_severity=setting))
+        definition = DtcDefinition(code=A, indicator=True, severity=0x40, group=0x33)
+        bench.device.dtcs = DtcMemory((definition,))
+        bench.device.dtcs.report(A, failed=True)
+        answers[setting] = bench.ask("195533")
+    assert answers == {False: "595533ff049a0100af", True: "595533ff04409a0100af"}
+    response = Response.from_payload(bytes.fromhex(answers[True]))
+    read = ReadDTCInformation.interpret_response(response, subfunction=0x55).service_data
+    assert [(dtc.id, dtc.severity.get_byte_as_int()) for dtc in read.dtcs] == [(A, 0x40)]
+    parts = READ_DTC_INFORMATION_2020.decode(list(bytes.fromhex(answers[False])))
+    assert f"'raw_value': {A}" in str(parts)
 
 
 @_EDITIONS

@@ -1,14 +1,21 @@
 """Response on event (86) against a bench server. Requests and answers in hex."""
 
 import pytest
+from uds.translator.service_definitions.response_on_event import (
+    RESPONSE_ON_EVENT_2013,
+    RESPONSE_ON_EVENT_2020,
+)
 
 from ecu_sim.diagnostics import Respond
+from ecu_sim.diagnostics.dtc import DtcDefinition, DtcMemory
 from ecu_sim.diagnostics.events import locate
+from protocols.editions import UdsEdition
 from protocols.uds import Nrc, Refusal
 from protocols.uds.rules import (
     EXTENDED,
     Access,
     DataRules,
+    DtcRules,
     EventRules,
     SpecialRules,
     two_slot_application,
@@ -16,7 +23,12 @@ from protocols.uds.rules import (
 from tests.support.diagnostics import DTC, OTHER_TESTER, Bench
 
 DID = 0xF188
-RULES = two_slot_application(special=SpecialRules(events=EventRules()))
+RULES = two_slot_application(
+    special=SpecialRules(events=EventRules()), dtcs=DtcRules(memories=(0x10,))
+)
+OLD_RULES = two_slot_application(
+    special=SpecialRules(events=EventRules()), edition=UdsEdition.E2013
+)
 ON_DTC = "86 01 02 08 19 02 08"
 ON_CHANGE = "86 03 02 F1 88 22 F1 88"
 
@@ -30,6 +42,14 @@ def comparison(logic: int, value: int, *, percent: int = 0, localization: int = 
 @pytest.fixture
 def bench() -> Bench:
     bench = Bench(RULES)
+    bench.device.data[DID] = b"\x10"
+    return bench
+
+
+@pytest.fixture
+def old_bench() -> Bench:
+    """The same in the edition of 2013."""
+    bench = Bench(OLD_RULES)
     bench.device.data[DID] = b"\x10"
     return bench
 
@@ -230,7 +250,8 @@ def test_a_response_is_refused_as_the_request_would_be() -> None:
     assert said(bench) == ["7f2231"]
 
 
-def test_stored_events_begin_by_themselves_after_power_on(bench: Bench) -> None:
+def test_stored_events_begin_by_themselves_after_power_on(old_bench: Bench) -> None:
+    bench = old_bench
     assert bench.ask("86 43 02 F1 88 22 F1 88") == "c6430002f18822f188"
     bench.ask(comparison(1, 1))
     assert bench.ask("86 45 02") == "c6450002"
@@ -250,7 +271,152 @@ def test_what_is_not_stored_is_gone_after_power_on(bench: Bench) -> None:
     assert bench.ask("86 05 02") == "7f8622"
 
 
-def test_a_stored_stop_holds_after_power_on(bench: Bench) -> None:
+def test_in_2020_the_start_stores_what_is_set_up(bench: Bench) -> None:
+    assert bench.ask("86 43 02 F1 88 22 F1 88") == "7f8612"
+    bench.ask(ON_CHANGE)
+    assert bench.ask("86 45 02") == "c6450002"
+    bench.restart()
+    assert bench.ask("86 04 02") == "c604010302f18822f188"
+    bench.device.data[DID] = b"\x11"
+    assert said(bench) == ["62f18811"]
+    assert bench.ask("86 06 02") == "c6060002"
+    bench.restart()
+    assert bench.ask("86 05 02") == "7f8622"
+
+
+@pytest.mark.parametrize(
+    ("before", "request_hex", "answer"),
+    [
+        # A finite window, another session, a record that the NVM cannot hold.
+        ([ON_CHANGE], "86 45 03", "7f8631"),
+        (["10 03", ON_CHANGE], "86 45 02", "7f8622"),
+        (["86 07 02 F188 01 00000001 00 2000 22 F190 F188"], "86 45 02", "7f8631"),
+    ],
+)
+def test_in_2020_not_everything_can_be_stored(
+    bench: Bench, before: list[str], request_hex: str, answer: str
+) -> None:
+    for request in before:
+        assert bench.ask(request)[:2] != "7f"
+    assert bench.ask(request_hex) == answer
+    bench.restart()
+    assert bench.ask("86 05 02") == "7f8622"
+
+
+def test_what_of_another_edition_is_stored_is_not_taken(old_bench: Bench) -> None:
+    old_bench.ask("86 42 02 01 22 F1 88")
+    old_bench.ask("86 45 02")
+    old_bench.device.nvm["event 1"] = b"\x3f"
+    new = Bench(RULES, old_bench.device)
+    assert new.ask("86 04 02") == "c60400"
+
+
+@pytest.mark.parametrize(("schedule", "period_s"), [(1, 1.0), (2, 0.2), (3, 0.05)])
+def test_a_timer_event_comes_by_the_clock(old_bench: Bench, schedule: int, period_s: float) -> None:
+    request = f"86 02 02 {schedule:02X} 22 F1 88"
+    assert old_bench.ask(request) == f"c6020002{schedule:02x}22f188"
+    old_bench.ask("86 05 02")
+    assert said(old_bench, period_s - 0.001) == []
+    told = [(at, event.payload.hex()) for at, event in old_bench.run(0.001 + 2 * period_s)]  # type: ignore[union-attr]  # responses alone
+    assert told == [(round(0.001 + n * period_s, 6), "62f18810") for n in range(3)]
+
+
+def test_a_timer_event_waits_for_a_long_answer_and_comes_once_then(old_bench: Bench) -> None:
+    old_bench.ask("10 03")
+    old_bench.unlock()
+    old_bench.ask("86 02 02 03 22 F1 88")
+    old_bench.ask("86 05 02")
+    old_bench.tell("31 01 FF 00")
+    events = [event.payload.hex() for _, event in old_bench.run(6.0) if isinstance(event, Respond)]
+    assert events == ["7f3178", "7f3178", "7101ff0000", "62f18810"]
+    assert said(old_bench, 0.05) == ["62f18810"]
+
+
+def test_a_timer_event_is_of_2013_and_the_dtc_reports_are_of_2020(
+    bench: Bench, old_bench: Bench
+) -> None:
+    assert bench.ask("86 02 02 01 22 F1 88") == "7f8612"
+    assert old_bench.ask("86 08 02 0D") == "7f8612"
+    assert old_bench.ask("86 09 02 08 04 FF") == "7f8612"
+    assert old_bench.ask("86 02 02 04 22 F1 88") == "7f8631"
+
+
+def test_each_dtc_that_fails_is_told_and_none_is_lost(bench: Bench) -> None:
+    assert bench.ask("86 08 02 0D") == "c60800020d"
+    bench.ask("86 05 02")
+    bench.device.dtcs.report(0x9A0211, failed=True)
+    bench.device.dtcs.report(0x9A0211, failed=False)
+    bench.device.dtcs.report(DTC, failed=True)
+    assert said(bench) == ["590dff9a021126", "590dff9a01002f"]
+    bench.device.dtcs.report(DTC, failed=True)
+    assert said(bench) == []
+    assert bench.ask("19 0D") == "590dff9a01002f"
+
+
+def test_a_dtc_that_is_confirmed_is_told(bench: Bench) -> None:
+    assert bench.ask("86 08 02 0E") == "c60800020e"
+    bench.ask("86 05 02")
+    bench.device.dtcs.report(0x9A0211, failed=True)
+    assert said(bench) == []
+    bench.device.dtcs.report(DTC, failed=True)
+    assert said(bench) == ["590eff9a01002f"]
+
+
+def test_a_dtc_s_records_are_told_when_its_status_changes(bench: Bench) -> None:
+    assert bench.ask("86 09 02 08 06 01") == "c60900020806 01".replace(" ", "")
+    bench.ask("86 05 02")
+    bench.device.dtcs.report(0x9A0211, failed=True)
+    assert said(bench) == []
+    bench.device.dtcs.report(DTC, failed=True)
+    told = said(bench)
+    assert told == [bench.ask("19 06 9A 01 00 01")]
+    assert bench.ask("86 04 02") == "c60401090208 06 01".replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("request_hex", "answer"),
+    [
+        ("86 08 02 0C", "7f8631"),
+        ("86 08 02 0D 00", "7f8613"),
+        ("86 08 02", "7f8613"),
+        ("86 09 02 00 04 01", "7f8631"),
+        ("86 09 02 08 02 01", "7f8631"),
+        ("86 09 02 08 04 77", "7f8631"),
+        ("86 09 02 08 04 01 10", "7f8613"),
+        ("86 09 02 08 18 01", "7f8613"),
+        ("86 09 02 08 18 01 11", "7f8631"),
+        ("86 09 02 08 18 01 10", "c609000208180110"),
+        ("86 09 02 08 19 FF 10", "c60900020819ff10"),
+    ],
+)
+def test_what_a_dtc_event_may_ask_for(bench: Bench, request_hex: str, answer: str) -> None:
+    bench.device.dtcs = DtcMemory((DtcDefinition(code=DTC),), memories=(0x10,))
+    assert bench.ask(request_hex) == answer
+
+
+# It warns of every value that it has no word for.
+@pytest.mark.filterwarnings("ignore:No label defined")
+@pytest.mark.parametrize("edition", UdsEdition)
+def test_py_uds_reads_requests_and_answers_as_they_are_meant(edition: UdsEdition) -> None:
+    new = edition == UdsEdition.E2020
+    codec = RESPONSE_ON_EVENT_2020 if new else RESPONSE_ON_EVENT_2013
+    bench = Bench(RULES if new else OLD_RULES)
+    bench.device.data[DID] = b"\x10"
+    bench.device.dtcs = DtcMemory((DtcDefinition(code=DTC),), memories=(0x10,))
+    dtcs = ["86 08 02 0D", "86 09 02 08 04 01", "86 09 02 08 18 01 10"]
+    # Of several requests in one answer to 04 it cannot know where each ends.
+    told = "86 04 02" if new else "86 06 02"
+    own = dtcs if new else ["86 02 02 03 22 F1 88", "86 43 02 F1 88 22 F1 88"]
+    for request in (*own, "86 05 02", told, "86 00 02", "86 06 02"):
+        codec.decode(list(bytes.fromhex(request)))
+        answer = bench.ask(request)
+        assert answer[:2] == "c6", request
+        parts = codec.decode(list(bytes.fromhex(answer)))
+        assert parts[0]["raw_value"] == 0xC6
+
+
+def test_a_stored_stop_holds_after_power_on(old_bench: Bench) -> None:
+    bench = old_bench
     bench.ask("86 43 02 F1 88 22 F1 88")
     bench.ask("86 45 02")
     bench.ask("86 40 02")

@@ -11,7 +11,8 @@ from ecu_sim.server_rules import server_rules
 from protocols.editions import Editions, UdsEdition
 from protocols.uds import Nrc, Session
 from protocols.uds.enums import EventType, LinkControl, ServiceId, TimingAccess
-from protocols.uds.rules import ServerRules, check
+from protocols.uds.rules import EventRules, ServerRules, SpecialRules, check
+from protocols.uds.rules.special_rows import special_services
 
 SPECIAL = {
     ServiceId.REQUEST_FILE_TRANSFER,
@@ -86,7 +87,7 @@ def test_every_row_gives_its_answer(
 
 def test_each_edition_has_its_own_services() -> None:
     new, old = PROGRAMS["2020 application"].services, PROGRAMS["2013 application"].services
-    assert set(new) - set(old) == {ServiceId.SECURED_DATA_TRANSMISSION}
+    assert set(new) - set(old) == set()
     assert set(old) - set(new) == {ServiceId.ACCESS_TIMING_PARAMETER}
 
 
@@ -95,8 +96,16 @@ def test_the_sub_functions_are_the_standard_s() -> None:
     assert set(rules[ServiceId.LINK_CONTROL].sub_functions) == set(LinkControl)
     assert set(rules[ServiceId.ACCESS_TIMING_PARAMETER].sub_functions) == set(TimingAccess)
     events = rules[ServiceId.RESPONSE_ON_EVENT].sub_functions
-    stored = {event | 0x40 for event in EventType} - {0x44}
-    assert set(events) == set(EventType) | stored
+    assert set(events) == {*range(8), *range(0x40, 0x48)} - {0x44}
+    events = PROGRAMS["2020 application"].services[ServiceId.RESPONSE_ON_EVENT].sub_functions
+    assert set(events) == {0, 1, 3, 4, 5, 6, 7, 8, 9, 0x40, 0x45}
+
+
+def test_what_may_be_stored_is_a_setting() -> None:
+    rules = EventRules(storable=frozenset({EventType.CLEAR}))
+    services = special_services(SpecialRules(events=rules), UdsEdition.E2020)
+    stored = {one for one in services[ServiceId.RESPONSE_ON_EVENT].sub_functions if one & 0x40}
+    assert stored == {0x46}
 
 
 def test_every_special_service_has_a_handler() -> None:

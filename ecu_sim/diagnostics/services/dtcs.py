@@ -29,7 +29,12 @@ def _clear_dtcs(state: ServerState, request: Request) -> Work:
 
 
 def _read_dtcs(state: ServerState, request: Request) -> Answer:
-    reported = bytes([request.sub_function]) + report(state.device.dtcs, request.data)
+    told = report(
+        state.device.dtcs,
+        request.data,
+        permanent_severity=state.rules.dtcs.permanent_severity,
+    )
+    reported = bytes([request.sub_function]) + told
     return fitting(state, positive(ServiceId.READ_DTC_INFORMATION, reported))
 
 

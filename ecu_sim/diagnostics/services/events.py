@@ -2,9 +2,10 @@
 
 Events are set up first, then started together. Each window runs from the start; the one of the
 start request bounds them all. When a finite window ends the tester is told how many events there
-were. With bit 6 (storageState) set-up, start, stop and clear are kept in the NVM: at the next
-power-on stored events begin by themselves, in the default session, for the tester that started
-them.
+were. What bit 6 (storageState) asks to be kept is in the NVM: at the next power-on stored events
+begin by themselves, in the default session, for the tester that started them. In the edition of
+2013 set-up, start, stop and clear may carry it; in that of 2020 start, which then keeps what is set
+up with no end to its window in the default session, and stop.
 """
 
 import struct
@@ -13,10 +14,13 @@ from types import MappingProxyType
 from typing import Final
 
 from ecu_sim.diagnostics import Job, Nrc, Refusal, Respond, ServerEvent
+from ecu_sim.diagnostics.dtc_reports import check_report, listing
 from ecu_sim.diagnostics.events import (
     RECORD_LENGTHS,
     Detector,
     EventDefinition,
+    Occurrence,
+    Timer,
     Watched,
     WatchedEvent,
     check_definition,
@@ -27,10 +31,10 @@ from ecu_sim.diagnostics.identifiers import read_identifier
 from ecu_sim.diagnostics.services import serve
 from ecu_sim.diagnostics.state import ServerState
 from ecu_sim.diagnostics.work import Answer, Work
-from protocols.uds import Session
+from protocols.uds import DtcReport, Session
 from protocols.uds.enums import NEGATIVE_RESPONSE, EventType, ServiceId
 from protocols.uds.rules import EventRules, check
-from protocols.uds.rules.special_rows import STORE_EVENT
+from protocols.uds.rules.special_rows import STORE_EVENT, storable_events
 
 #: Bytes of one non-volatile record of the server.
 _RECORD_LIMIT: Final = 16
@@ -56,7 +60,9 @@ def _respond_on_event(state: ServerState, request: Request) -> Answer | Work:
     else:
         job = _CONTROLS[event](state, rules, request)
     answer = Answer(_answer(request.sub_function, b"\x00" + request.data[2:]))
-    if not request.sub_function & STORE_EVENT:
+    # Where 06 cannot ask for it by itself it clears what is stored all the same.
+    clears = event == EventType.CLEAR and _stored_at_start(state, rules)
+    if not (request.sub_function & STORE_EVENT or (clears and _has_stored(state))):
         return answer
     return Work(start=lambda _: job, finish=lambda _: answer)
 
@@ -65,11 +71,8 @@ def _set_up(state: ServerState, rules: EventRules, request: Request) -> Job:
     """Take the event; the job stores it."""
     definition = EventDefinition.decode(request.data[1:])
     watched = _watched(state, request.source)
-    check_definition(definition, watched)
-    respond_to = definition.response
-    objection = _objection(state, respond_to, request.source)
-    if respond_to[0] not in rules.services or objection is not None:
-        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "service to respond to")
+    check_definition(definition, watched, timers=rules.timers)
+    _check_response(state, rules, definition, request.source)
     stores = bool(request.sub_function & STORE_EVENT)
     if stores and len(definition.encode()) > _RECORD_LIMIT:
         raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "too long to be stored")
@@ -84,11 +87,51 @@ def _set_up(state: ServerState, rules: EventRules, request: Request) -> Job:
     return _store_definitions(state)
 
 
+def _check_response(
+    state: ServerState, rules: EventRules, definition: EventDefinition, source: int
+) -> None:
+    """serviceToRespondTo: one of the table, in a form that its own rows allow now."""
+    respond_to = definition.response
+    service = respond_to[0] if respond_to else ServiceId.READ_DTC_INFORMATION
+    refused = bool(respond_to) and _objection(state, respond_to, source) is not None
+    if service not in rules.services or refused:
+        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "service to respond to")
+
+
 def _start(state: ServerState, rules: EventRules, request: Request) -> Job:
-    if not state.events.all:
+    events = state.events.all
+    if not events:
         raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "no event is set up")
+    stores = bool(request.sub_function & STORE_EVENT)
+    if stores and _stored_at_start(state, rules):
+        _check_storable(state, rules, window=request.data[2])
+        for one in events:
+            one.stored = True
     start_events(state, rules, source=request.source, window=request.data[2], now=request.now)
-    return _store_control(state, request, started=True)
+    return _started(state, request)
+
+
+def _started(state: ServerState, request: Request) -> Job:
+    yield from _store_definitions(state)
+    return (yield from _store_control(state, request, started=True))
+
+
+def _stored_at_start(state: ServerState, rules: EventRules) -> bool:
+    """Whether it is the start that asks for what is set up to be kept, for the set-up cannot."""
+    return storable_events(rules, state.rules.edition).isdisjoint(RECORD_LENGTHS)
+
+
+def _has_stored(state: ServerState) -> bool:
+    return state.device.nvm_read(_CONTROL_KEY) is not None
+
+
+def _check_storable(state: ServerState, rules: EventRules, *, window: int) -> None:
+    if state.session != Session.DEFAULT:
+        raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "stored events are the default session's")
+    if rules.windows[window] is not None:
+        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "stored events have no end")
+    if any(len(one.definition.encode()) > _RECORD_LIMIT for one in state.events.all):
+        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "too long to be stored")
 
 
 def _stop(state: ServerState, _rules: EventRules, request: Request) -> Job:
@@ -122,6 +165,8 @@ def start_events(
         one.until = min((now + end for end in ends if end is not None), default=None)
         one.source, one.count = source, 0
         one.detector = Detector(one.definition, _watched(state, source))
+        if one.definition.event == EventType.ON_TIMER_INTERRUPT:
+            one.timer = Timer(start=now, period_s=rules.timers[one.definition.record[0]])
     state.events.next_look = now + rules.sample_s
 
 
@@ -133,8 +178,8 @@ def restore_events(state: ServerState, *, now: float) -> None:
     source, window, started = _CONTROL.unpack(control)
     for number in range(rules.limit):
         stored = state.device.nvm_read(_definition_key(number))
-        if stored:
-            definition = EventDefinition.decode(stored)
+        definition = _restored(state, rules, stored) if stored else None
+        if definition is not None:
             state.events.all.append(
                 WatchedEvent(
                     definition=definition, source=source, session=Session.DEFAULT, stored=True
@@ -144,30 +189,47 @@ def restore_events(state: ServerState, *, now: float) -> None:
         start_events(state, rules, source=source, window=window, now=now)
 
 
+def _restored(state: ServerState, rules: EventRules, stored: bytes) -> EventDefinition | None:
+    """What was stored; None for what another edition of the ECU left and this one does not have."""
+    try:
+        definition = EventDefinition.decode(stored)
+    except (ValueError, IndexError):
+        return None
+    known = state.rules.services[ServiceId.RESPONSE_ON_EVENT].sub_functions
+    timed = definition.event == EventType.ON_TIMER_INTERRUPT
+    fits = definition.window in rules.windows and definition.event in known
+    fits = fits and (not timed or definition.record[0] in rules.timers)
+    return definition if fits else None
+
+
 def respond_to_events(state: ServerState, now: float) -> list[ServerEvent]:
     """What a look at the watched things gives at `now`, and the windows that end."""
     rules, events = state.rules.special.events, state.events
     if rules is None or events.next_look is None:
         return []
     told: list[ServerEvent] = []
+    look = events.next_look <= now
     for one in events.active_in(state.session):
-        if events.next_look <= now and one.detector is not None and one.detector.happened():
+        for occurrence in one.take(now, look=look):
             one.count = min(one.count + 1, _MOST_EVENTS)
-            told.append(Respond(_respond(state, one, now), one.source))
+            told.append(Respond(_respond(state, occurrence, one.source, now), one.source))
         if one.until is not None and one.until <= now:
             one.detector = None
             definition = one.definition.encode()
             ended = _answer(definition[0], bytes([one.count]) + definition[1:])
             told.append(Respond(ended, one.source))
-    if events.next_look <= now:
+    if look:
         events.next_look += rules.sample_s
     return told
 
 
-def _respond(state: ServerState, event: WatchedEvent, now: float) -> bytes:
+def _respond(state: ServerState, occurrence: Occurrence, source: int, now: float) -> bytes:
     """The response to serviceToRespondTo, as if the tester had asked just now."""
-    request, source = event.definition.response, event.source
+    request = occurrence.request
     nrc = _objection(state, request, source)
+    if nrc is None and occurrence.dtc is not None:
+        told = request[1:2] + listing([state.device.dtcs.records()[occurrence.dtc]])
+        return positive(ServiceId.READ_DTC_INFORMATION, told)
     if nrc is None:
         try:
             outcome = serve(state, Request(request, source, functional=False, now=now))
@@ -197,7 +259,7 @@ def _store_control(state: ServerState, request: Request, *, started: bool) -> Jo
 
 
 def _store_definitions(state: ServerState) -> Job:
-    """Keep what is set up now and is to be kept."""
+    """Keep what is set up now and is to be kept; what has not changed is not written."""
     rules = state.rules.special.events
     kept = [one.definition.encode() for one in state.events.all if one.stored]
     for number in range(rules.limit if rules is not None else 0):
@@ -214,8 +276,27 @@ def _definition_key(number: int) -> str:
 def _watched(state: ServerState, source: int) -> Watched:
     return Watched(
         dtcs=lambda: dict(state.device.dtcs.supported()),
+        order=lambda report: {
+            code: (
+                record.failed if report == DtcReport.MOST_RECENT_TEST_FAILED else record.confirmed
+            ).last
+            for code, record in state.device.dtcs.records().items()
+        },
         read=lambda did: read_identifier(state, did, source=source),
+        objection=lambda request: _would_refuse(state, request, source),
     )
+
+
+def _would_refuse(state: ServerState, request: bytes, source: int) -> Nrc | None:
+    """What a report would be refused with; that a memory has no such DTC yet is no refusal."""
+    nrc = _objection(state, request, source)
+    if nrc is not None:
+        return nrc
+    try:
+        check_report(state.device.dtcs, request)
+    except Refusal as refusal:
+        return refusal.nrc
+    return None
 
 
 def _answer(event: int, rest: bytes) -> bytes:

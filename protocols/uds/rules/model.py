@@ -131,6 +131,9 @@ class DtcRules:
     mirror: bool = False
     #: The reports that only emissions-related servers have (12, 13, 42, 55, 56).
     emissions: bool = False
+    #: 55: a severity stands before each DTC, as in 42 (as udsoncan reads it); without it the record
+    #: is that of 02 (as py-uds does).
+    permanent_severity: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from protocols.uds.enums import FileOperation, ServiceId, Session
+from protocols.uds.enums import EventType, FileOperation, ServiceId, Session, TransmissionMode
 from protocols.uds.rules.access import EXTENDED, NON_DEFAULT, Access
 
 #: linkControlModeIdentifier -> bit/s, those of CAN (ISO 14229-1 Annex B.3).
@@ -32,12 +32,21 @@ EVENT_WINDOWS: Final[Mapping[int, float | None]] = MappingProxyType(
 )
 
 
+#: 86 02's timer schedule -> period in seconds.
+EVENT_TIMERS: Final[Mapping[int, float]] = MappingProxyType(
+    {TransmissionMode.SLOW: 1.0, TransmissionMode.MEDIUM: 0.2, TransmissionMode.FAST: 0.05}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRules(Access):
     """86: what is watched, and what may be answered to an event."""
 
     functional: bool = False
     windows: Mapping[int, float | None] = field(default_factory=lambda: EVENT_WINDOWS)
+    timers: Mapping[int, float] = field(default_factory=lambda: EVENT_TIMERS)
+    #: Event types that may carry storageState; `None`: those of the edition.
+    storable: frozenset[EventType] | None = None
     #: Services that serviceToRespondTo may name; each must answer at once.
     services: frozenset[int] = frozenset(
         {ServiceId.READ_DATA_BY_IDENTIFIER, ServiceId.READ_DTC_INFORMATION}
@@ -98,5 +107,5 @@ class SpecialRules:
     files: FileRules | None = None
     #: Only in the edition of 2013.
     timing: TimingRules | None = None
-    #: Only in the layout, and so in the edition, of 2020.
+    #: In the layout of 2020, which fills the record that 2013 leaves open.
     secured_data: SecuredDataRules | None = None
