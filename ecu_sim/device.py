@@ -16,7 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ecu_sim.address_space import AddressSpace, Ram
 from ecu_sim.boot import Application, Boot, BootMemory, NotNowError, OptionError, RangeError
 from ecu_sim.calibration import Calibrations
-from ecu_sim.diagnostics import Files, InputOutput, Job, MemoryAccess, Scaling
+from ecu_sim.diagnostics import (
+    BackgroundRoutine,
+    Files,
+    InputOutput,
+    Job,
+    MemoryAccess,
+    Scaling,
+)
 from ecu_sim.diagnostics.dtc import DtcMemory
 from ecu_sim.ecus import CALIBRATION_LENGTH, EcuType, LiveValue, Source
 from ecu_sim.file_store import FileStore
@@ -24,6 +31,7 @@ from ecu_sim.logical_blocks import LogicalBlocks, Sink
 from ecu_sim.memory import MemoryFaultError, Nvm
 from ecu_sim.outputs import OutputChannels, Outputs
 from ecu_sim.scaling import Scalings
+from ecu_sim.sweeps import Channels, sweep_of
 from protocols.firmware.containers import Declared
 from protocols.uds import (
     CommunicationControl,
@@ -124,6 +132,11 @@ class EcuDevice:
         self._elsewhere: Sink | None = None
         self.calibrations = Calibrations(ecu, nvm)
         self._outputs = Outputs(ecu, surroundings.outputs)
+        self._sweep_channels = Channels(
+            outputs=self._outputs,
+            output_channels=surroundings.outputs,
+            value_of=surroundings.value_of,
+        )
         self._scalings = Scalings(ecu)
         rules = ecu.special.files
         self._files = None if rules is None else FileStore(rules, nvm)
@@ -204,6 +217,9 @@ class EcuDevice:
         if start is None:
             raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, f"no routine {rid:04X}")
         return _refusing(start(self, option))
+
+    def background_routine(self, rid: int, option: bytes) -> BackgroundRoutine:
+        return sweep_of(self._ecu, rid, option, self._sweep_channels)
 
     def _erase(self, option: bytes) -> Job:
         if len(option) != _RANGE.size or option[0] != ALFID:

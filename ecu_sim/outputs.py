@@ -24,7 +24,9 @@ class Outputs:
     def __init__(self, ecu: EcuType, channels: OutputChannels) -> None:
         self._records = ecu.output_records
         self._channels = channels
+        #: Channels in a tester's hands, and those that a routine drives.
         self._taken: set[int] = set()
+        self._driven: set[int] = set()
 
     def state(self, did: int) -> bytes:
         """The record of a data identifier: what its outputs drive now."""
@@ -46,6 +48,8 @@ class Outputs:
         meant = [n for n in range(len(record)) if not mask or _selected(mask, n)]
         if not meant:
             raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "the control mask selects nothing")
+        if any(record[n].channel in self._driven for n in meant):
+            raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a routine drives the output")
         values = {n: self._value(record[n], control, states[n : n + 1]) for n in meant}
         returns = control is OutputControl.RETURN_TO_ECU
         if not returns and Precondition.VEHICLE_MOVING in self._channels.hindrances():
@@ -58,6 +62,17 @@ class Outputs:
         for channel in sorted(self._taken):
             self._channels.override(channel, None)
         self._taken.clear()
+
+    def take(self, channel: int) -> None:
+        """A routine drives the channel from here on; `Refusal` while a tester or another has it."""
+        if channel in self._taken | self._driven:
+            raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "the output is in other hands")
+        self._driven.add(channel)
+
+    def give_back(self, channel: int) -> None:
+        """The routine is through."""
+        self._driven.discard(channel)
+        self._channels.override(channel, None)
 
     def _value(
         self, output: ControlledOutput, control: OutputControl, state: bytes

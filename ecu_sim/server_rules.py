@@ -34,6 +34,7 @@ def server_rules(ecu: EcuType, *, application: bool) -> ServerRules:
         dtcs=ecu.dtc_rules,
         nodes=ecu.nodes,
         special=ecu.special,
+        more_routines={rid: sweep.access for rid, sweep in ecu.sweeps.items()},
     )
 
 

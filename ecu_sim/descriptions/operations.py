@@ -31,8 +31,8 @@ from ecu_sim.descriptions.messages import (
     KEY,
     PERIODIC_IDENTIFIER,
     PERIODIC_RECORD,
-    RESPOND_TO,
     PERMANENT_WITH_SEVERITY,
+    RESPOND_TO,
     SEED,
     SUB_FUNCTIONS,
     WHOLE,
@@ -231,12 +231,12 @@ def _routines(
         verb = _lower(RoutineControl(control).name)
         for rid, access in rules.routines.items():
             identifier = Constant(name="routine_identifier", value=rid, length=2)
+            if control not in access.controls:
+                continue
             option, status = records.routine_records(ecu, rid)
-            if control == RoutineControl.STOP:
-                status = (Raw(name="status_record"),)
             if control != RoutineControl.START:
-                option = (Raw(name="option_record"),)
-            title = f"{verb} {records.routine_name(rid)}"
+                option = ()
+            title = f"{verb} {records.routine_name(ecu, rid)}"
             echo = _sub_function(control)
             yield Operation(
                 name=f"{service_name(service)}_{short_name(title)}",

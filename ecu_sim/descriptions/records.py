@@ -18,12 +18,12 @@ from ecu_sim.descriptions.layout import (
     Text,
     short_name,
 )
-from ecu_sim.ecus import CALIBRATION_LENGTH, EcuType
+from ecu_sim.ecus import CALIBRATION_LENGTH, EcuType, Sweep
 from ecu_sim.scaling import LONGEST, UNITS, Formula, ScalingType
 from protocols.uds import DataIdentifier, OutputControl, RoutineId, Session
 from protocols.uds.dtc import EXTENDED_DATA_LENGTHS, GROUP_BASE, ExtendedDataRecord, FunctionalGroup
 from protocols.uds.requests import ALL_DTCS
-from protocols.uds.routine_status import ALFID, CHECK_TEXTS, Precondition
+from protocols.uds.routine_status import ALFID, CHECK_TEXTS, Precondition, RoutineState
 
 _VIN_LENGTH: Final = 17
 _DONE: Final = {0: "done"}
@@ -83,13 +83,28 @@ _SESSIONS: Final = Number(name="session", texts={int(one): one.name.lower() for 
 
 def routine_records(ecu: EcuType, rid: int) -> tuple[Fields, Fields]:
     """Option and status record; plain bytes for a routine that is in no table."""
+    sweep = ecu.sweeps.get(rid)
+    if sweep is not None:
+        return ((), _sweep_record(sweep))
     if rid == RoutineId.CHECK_MEMORY:
         whole = (_CRC,) if ecu.single_slot else ()
         return ((_ADDRESS, _CRC) if ecu.blocks else whole, (_CHECKED,))
     return ROUTINES.get(rid, ((Raw(name="option_record"),), (Raw(name="status_record"),)))
 
 
-def routine_name(rid: int) -> str:
+def _sweep_record(sweep: Sweep) -> Fields:
+    measured = (
+        Number(name=f"{which}_measured", bits=16, scale=sweep.scale, unit=sweep.unit)
+        for which in ("least", "greatest")
+    )
+    state = {int(one): one.name.lower() for one in RoutineState}
+    return (Number(name="state", texts=state), Number(name="steps"), *measured)
+
+
+def routine_name(ecu: EcuType, rid: int) -> str:
+    sweep = ecu.sweeps.get(rid)
+    if sweep is not None:
+        return sweep.name.lower()
     try:
         return RoutineId(rid).name.lower().replace("_", " ").removeprefix("start ")
     except ValueError:

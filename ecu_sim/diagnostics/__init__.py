@@ -65,6 +65,21 @@ class Scaling(Protocol):
         ...
 
 
+class BackgroundRoutine(Protocol):
+    """One run of a routine that goes on after its 71 01, until it ends or is stopped."""
+
+    def start(self) -> Job:
+        """Begin; the job is what goes on. `Refusal` if it cannot begin now."""
+        ...
+
+    def status(self) -> bytes:
+        """The routineStatusRecord now: while it runs, and what came of it afterwards."""
+        ...
+
+    def stop(self) -> None:
+        """End it, and give back what it had taken; nothing happens if it has ended."""
+
+
 class Files(Protocol):
     """A small file store (38); a path is absolute, in printable ASCII."""
 
@@ -126,6 +141,10 @@ class Device(Protocol):
 
     def routine(self, rid: int, option: bytes) -> Job:
         """Start a routine; the job returns its routineStatusRecord (what follows 71 01 rid)."""
+        ...
+
+    def background_routine(self, rid: int, option: bytes) -> BackgroundRoutine:
+        """A new run of a routine whose row says that it runs on."""
         ...
 
     def decoder(self, data_format: int, size: int) -> Decoder:
@@ -249,6 +268,7 @@ class SetBitRate:
 ServerEvent = Respond | SendUnsegmented | Restart | EnterBootloader | SetBitRate
 
 __all__ = [
+    "BackgroundRoutine",
     "Device",
     "EnterBootloader",
     "Files",

@@ -159,6 +159,8 @@ class UdsServer:
             if pending.run is not None:
                 deadlines.append((pending.run.due, self._advance_pending))
             deadlines.append((pending.pending_due, self._respond_pending))
+        if (due := self._state.routines.next_deadline()) is not None:
+            deadlines.append((due, self._advance_routines))
         if self._s3_deadline is not None:
             deadlines.append((self._s3_deadline, self._expire_session))
         if (due := self._state.schedule.next_deadline()) is not None:
@@ -241,6 +243,10 @@ class UdsServer:
         pending.pending_sent = True
         pending.pending_due = now + self._state.timing.p2_star_s * _PENDING_MARGIN
         return _negative(pending.service_id, Nrc.RESPONSE_PENDING, pending.source)
+
+    def _advance_routines(self, now: float) -> list[ServerEvent]:
+        self._state.routines.advance(now)
+        return []
 
     def _send_periodic(self, now: float) -> list[ServerEvent]:
         """2A: what is due. A record that cannot be read now is left out this time."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ecu_sim.diagnostics import Device, ServerEvent, SetBitRate
+from ecu_sim.diagnostics.background import BackgroundRoutines
 from ecu_sim.diagnostics.dynamic import DynamicIdentifiers
 from ecu_sim.diagnostics.events import Events
 from ecu_sim.diagnostics.schedule import Schedule
@@ -61,6 +62,8 @@ class ServerState:
         self.upload: Upload | None = None
         #: 2A: what is sent by itself while the session lasts.
         self.schedule = Schedule()
+        #: 31: routines that run on.
+        self.routines = BackgroundRoutines()
         #: 38: what 06 can go on with.
         self.suspended_file: Suspended | None = None
         #: 86.
@@ -84,7 +87,8 @@ class ServerState:
     def enter(self, session: Session, *, source: int) -> bytes:
         """Change the session and answer 50.
 
-        Any change locks, ends transfers and periodic messages, and gives outputs back.
+        Any change locks, ends transfers, periodic messages and routines that run on, and gives
+        outputs back.
         """
         if session == Session.DEFAULT:
             self.leave()
@@ -115,6 +119,7 @@ class ServerState:
     def _close(self) -> None:
         self.security.lock()
         self.schedule.clear()
+        self.routines.stop_all()
         self.upload = None
         self.verified_bit_rate = None
         self.events.leave(self.session)

@@ -13,7 +13,14 @@ from protocols.editions import Editions
 from protocols.isotp import IsoTpParameters
 from protocols.uds.data_formats import DataFormat
 from protocols.uds.dtc import COUNTER_FAILED, COUNTER_PASSED, FunctionalGroup, Severity
-from protocols.uds.rules import DataRules, DtcRules, SpecialRules
+from protocols.uds.rules import (
+    EVERY_CONTROL,
+    EXTENDED,
+    DataRules,
+    DtcRules,
+    RoutineRule,
+    SpecialRules,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,29 @@ class OutputRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A routine that drives an output from one value to another, step by step, and measures."""
+
+    name: str
+    #: Output channel of the application.
+    channel: int
+    first: float
+    last: float
+    #: Steps from the first to the last, of so many seconds each.
+    steps: int = 10
+    step_s: float = 0.5
+    #: What follows the output: raw = round(value / scale), two bytes, unsigned.
+    measured: Source
+    unit: str
+    scale: float = 1.0
+    access: RoutineRule = field(
+        default_factory=lambda: RoutineRule(
+            sessions=EXTENDED, functional=False, controls=EVERY_CONTROL
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CanAddress:
     """A pair of identifiers: tester -> ECU and ECU -> tester."""
 
@@ -239,6 +269,8 @@ class EcuType:
     calibrations: Mapping[int, Calibration] = field(default_factory=dict)
     #: Data identifiers of outputs; `data.outputs` says who may control them.
     output_records: Mapping[int, OutputRecord] = field(default_factory=dict)
+    #: Routines that run on, by their identifiers.
+    sweeps: Mapping[int, Sweep] = field(default_factory=dict)
     inputs: Mapping[int, Source]
     outputs: Mapping[int, Output]
     cyclic: tuple[CyclicMessage, ...] = ()

@@ -13,13 +13,15 @@ from ecu_sim.ecus import (
     LiveValue,
     LogicalBlock,
     Output,
+    OutputOf,
     Plant,
     SecondaryLoader,
+    Sweep,
 )
 from ecu_sim.memory import FlashGeometry
 from protocols.uds.data_formats import ZLIB, ZLIB_AES_CTR
 from protocols.uds.dtc import FunctionalGroup
-from protocols.uds.enums import ServiceId
+from protocols.uds.enums import RoutineId, ServiceId
 from protocols.uds.rules import (
     EXTENDED,
     Access,
@@ -71,6 +73,18 @@ ECU = EcuType(
             )
         ),
     ),
+    sweeps={
+        RoutineId.OUTPUT_SWEEP: Sweep(
+            name="Bench output sweep",
+            channel=0,
+            first=100.0,
+            last=0.0,
+            steps=4,
+            step_s=0.25,
+            measured=OutputOf(0),
+            unit="",
+        ),
+    },
     dtcs={0x9A4000: "Bench monitor"},
     dtc_traits={0x9A4000: DtcTraits(group=FunctionalGroup.EMISSIONS, readiness_group=0x01)},
     dtc_rules=DtcRules(emissions=True),

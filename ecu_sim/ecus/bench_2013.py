@@ -8,7 +8,6 @@ ones. It takes long messages in blocks of eight frames, 2 ms apart, and fills fr
 from ecu_sim.ecus import CanAddress, Constant, DtcTraits, EcuType, LiveValue, Output, Plant
 from ecu_sim.memory import FlashGeometry
 from protocols.editions import Editions, UdsEdition
-from protocols.isotp import IsoTpParameters
 from protocols.uds.dtc import FunctionalGroup, Severity
 from protocols.uds.enums import ServiceId
 from protocols.uds.rules import (
@@ -40,7 +39,8 @@ ECU = EcuType(
         timing=TimingRules(),
         events=EventRules(),
         secured_data=SecuredDataRules(services=frozenset({ServiceId.READ_DATA_BY_IDENTIFIER})),
-    ),    dtcs={
+    ),
+    dtcs={
         0x9A5013: "Bench circuit open",
         0x9A5111: "Bench circuit short to ground",
     },

@@ -12,8 +12,10 @@ from ecu_sim.ecus import (
     Plant,
     Signal,
     Silence,
+    Sweep,
 )
 from ecu_sim.memory import FlashGeometry
+from protocols.uds.enums import RoutineId
 from protocols.uds.rules import EXTENDED, Access, DataRules
 
 ECU = EcuType(
@@ -42,6 +44,16 @@ ECU = EcuType(
             outputs=(
                 ControlledOutput(channel=0, name="Blower drive", unit="", scale=0.01, maximum=1.0),
             ),
+        ),
+    },
+    sweeps={
+        RoutineId.OUTPUT_SWEEP: Sweep(
+            name="Blower run-up",
+            channel=0,
+            first=0.0,
+            last=1.0,
+            measured=Plant("blower_rpm"),
+            unit="rpm",
         ),
     },
     dtcs={

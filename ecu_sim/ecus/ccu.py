@@ -14,10 +14,12 @@ from ecu_sim.ecus import (
     Plant,
     Signal,
     Silence,
+    Sweep,
 )
 from ecu_sim.memory import FlashGeometry
 from protocols.uds.data_formats import ZLIB, ZLIB_AES_CTR
 from protocols.uds.dtc import Severity
+from protocols.uds.enums import RoutineId
 from protocols.uds.rules import (
     EXTENDED,
     Access,
@@ -117,6 +119,17 @@ ECU = EcuType(
                 ),
                 ControlledOutput(channel=2, name="Recirculation", unit="", scale=1.0, maximum=1.0),
             ),
+        ),
+    },
+    sweeps={
+        RoutineId.OUTPUT_SWEEP: Sweep(
+            name="Blend flap sweep",
+            channel=1,
+            first=0.0,
+            last=1.0,
+            measured=Plant("blend"),
+            unit="",
+            scale=0.01,
         ),
     },
     dtcs={

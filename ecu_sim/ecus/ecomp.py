@@ -13,17 +13,21 @@ from ecu_sim.ecus import (
     OutputRecord,
     Plant,
     Signal,
+    Sweep,
 )
 from ecu_sim.memory import FlashGeometry
 from protocols.uds.data_formats import ZLIB, ZLIB_AES_CTR
 from protocols.uds.dtc import FunctionalGroup, Severity
+from protocols.uds.enums import RoutineId
 from protocols.uds.rules import (
+    EVERY_CONTROL,
     EXTENDED,
     Access,
     DataRules,
     DynamicRules,
     MemoryRegion,
     PeriodicRules,
+    RoutineRule,
     Storage,
 )
 
@@ -102,6 +106,25 @@ ECU = EcuType(
                 ControlledOutput(
                     channel=0, name="Compressor speed", unit="rpm", scale=50.0, maximum=8000.0
                 ),
+            ),
+        ),
+    },
+    sweeps={
+        RoutineId.OUTPUT_SWEEP: Sweep(
+            name="Compressor run-up",
+            channel=0,
+            first=0.0,
+            last=4000.0,
+            step_s=1.0,
+            measured=Plant("compressor_rpm"),
+            unit="rpm",
+            # High voltage: only an engineer turns the compressor.
+            access=RoutineRule(
+                sessions=EXTENDED,
+                secured=True,
+                level=_ENGINEERING_LEVEL,
+                functional=False,
+                controls=EVERY_CONTROL,
             ),
         ),
     },

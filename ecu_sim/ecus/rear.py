@@ -8,9 +8,11 @@ from ecu_sim.ecus import (
     Output,
     OutputRecord,
     Plant,
+    Sweep,
 )
 from ecu_sim.memory import FlashGeometry
 from protocols.uds.data_formats import ZLIB, ZLIB_AES_CTR
+from protocols.uds.enums import RoutineId
 from protocols.uds.rules import (
     EXTENDED,
     Access,
@@ -68,6 +70,17 @@ ECU = EcuType(
                 ControlledOutput(channel=0, name="Rear blower", unit="", scale=0.01, maximum=1.0),
                 ControlledOutput(channel=1, name="Rear blend", unit="", scale=0.01, maximum=1.0),
             ),
+        ),
+    },
+    sweeps={
+        RoutineId.OUTPUT_SWEEP: Sweep(
+            name="Rear blend flap sweep",
+            channel=1,
+            first=0.0,
+            last=1.0,
+            measured=Plant("rear_blend"),
+            unit="",
+            scale=0.01,
         ),
     },
     dtcs={0x9A3000: "Rear zone temperature control deviation"},

@@ -182,7 +182,7 @@ class OutputControl(IntEnum):
 
 
 class RoutineControl(IntEnum):
-    """Sub-functions of 31; this project's routines are started and run to their end."""
+    """Sub-functions of 31."""
 
     START = 0x01
     STOP = 0x02
@@ -251,6 +251,7 @@ class RoutineId(IntEnum):
     REVERT = 0x0212
     SELF_TEST = 0x0213
     SLOT_DIGEST = 0x0214
+    OUTPUT_SWEEP = 0x0220
     START_SECONDARY_LOADER = 0x0301
     ERASE_MEMORY = 0xFF00
     CHECK_DEPENDENCIES = 0xFF01

@@ -1,4 +1,4 @@
-"""What this project's programming routines take and answer (31 01, option and status records).
+"""What this project's routines take and answer (31 01, option and status records).
 
 | RID | option record | status record (after 71 01 rid) |
 |---|---|---|
@@ -11,7 +11,10 @@
 | 0203 preconditions | empty | status, number of failed, one `Precondition` byte each |
 | 0210 activate, 0211 confirm, 0212 revert | empty | status |
 | 0213 self-test | empty | status, number of confirmed DTCs |
+| 0220 output sweep | empty | `RoutineState`, steps taken, least and greatest value measured u16 |
 | 0214 digest of the running slot | nonce, 16 to 32 bytes | 00, SHA-256 (32), signature (64) |
+
+0220 runs on after its 71 01; 31 02 stops it, 31 03 tells the same record at any time.
 
 Numbers are big endian; status 00 is success. What cannot be done now is NRC 22, a range outside
 the application area NRC 31, a memory that fails NRC 72.
@@ -48,6 +51,16 @@ CHECK_TEXTS: Final = {
     CheckStatus.WRONG_CHECKSUM: "CRC32 does not match what was sent",
     CheckStatus.WRONG_DEPENDENCY: "another major version than the application's",
 }
+
+
+class RoutineState(IntEnum):
+    """First byte of the status record of a routine that runs on."""
+
+    FINISHED = 0x00
+    RUNNING = 0x01
+    STOPPED = 0x02
+    #: It has ended itself: its conditions were no longer met.
+    ABORTED = 0x03
 
 
 class Precondition(IntEnum):

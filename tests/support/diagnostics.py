@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ecu_sim.diagnostics import (
+    BackgroundRoutine,
     Files,
     InputOutput,
     Job,
@@ -39,6 +40,29 @@ def at_once(result: bytes = b"") -> Generator[float, None, bytes]:
     return result
 
 
+class CountingRoutine:
+    """Implements `ecu_sim.diagnostics.BackgroundRoutine`: counts steps, each of a second."""
+
+    def __init__(self, *, steps: int = 3, step_s: float = 1.0) -> None:
+        self._steps = steps
+        self._step_s = step_s
+        self.seconds = 0
+        self.state = "running"
+
+    def start(self) -> Job:
+        for _ in range(self._steps):
+            yield self._step_s
+            self.seconds += 1
+        self.state = "finished"
+        return b""
+
+    def status(self) -> bytes:
+        return bytes([("finished", "running", "stopped").index(self.state), self.seconds])
+
+    def stop(self) -> None:
+        self.state = "stopped"
+
+
 @dataclass
 class BenchDevice:
     """Implements `ecu_sim.diagnostics.Device`; what it was told stands in its attributes."""
@@ -70,6 +94,8 @@ class BenchDevice:
     scaling: Scaling | None = None
     files: Files | None = None
     data_formats: Mapping[int, DataFormat] = field(default_factory=lambda: {0x00: PLAIN})
+    step_s: float = 1.0
+    background: list[CountingRoutine] = field(default_factory=list)
 
     def read_data(self, did: int) -> bytes:
         if did not in self.data:
@@ -86,6 +112,14 @@ class BenchDevice:
         if rid == 0xFF01:
             raise Refusal(Nrc.CONDITIONS_NOT_CORRECT)
         return b"\x00" + option
+
+    def background_routine(self, rid: int, option: bytes) -> BackgroundRoutine:  # noqa: ARG002 the port's arguments
+        if option:
+            raise Refusal(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+        if not self.conditions:
+            raise Refusal(Nrc.CONDITIONS_NOT_CORRECT)
+        self.background.append(CountingRoutine(step_s=self.step_s))
+        return self.background[-1]
 
     def decoder(self, data_format: int, size: int) -> Decoder:
         if data_format not in self.data_formats:

@@ -11,10 +11,18 @@ from ecu_sim.diagnostics import Device, Respond, ServerEvent
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
 from ecu_sim.ecus import EcuType
-from protocols.uds import CommunicationControl, CommunicationType, Nrc, ServiceId, Session
+from protocols.uds import (
+    CommunicationControl,
+    CommunicationType,
+    Nrc,
+    RoutineControl,
+    ServiceId,
+    Session,
+)
 from protocols.uds.enums import EventType, FileOperation, LinkControl, RoutineId, TimingAccess
 from protocols.uds.requests import ALL_DTCS
-from protocols.uds.rules import Access, MemoryRegion, ServerRules, file_operations
+from protocols.uds.rules import Access, MemoryRegion, RoutineRule, ServerRules, file_operations
+from protocols.uds.rules.special_rows import STORE_EVENT
 from protocols.uds.secured_data import Administrative, Keys, SecuredMessage
 from protocols.uds.security_access import compute_key
 from tests.support.diagnostics import TESTER
@@ -29,6 +37,8 @@ class Row:
     before: tuple[bytes, ...] = ()
     #: 27: the level whose key follows the request.
     key_of: int = 0
+    #: The row's own does not have the sub-function: 12 where everything else fits.
+    lacks: bool = False
     #: Refusals that the state of the ECU allows in place of the positive answer.
     unless: frozenset[Nrc] = frozenset()
 
@@ -100,7 +110,7 @@ def documented(rules: ServerRules, row: Row, when: Situation) -> Nrc | None:
             return not_now
         if access.secured and (not when.level or access.level not in {0, when.level}):
             return Nrc.SECURITY_ACCESS_DENIED
-    return None
+    return Nrc.SUB_FUNCTION_NOT_SUPPORTED if row.lacks else None
 
 
 #: What a functional request is not told (ISO 14229-1, server response behaviour).
@@ -123,6 +133,8 @@ class Walker:
 
     def enter(self, when: Situation) -> None:
         device = self.subject.device
+        # What the session before holds is given back; the answer is another test's.
+        self.ask(b"\x10\x01")
         device.set_dtc_logging(on=True, groups=(ALL_DTCS,))
         device.communication_control(
             CommunicationControl.ENABLE_RX_AND_TX, CommunicationType.NORMAL
@@ -273,8 +285,16 @@ def _memory(
         yield Row(request=head + b"\x44" + _range(region) + data, own=own)
 
 
-def _routines(subject: Subject, _: int) -> Iterator[Row]:
+def _routines(subject: Subject, sub_function: int) -> Iterator[Row]:
     for rid, own in subject.rules.routines.items():
+        if own.runs_on:
+            yield from _running_on(rid, own, sub_function)
+            continue
+        if sub_function != RoutineControl.START:
+            # The identifier is judged first; the routine does not have the sub-function.
+            request = bytes((0x31, sub_function)) + rid.to_bytes(2)
+            yield Row(request=request, own=own, lacks=True)
+            continue
         option = _OPTIONS[rid](subject)
         # Which of them the state of boot record and slots allows, the boot profiles' tests say.
         unless = frozenset({Nrc.CONDITIONS_NOT_CORRECT, Nrc.REQUEST_OUT_OF_RANGE})
@@ -286,6 +306,13 @@ def _routines(subject: Subject, _: int) -> Iterator[Row]:
             own=own,
             unless=unless if stateful or subject.rules.default_restarts else frozenset(),
         )
+
+
+def _running_on(rid: int, own: RoutineRule, sub_function: int) -> Iterator[Row]:
+    start = b"\x31\x01" + rid.to_bytes(2)
+    request = bytes((0x31, sub_function)) + rid.to_bytes(2)
+    begins = sub_function == RoutineControl.START
+    yield Row(request=request, own=own, before=() if begins else (start,))
 
 
 def _sector(subject: Subject) -> bytes:
@@ -374,6 +401,9 @@ def _events(_: Subject, sub_function: int) -> Iterator[Row]:
     started = sub_function & 0x3F in {EventType.START, EventType.STOP}
     # What the device can compare and keep, tests of their own say.
     unless = frozenset({Nrc.REQUEST_OUT_OF_RANGE})
+    if sub_function == EventType.START | STORE_EVENT:
+        # In 2020 it is the default session's events alone that can be stored.
+        unless |= {Nrc.CONDITIONS_NOT_CORRECT}
     yield Row(request=request, before=(set_up,) if started else (), unless=unless)
 
 

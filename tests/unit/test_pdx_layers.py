@@ -52,10 +52,11 @@ def rows(rules: ServerRules) -> dict[bytes, Access]:
                 secured=rule.secured or limits.secured,
                 functional=rule.functional and limits.functional,
             )
-    routine = rules.services.get(ServiceId.ROUTINE_CONTROL)
-    for control in routine.sub_functions if routine else ():
-        for rid, access in rules.routines.items():
-            found[bytes([ServiceId.ROUTINE_CONTROL, control]) + rid.to_bytes(2)] = access
+    controls = rules.services.get(ServiceId.ROUTINE_CONTROL)
+    for control in controls.sub_functions if controls else ():
+        for rid, routine in rules.routines.items():
+            if control in routine.controls:
+                found[bytes([ServiceId.ROUTINE_CONTROL, control]) + rid.to_bytes(2)] = routine
     for did, access in rules.writable.items():
         found[bytes([ServiceId.WRITE_DATA_BY_IDENTIFIER]) + did.to_bytes(2)] = access
     for did, access in rules.data.outputs.items():

@@ -5,7 +5,15 @@ security, addressing and sub-functions; its routines; the data identifiers that 
 Rows and the general decision are in `model`, whole servers in `servers`.
 """
 
-from protocols.uds.rules.access import ALL_SESSIONS, EXTENDED, NON_DEFAULT, PROGRAMMING, Access
+from protocols.uds.rules.access import (
+    ALL_SESSIONS,
+    EVERY_CONTROL,
+    EXTENDED,
+    NON_DEFAULT,
+    PROGRAMMING,
+    Access,
+    RoutineRule,
+)
 from protocols.uds.rules.data import data_services, region_of
 from protocols.uds.rules.dtcs import communication_control, dtc_reports, dtc_services
 from protocols.uds.rules.model import (
@@ -41,6 +49,7 @@ from protocols.uds.rules.special_rows import file_operations
 
 __all__ = [
     "ALL_SESSIONS",
+    "EVERY_CONTROL",
     "EXTENDED",
     "NON_DEFAULT",
     "PROGRAMMING",
@@ -55,6 +64,7 @@ __all__ = [
     "LinkRules",
     "MemoryRegion",
     "PeriodicRules",
+    "RoutineRule",
     "SecuredDataRules",
     "ServerRules",
     "ServiceRule",

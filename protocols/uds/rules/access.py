@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from protocols.uds.enums import Session
+from protocols.uds.enums import RoutineControl, Session
 
 ALL_SESSIONS: Final = frozenset(Session)
 NON_DEFAULT: Final = frozenset({Session.PROGRAMMING, Session.EXTENDED})
@@ -26,3 +26,23 @@ class Access:
     def locked(self, unlocked: int) -> bool:
         """Whether the level `unlocked` (0: none) does not open this."""
         return self.secured and (not unlocked or self.level not in {0, unlocked})
+
+
+#: A routine that answers 31 01 when it is through has nothing to stop.
+START_ONLY: Final = frozenset({RoutineControl.START})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutineRule(Access):
+    """A routine, and which of 31's sub-functions it has."""
+
+    controls: frozenset[RoutineControl] = START_ONLY
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether it goes on after its 71 01."""
+        return RoutineControl.STOP in self.controls
+
+
+#: A routine that runs on.
+EVERY_CONTROL: Final = frozenset(RoutineControl)

@@ -11,7 +11,7 @@ from typing import Final
 
 from protocols.editions import UdsEdition
 from protocols.uds.enums import SUPPRESS_POSITIVE_RESPONSE, Nrc, Session
-from protocols.uds.rules.access import Access
+from protocols.uds.rules.access import Access, RoutineRule
 from protocols.uds.rules.special import SpecialRules
 
 #: A request to a functional address is not answered with these: others may have the service.
@@ -140,7 +140,7 @@ class DtcRules:
 class ServerRules:
     name: str
     services: Mapping[int, ServiceRule]
-    routines: Mapping[int, Access]
+    routines: Mapping[int, RoutineRule]
     #: Data identifiers that may be written.
     writable: Mapping[int, Access]
     data: DataRules = field(default_factory=DataRules)

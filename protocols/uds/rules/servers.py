@@ -1,18 +1,24 @@
 """Every kind of server that this project has, put together from its services' rows."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from protocols.editions import UdsEdition
 from protocols.uds.enums import (
     DataIdentifier,
     ResetType,
-    RoutineControl,
     RoutineId,
     ServiceId,
     Session,
 )
-from protocols.uds.rules.access import EXTENDED, NON_DEFAULT, PROGRAMMING, Access
+from protocols.uds.rules.access import (
+    EXTENDED,
+    NON_DEFAULT,
+    PROGRAMMING,
+    Access,
+    RoutineRule,
+)
 from protocols.uds.rules.data import READ_DATA, data_services
 from protocols.uds.rules.dtcs import DTC_SETTING, communication_control, dtc_services
 from protocols.uds.rules.model import (
@@ -46,9 +52,17 @@ def _security_access(levels: Iterable[int], sessions: frozenset[Session]) -> Ser
 
 
 _RESET: Final = ServiceRule(sub_functions=dict.fromkeys(ResetType, SubFunctionRule()))
-_ROUTINE: Final = ServiceRule(
-    sub_functions={RoutineControl.START: SubFunctionRule(min_length=4, max_length=None)}
-)
+
+
+def _routine_control(routines: Mapping[int, RoutineRule]) -> ServiceRule:
+    """31, with every sub-function that one of the routines has."""
+    controls = {control for routine in routines.values() for control in routine.controls}
+    rows: dict[int, SubFunctionRule] = {
+        one: SubFunctionRule(min_length=4, max_length=None) for one in sorted(controls)
+    }
+    return ServiceRule(sub_functions=rows)
+
+
 _TESTER_PRESENT: Final = ServiceRule(sub_functions={0x00: SubFunctionRule()}, shared=True)
 
 
@@ -81,22 +95,22 @@ def _programming_services(
 
 _APPLICATION_SERVICES: Final[Mapping[int, ServiceRule]] = {
     ServiceId.ECU_RESET: _RESET,
-    ServiceId.ROUTINE_CONTROL: _ROUTINE,
     ServiceId.TESTER_PRESENT: _TESTER_PRESENT,
 }
 
-_PRECONDITIONS: Final = Access(sessions=NON_DEFAULT)
-_DIGEST: Final = Access(functional=False)
-_SELF_TEST: Final = Access(sessions=EXTENDED, functional=False)
+_PRECONDITIONS: Final = RoutineRule(sessions=NON_DEFAULT)
+_DIGEST: Final = RoutineRule(functional=False)
+_SELF_TEST: Final = RoutineRule(sessions=EXTENDED, functional=False)
 
 
-def _secured(sessions: frozenset[Session], level: int) -> Access:
-    return Access(sessions=sessions, secured=True, level=level, functional=False)
+def _secured(sessions: frozenset[Session], level: int) -> RoutineRule:
+    return RoutineRule(sessions=sessions, secured=True, level=level, functional=False)
 
 
 _NO_MORE_DATA: Final = DataRules()
 _NOTHING_SPECIAL: Final = SpecialRules()
 _ONE_MEMORY: Final = DtcRules()
+_NO_MORE_ROUTINES: Final[Mapping[int, RoutineRule]] = MappingProxyType({})
 
 
 def two_slot_application(
@@ -108,14 +122,29 @@ def two_slot_application(
     dtcs: DtcRules = _ONE_MEMORY,
     nodes: frozenset[int] = frozenset(),
     special: SpecialRules = _NOTHING_SPECIAL,
+    more_routines: Mapping[int, RoutineRule] = _NO_MORE_ROUTINES,
 ) -> ServerRules:
     """An application that programs its other slot itself, in the extended session."""
     secured = _secured(EXTENDED, security_level)
-    writable = {DataIdentifier.PROGRAMMING_FINGERPRINT: secured} | dict(data.writable)
+    writable: dict[int, Access] = {DataIdentifier.PROGRAMMING_FINGERPRINT: secured}
+    writable |= data.writable
+    routines: dict[int, RoutineRule] = {
+        RoutineId.CHECK_PRECONDITIONS: _PRECONDITIONS,
+        RoutineId.SLOT_DIGEST: _DIGEST,
+        RoutineId.SELF_TEST: _SELF_TEST,
+        RoutineId.ERASE_MEMORY: secured,
+        RoutineId.CHECK_MEMORY: secured,
+        RoutineId.CHECK_DEPENDENCIES: secured,
+        RoutineId.ACTIVATE: secured,
+        RoutineId.CONFIRM: secured,
+        RoutineId.REVERT: secured,
+        **more_routines,
+    }
     return ServerRules(
         name="two-slot application",
         services={
             **_APPLICATION_SERVICES,
+            ServiceId.ROUTINE_CONTROL: _routine_control(routines),
             **dtc_services(dtcs, edition),
             ServiceId.COMMUNICATION_CONTROL: communication_control(nodes),
             **data_services(data, writable.values()),
@@ -123,17 +152,7 @@ def two_slot_application(
             **special_services(special, edition),
             ServiceId.DIAGNOSTIC_SESSION_CONTROL: _session_control(None),
         },
-        routines={
-            RoutineId.CHECK_PRECONDITIONS: _PRECONDITIONS,
-            RoutineId.SLOT_DIGEST: _DIGEST,
-            RoutineId.SELF_TEST: _SELF_TEST,
-            RoutineId.ERASE_MEMORY: secured,
-            RoutineId.CHECK_MEMORY: secured,
-            RoutineId.CHECK_DEPENDENCIES: secured,
-            RoutineId.ACTIVATE: secured,
-            RoutineId.CONFIRM: secured,
-            RoutineId.REVERT: secured,
-        },
+        routines=routines,
         writable=writable,
         data=data,
         dtcs=dtcs,
@@ -152,13 +171,21 @@ def single_slot_application(
     dtcs: DtcRules = _ONE_MEMORY,
     nodes: frozenset[int] = frozenset(),
     special: SpecialRules = _NOTHING_SPECIAL,
+    more_routines: Mapping[int, RoutineRule] = _NO_MORE_ROUTINES,
 ) -> ServerRules:
     """An application that is programmed by its boot loader: 10 02, from the extended session."""
     entry = SubFunctionRule(sessions=EXTENDED, functional=False)
+    routines: dict[int, RoutineRule] = {
+        RoutineId.CHECK_PRECONDITIONS: _PRECONDITIONS,
+        RoutineId.SLOT_DIGEST: _DIGEST,
+        RoutineId.SELF_TEST: _SELF_TEST,
+        **more_routines,
+    }
     return ServerRules(
         name="single-slot application",
         services={
             **_APPLICATION_SERVICES,
+            ServiceId.ROUTINE_CONTROL: _routine_control(routines),
             **dtc_services(dtcs, edition),
             ServiceId.COMMUNICATION_CONTROL: communication_control(nodes),
             **data_services(data, data.writable.values()),
@@ -166,11 +193,7 @@ def single_slot_application(
             ServiceId.SECURITY_ACCESS: _security_access((security_level, *more_levels), EXTENDED),
             ServiceId.DIAGNOSTIC_SESSION_CONTROL: _session_control(entry),
         },
-        routines={
-            RoutineId.CHECK_PRECONDITIONS: _PRECONDITIONS,
-            RoutineId.SLOT_DIGEST: _DIGEST,
-            RoutineId.SELF_TEST: _SELF_TEST,
-        },
+        routines=routines,
         writable=data.writable,
         data=data,
         dtcs=dtcs,
@@ -193,7 +216,14 @@ def bootloader(
     `secondary`: a part of it comes into RAM first, and is started by a routine.
     """
     secured = _secured(PROGRAMMING, security_level)
-    started: dict[int, Access] = {RoutineId.START_SECONDARY_LOADER: secured} if secondary else {}
+    routines: dict[int, RoutineRule] = {
+        RoutineId.SLOT_DIGEST: _DIGEST,
+        RoutineId.ERASE_MEMORY: secured,
+        RoutineId.CHECK_MEMORY: secured,
+        RoutineId.CHECK_DEPENDENCIES: secured,
+    }
+    if secondary:
+        routines[RoutineId.START_SECONDARY_LOADER] = secured
     return ServerRules(
         name="boot loader",
         services={
@@ -205,17 +235,11 @@ def bootloader(
             ServiceId.ECU_RESET: _RESET,
             ServiceId.READ_DATA_BY_IDENTIFIER: READ_DATA,
             ServiceId.COMMUNICATION_CONTROL: communication_control(),
-            ServiceId.ROUTINE_CONTROL: _ROUTINE,
+            ServiceId.ROUTINE_CONTROL: _routine_control(routines),
             ServiceId.TESTER_PRESENT: _TESTER_PRESENT,
             ServiceId.CONTROL_DTC_SETTING: DTC_SETTING,
         },
-        routines={
-            RoutineId.SLOT_DIGEST: _DIGEST,
-            RoutineId.ERASE_MEMORY: secured,
-            RoutineId.CHECK_MEMORY: secured,
-            RoutineId.CHECK_DEPENDENCIES: secured,
-            **started,
-        },
+        routines=routines,
         writable={DataIdentifier.PROGRAMMING_FINGERPRINT: secured},
         special=special,
         edition=edition,
