@@ -344,7 +344,7 @@ def _communication(name: str, *further: Field) -> Layout:
 #: Event type -> its record.
 _EVENT_RECORDS: Final[Mapping[int, Fields]] = {
     EventType.ON_DTC_STATUS_CHANGE: (_MASK,),
-    0x02: (
+    EventType.ON_TIMER_INTERRUPT: (
         Number(name="timer_schedule", texts={1: "slow rate", 2: "medium rate", 3: "fast rate"}),
     ),
     EventType.ON_CHANGE_OF_DATA_IDENTIFIER: (Number(name="data_identifier", bits=16),),
@@ -366,6 +366,22 @@ _EVENT_RECORDS: Final[Mapping[int, Fields]] = {
             ),
         ),
     ),
+    EventType.MOST_RECENT_DTC_ON_STATUS_CHANGE: (
+        Number(name="report_type", texts={0x0D: "test failed", 0x0E: "confirmed"}),
+    ),
+    EventType.DTC_RECORD_ON_STATUS_CHANGE: (
+        _MASK,
+        Switch(
+            name="report_type",
+            key_bits=8,
+            cases={
+                0x04: Case(name="snapshot", fields=(_RECORD,)),
+                0x06: Case(name="extended_data", fields=(_RECORD,)),
+                0x18: Case(name="snapshot_of_user_memory", fields=(_RECORD, _SELECTION)),
+                0x19: Case(name="extended_data_of_user_memory", fields=(_RECORD, _SELECTION)),
+            },
+        ),
+    ),
 }
 _EVENT_NAMES: Final[Mapping[int, str]] = {
     0x00: "stop",
@@ -376,7 +392,19 @@ _EVENT_NAMES: Final[Mapping[int, str]] = {
     0x05: "start",
     0x06: "clear",
     0x07: "on comparison of values",
+    0x08: "report most recent DTC on status change",
+    0x09: "report DTC record information on status change",
 }
+#: Their record says itself what is answered: no request follows it.
+_ANSWERED_BY_19: Final = frozenset(
+    {EventType.MOST_RECENT_DTC_ON_STATUS_CHANGE, EventType.DTC_RECORD_ON_STATUS_CHANGE}
+)
+
+
+def _set_up(event: int) -> Fields:
+    """What follows the window where an event is set up; nothing for what only controls events."""
+    record = _EVENT_RECORDS.get(event, ())
+    return (*record, RESPOND_TO) if record and event not in _ANSWERED_BY_19 else record
 
 
 def _event(number: int) -> Layout:
@@ -386,8 +414,7 @@ def _event(number: int) -> Layout:
         # Any window will do.
         window = Number(name="event_window_time")
         return Layout(name=name, request=(window,), response=(ACTIVE_EVENTS,))
-    record = _EVENT_RECORDS.get(event)
-    rest: Fields = () if record is None else (*record, RESPOND_TO)
+    rest = _set_up(event)
     number_of = Number(name="number_of_identified_events")
     return Layout(name=name, request=(_WINDOW, *rest), response=(number_of, _WINDOW, *rest))
 
@@ -398,8 +425,8 @@ def active_event() -> Switch:
         name="event",
         key_bits=8,
         cases={
-            event: Case(name=_EVENT_NAMES[event], fields=(_WINDOW, *record, RESPOND_TO))
-            for event, record in _EVENT_RECORDS.items()
+            event: Case(name=_EVENT_NAMES[event], fields=(_WINDOW, *_set_up(event)))
+            for event in _EVENT_RECORDS
         },
     )
 

@@ -200,11 +200,9 @@ _EVENTS: Final = (
     "86 04 02",
     "86 00 02",
     "86 06 02",
-    "86 43 02 02 C1 22 02 C1",
-    "86 41 02 01 19 0A",
-    "86 45 02",
-    "86 40 02",
-    "86 46 02",
+    "86 08 02 0D",
+    "86 09 02 08 06 01",
+    "86 06 02",
 )
 
 
@@ -233,6 +231,9 @@ def test_a_session_with_every_service_of_the_bench_ecu_is_read_from_its_package(
         await _expected(tester, "87 01 11")
         await _expected(tester, "87 03")
         await _expected(tester, "10 01")
+        # What is to be stored is the default session's.
+        for request in ("86 09 02 08 06 01", "86 45 02", "86 40 02", "86 06 02"):
+            await _expected(tester, request)
         await _expected(tester, "11 03")
 
     bench.on_bench(tmp_path, bench.with_application(test))
