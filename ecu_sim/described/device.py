@@ -5,7 +5,16 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ecu_sim.described import DescribedEcu, Region, Role, Routine
-from ecu_sim.diagnostics import Files, InputOutput, Job, MemoryAccess, Nrc, Refusal, Scaling
+from ecu_sim.diagnostics import (
+    BackgroundRoutine,
+    Files,
+    InputOutput,
+    Job,
+    MemoryAccess,
+    Nrc,
+    Refusal,
+    Scaling,
+)
 from ecu_sim.diagnostics.dtc import DtcDefinition, DtcMemory
 from ecu_sim.diagnostics.work import done
 from ecu_sim.memory import Flash, FlashGeometry, MemoryFaultError, Nvm
@@ -128,6 +137,9 @@ class DescribedDevice:
                 return self._check(routine, option)
             case Role.PLAIN:
                 return done(routine.status)
+
+    def background_routine(self, rid: int, option: bytes) -> BackgroundRoutine:  # noqa: ARG002 the port's arguments
+        raise Refusal(Nrc.SUB_FUNCTION_NOT_SUPPORTED, f"{rid:04X} does not run on")
 
     def _erase(self, routine: Routine, option: bytes) -> Job:
         self._require_loader()

@@ -6,7 +6,7 @@ from typing import Final
 from ecu_sim.described import DescribedEcu
 from protocols.editions import UdsEdition
 from protocols.uds.enums import DtcReport, RoutineControl, ServiceId, Session
-from protocols.uds.rules import Access, ServerRules, ServiceRule, SubFunctionRule
+from protocols.uds.rules import Access, RoutineRule, ServerRules, ServiceRule, SubFunctionRule
 from protocols.uds.rules.dtcs import DTC_SETTING, communication_control, dtc_services
 from protocols.uds.rules.model import DataRules, DtcRules
 
@@ -30,7 +30,7 @@ def rules_of(ecu: DescribedEcu) -> ServerRules:
     return ServerRules(
         name=ecu.name,
         services=services,
-        routines={rid: routine.access for rid, routine in ecu.routines.items()},
+        routines={rid: _started(routine.access) for rid, routine in ecu.routines.items()},
         writable=_writable(ecu),
         data=DataRules(
             readable={did: one.readable for did, one in ecu.data.items() if one.readable},
@@ -111,6 +111,16 @@ def _service(ecu: DescribedEcu, service: int, access: Access) -> ServiceRule:
                 min_length=shortest,
                 max_length=longest,
             )
+
+
+def _started(access: Access) -> RoutineRule:
+    """A routine is acted on when it is started; its other requests have stock answers."""
+    return RoutineRule(
+        sessions=access.sessions,
+        secured=access.secured,
+        level=access.level,
+        functional=access.functional,
+    )
 
 
 def _widened(rule: ServiceRule, access: Access) -> ServiceRule:
