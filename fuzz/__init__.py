@@ -33,7 +33,7 @@ class Harness:
 
 
 @cache
-def harnesses() -> dict[str, Harness]:
+def every_harness() -> dict[str, Harness]:
     """Every harness by module name."""
     found: dict[str, Harness] = {}
     for name, member in members("fuzz.harnesses", "HARNESS").items():

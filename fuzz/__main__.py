@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fuzz import CORPUS, Harness, harnesses
+from fuzz import CORPUS, Harness, every_harness
 
 #: What a new finding is written to, besides the report.
 _FINDINGS: Final = Path("fuzz-findings")
@@ -22,7 +22,7 @@ _INPUT_LIMIT_S: Final = 5
 _MEMORY_LIMIT_MB: Final = 1024
 #: To import and instrument a harness and what it tests, in seconds at most.
 _START_S: Final = 5
-_ROOMS: Final = ("protocols", "ecu_sim", "vehicle_gateway", "dbc", "fuzz")
+_ROOMS: Final = ("protocols", "recording", "ecu_sim", "vehicle_gateway", "dbc", "fuzz")
 _EXECUTIONS: Final = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
 _COVERAGE: Final = re.compile(r"cov: (\d+)")
 
@@ -46,9 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.child:
         _fuzz(options.names[0], options.seconds)
         return 0
-    names = options.names or list(harnesses())
-    if unknown := set(names) - set(harnesses()):
-        parser.error(f"no harness {', '.join(sorted(unknown))}; there are {', '.join(harnesses())}")
+    names = options.names or list(every_harness())
+    if unknown := set(names) - set(every_harness()):
+        parser.error(
+            f"no harness {', '.join(sorted(unknown))}; there are {', '.join(every_harness())}"
+        )
     return _run(names, options.seconds)
 
 
