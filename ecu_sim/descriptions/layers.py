@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from ecu_sim.descriptions.comparams import SPEC, comparam_refs, protocol_name
+from ecu_sim.descriptions.comparams import can_address, comparam_refs, refer_to_stack, stack_of
 from ecu_sim.descriptions.layout import Constant, Fields, Number, short_name
 from ecu_sim.descriptions.odx import XSI_TYPE, Dictionary, child, named
 from ecu_sim.descriptions.operations import Operation, name_of, operations, service_name
@@ -52,11 +52,10 @@ def container(ecu: EcuType) -> Element:
         name,
         f"{ecu.hardware_identifier}: diagnostic layers",
     )
-    protocol = protocol_name(ecu)
-    layer = child(child(root, "PROTOCOLS"), "PROTOCOL", ID=f"{ecu.name}.{protocol}")
-    named(layer, protocol)
-    child(layer, "COMPARAM-SPEC-REF", ID_REF=f"{SPEC}.spec", DOCREF=SPEC, DOCTYPE="COMPARAM-SPEC")
-    child(layer, "PROT-STACK-SNREF", SHORT_NAME=protocol)
+    stack = stack_of(ecu)
+    layer = child(child(root, "PROTOCOLS"), "PROTOCOL", ID=f"{ecu.name}.{stack.protocol}")
+    named(layer, stack.protocol)
+    refer_to_stack(layer, stack)
     described = operations(ecu)
     child(root, "BASE-VARIANTS").append(_base_variant(ecu, described))
     variants = child(root, "ECU-VARIANTS")
@@ -108,7 +107,7 @@ def _base_variant(ecu: EcuType, described: Iterable[Operation]) -> Element:
     layer.append(dictionary.written())
     layer.extend((comms, requests, responses, refusals))
     layer.append(_state_charts(ecu, described))
-    layer.append(_editions(ecu))
+    layer.append(_special_data(ecu))
     layer.append(comparam_refs(ecu))
     pattern = child(layer, "BASE-VARIANT-PATTERN")
     parameters = child(pattern, "MATCHING-BASE-VARIANT-PARAMETERS")
@@ -116,7 +115,7 @@ def _base_variant(ecu: EcuType, described: Iterable[Operation]) -> Element:
     hardware = DataIdentifier.VEHICLE_MANUFACTURER_ECU_HARDWARE_NUMBER
     reading = name_of(described, ServiceId.READ_DATA_BY_IDENTIFIER, identifier=hardware)
     _matching(matching, ecu.hardware_identifier, reading, "text")
-    _parent(layer, f"{ecu.name}.{protocol_name(ecu)}", "PROTOCOL-REF")
+    _parent(layer, f"{ecu.name}.{stack_of(ecu).protocol}", "PROTOCOL-REF")
     return layer
 
 
@@ -282,7 +281,8 @@ def _functional_classes(ecu: EcuType, services: Iterable[int]) -> Element:
     return classes
 
 
-def _editions(ecu: EcuType) -> Element:
+def _special_data(ecu: EcuType) -> Element:
+    """SDGS: what ODX has no place for."""
     groups = Element("SDGS")
     group = child(groups, "SDG", SI="editions")
     for standard, edition in (
@@ -291,6 +291,11 @@ def _editions(ecu: EcuType) -> Element:
         ("ISO 15765-2", ecu.editions.isotp),
     ):
         child(group, "SD", int(edition), SI=standard)
+    # Communication parameters have one way to the ECU, the first.
+    for address in ecu.can_addresses[1:]:
+        group = child(groups, "SDG", SI="further_can_address")
+        for name, value in can_address(address).items():
+            child(group, "SD", value, SI=name)
     return groups
 
 

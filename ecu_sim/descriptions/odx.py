@@ -74,13 +74,9 @@ class Dictionary:
             size = length(one)
             position = None if position is None or size is None else position + size
 
-    def number_object(self, one: Number) -> str:
-        """The identifier of a number's data object."""
-        return self._number(one)
-
-    def text_object(self) -> str:
-        """The identifier of the data object of a text up to the end."""
-        return self._bytes(Text(name="text"))
+    def data_object(self, one: Number | Text | Raw) -> str:
+        """The identifier of the data object of a field that stands for itself."""
+        return self._object(one, self.ecu)
 
     def written(self) -> Element:
         """DIAG-DATA-DICTIONARY-SPEC."""
@@ -88,11 +84,19 @@ class Dictionary:
         for group in _GROUPS:
             if found := self.elements.get(group):
                 child(spec, group).extend(found)
-        if self._units:
-            units = child(child(spec, "UNIT-SPEC"), "UNITS")
-            for text, identifier in self._units.items():
-                unit = named(child(units, "UNIT", ID=identifier), identifier.rpartition(".")[2])
-                child(unit, "DISPLAY-NAME", text)
+        if (units := self.units()) is not None:
+            spec.append(units)
+        return spec
+
+    def units(self) -> Element | None:
+        """UNIT-SPEC; `None` where nothing has a unit."""
+        if not self._units:
+            return None
+        spec = Element("UNIT-SPEC")
+        units = child(spec, "UNITS")
+        for text, identifier in self._units.items():
+            unit = named(child(units, "UNIT", ID=identifier), identifier.rpartition(".")[2])
+            child(unit, "DISPLAY-NAME", text)
         return spec
 
     # Parameters
@@ -311,7 +315,13 @@ class Dictionary:
         return self._units.setdefault(text, f"{self.ecu}.unit.{spelled}")
 
 
-_UNIT_NAMES: Final = {"°C": "degree_Celsius", "%": "percent", "km/h": "kilometres_per_hour"}
+_UNIT_NAMES: Final = {
+    "°C": "degree_Celsius",
+    "%": "percent",
+    "km/h": "kilometres_per_hour",
+    "µs": "microsecond",
+    "bit/s": "bits_per_second",
+}
 
 #: Children of DIAG-DATA-DICTIONARY-SPEC in the order of the schema.
 _GROUPS: Final = (

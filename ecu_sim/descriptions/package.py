@@ -24,8 +24,7 @@ ET.register_namespace("xsi", _XSI)
 def pdx(ecu: EcuType) -> bytes:
     """The ODX 2.2 package of one ECU type."""
     documents = {
-        **{f"{name}.odx-cs": element for name, element in comparams.subsets().items()},
-        f"{comparams.SPEC}.odx-c": comparams.spec(),
+        **comparams.documents(ecu),
         f"{ecu.name}.odx-d": container(ecu),
         f"{ecu.name}.odx-f": flash(ecu),
     }

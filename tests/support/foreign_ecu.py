@@ -33,7 +33,7 @@ from ecu_sim.described.options import applied, read_options
 from ecu_sim.described.pdx import read_pdx
 from ecu_sim.descriptions import comparams
 from ecu_sim.descriptions.odx import XSI_TYPE, child, named
-from ecu_sim.ecus import CanAddress, ecu_type
+from ecu_sim.ecus import CanAddress, EcuType, ecu_type
 from ecu_sim.memory import Flash, FlashGeometry, Nvm, TwoCopyRecord
 from protocols.can import CanPort
 
@@ -111,8 +111,7 @@ _MOVES: Final[Mapping[str, tuple[str, ...]]] = {
 def foreign_pdx() -> bytes:
     """The package, as a tool of somebody else might have written it."""
     documents = {
-        **{f"{name}.odx-cs": element for name, element in comparams.subsets().items()},
-        f"{comparams.SPEC}.odx-c": comparams.spec(),
+        **comparams.documents(_like()),
         "brakes.odx-d": _layers(),
         "brakes.odx-f": _flash(),
     }
@@ -146,18 +145,17 @@ def foreign_node(port: CanPort) -> DescribedNode:
     return node_of(foreign_ecu(), port, key=foreign_key)
 
 
+def _like() -> EcuType:
+    """One of ours with its addresses."""
+    address = CanAddress(request_id=REQUEST_ID, response_id=RESPONSE_ID)
+    return replace(ecu_type("bench"), name="brakes", can_addresses=(address,))
+
+
 def _layers() -> Element:
     root = named(Element("DIAG-LAYER-CONTAINER", {"ID": "brakes.container"}), "brakes_layers")
     protocol = child(child(root, "PROTOCOLS"), "PROTOCOL", ID="brakes.protocol")
     named(protocol, "UDS_on_CAN")
-    child(
-        protocol,
-        "COMPARAM-SPEC-REF",
-        ID_REF=f"{comparams.SPEC}.spec",
-        DOCREF=comparams.SPEC,
-        DOCTYPE="COMPARAM-SPEC",
-    )
-    child(protocol, "PROT-STACK-SNREF", SHORT_NAME="UDS_on_CAN")
+    comparams.refer_to_stack(protocol, comparams.stack_of(_like()))
     layer = child(child(root, "BASE-VARIANTS"), "BASE-VARIANT", ID="brakes.base")
     named(layer, "brakes")
     layer.append(_dictionary())
@@ -176,9 +174,7 @@ def _layers() -> Element:
         else:
             _params(response, head, answer)
     layer.append(_charts())
-    address = CanAddress(request_id=REQUEST_ID, response_id=RESPONSE_ID)
-    like = replace(ecu_type("bench"), name="brakes", can_addresses=(address,))
-    layer.append(comparams.comparam_refs(like))
+    layer.append(comparams.comparam_refs(_like()))
     parent = child(child(layer, "PARENT-REFS"), "PARENT-REF", ID_REF="brakes.protocol")
     parent.set(XSI_TYPE, "PROTOCOL-REF")
     return root

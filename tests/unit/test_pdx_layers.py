@@ -15,7 +15,7 @@ from odxtools.parameters.valueparameter import ValueParameter
 from ecu_sim.descriptions import pdx
 from ecu_sim.descriptions.operations import operations, reachable
 from ecu_sim.device import encode_live
-from ecu_sim.ecus import WIRES, EcuType, all_ecu_names, ecu_type
+from ecu_sim.ecus import EcuType, all_ecu_names, ecu_type
 from ecu_sim.server_rules import programs
 from protocols.uds import ServiceId, Session
 from protocols.uds.dtc import display
@@ -136,32 +136,6 @@ def test_trouble_codes_carry_their_letters_and_texts(ecu: str) -> None:
     assert {one.trouble_code: (one.display_trouble_code, str(one.text)) for one in dop.dtcs} == {
         code: (display(code), text) for code, text in ecu_type(ecu).dtcs.items()
     }
-
-
-@pytest.mark.parametrize("ecu", all_ecu_names())
-def test_addresses_and_times_are_those_of_the_ecu(ecu: str) -> None:
-    layer, kind = base_variant(ecu), ecu_type(ecu)
-    wire = WIRES[kind.wire]
-    if kind.can_addresses:
-        first = kind.can_addresses[0]
-        assert layer.get_can_receive_id() == first.request_id
-        assert layer.get_can_send_id() == first.response_id
-        assert layer.get_can_baudrate() == wire.bit_rate
-        assert layer.get_can_func_req_id() == wire.functional_id
-        assert layer.uses_can_fd() == (wire.kind == "canfd")
-        assert (layer.get_can_fd_baudrate() or 0) == wire.data_bit_rate
-        assert layer.get_max_can_payload_size() == (64 if wire.kind == "canfd" else 8)
-    else:
-        assert layer.get_can_receive_id() is None
-        assert layer.get_doip_logical_ecu_address() == kind.logical_address
-        assert layer.get_doip_logical_functional_address() == wire.functional_id
-    for name, seconds in (("CP_P2Max", kind.p2_s), ("CP_P2Star", kind.p2_star_s)):
-        parameter = layer.get_comparam(name)
-        assert parameter is not None
-        assert int(parameter.get_value()) == round(seconds * 1e6)
-    period = layer.get_tester_present_time()
-    assert period is not None
-    assert period < kind.s3_s
 
 
 @pytest.mark.parametrize("ecu", all_ecu_names())
