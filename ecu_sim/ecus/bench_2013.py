@@ -8,6 +8,7 @@ ones. It takes long messages in blocks of eight frames, 2 ms apart, and fills fr
 from ecu_sim.ecus import CanAddress, Constant, DtcTraits, EcuType, LiveValue, Output, Plant
 from ecu_sim.memory import FlashGeometry
 from protocols.editions import Editions, UdsEdition
+from protocols.isotp import IsoTpParameters
 from protocols.uds.dtc import FunctionalGroup, Severity
 from protocols.uds.enums import ServiceId
 from protocols.uds.rules import (
@@ -35,6 +36,7 @@ ECU = EcuType(
     max_block_length=1026,
     boot_s=0.2,
     editions=Editions(uds=UdsEdition.E2013),
+    isotp=IsoTpParameters(block_size=8, st_min=0x02, padding=0x55),
     special=SpecialRules(
         timing=TimingRules(),
         events=EventRules(),

@@ -180,7 +180,7 @@ def test_memory_that_is_not_the_applications_is_out_of_range(tmp_path: Path) -> 
             await expect(tester, erase_request(base + 1, 0x2000), "7f 31 31")
             await expect(tester, erase_request(base, 0x8_0001), "7f 31 31")
             await expect(tester, "34 00 44 08 04 00 01 00 00 10 00", "7f 34 31")
-            await expect(tester, "34 10 44 08 04 00 00 00 00 10 00", "7f 34 31")
+            await expect(tester, "34 20 44 08 04 00 00 00 00 10 00", "7f 34 31")
             tester.close()
 
     clock.run(drive(), virtual=True)

@@ -183,10 +183,10 @@ def test_the_next_ones_turn_does_not_come_in_the_middle_of_an_answer() -> None:
         bench.put("22f190")
         bench.put("22f189", TWO)
         await asyncio.sleep(0.1)
-        bench.wire.answer("100a62f1904142434445")
+        bench.wire.answer("100a62f190414243")
         await asyncio.sleep(0.9)
         assert [frame[:2] for frame in bench.frames] == ["03", "30"]
-        bench.wire.answer("2146474849")
+        bench.wire.answer("2144454647")
         assert bench.answers == [("62f19041424344454647", ONE)]
         assert bench.frames[-1] == "0322f189"
 
@@ -198,7 +198,7 @@ def test_an_answer_that_breaks_off_gives_the_turn_after_all() -> None:
         bench.put("22f190")
         bench.put("22f189", TWO)
         await asyncio.sleep(0.1)
-        bench.wire.answer("100a62f1904142434445")
+        bench.wire.answer("100a62f190414243")
         await asyncio.sleep(1.0 - A_LITTLE_S)
         assert "0322f189" not in bench.frames
         await asyncio.sleep(3 * A_LITTLE_S)
