@@ -27,6 +27,14 @@ from protocols.can.bridge import (
 _BACKLOG: Final = 4 * 1024 * 1024
 
 
+#: Identifier, extended: what a listener is asked for by.
+_Key = tuple[int, bool]
+
+
+def _key(header: FrameHeader) -> _Key:
+    return header.identifier, header.extended
+
+
 class BridgeServer:
     """Serves one wire until closed."""
 
@@ -71,7 +79,11 @@ class _Connection(asyncio.Protocol):
         self._decoder = BridgeDecoder()
         self._transport: asyncio.Transport | None = None
         self._port: CanPort | None = None
-        self._stop: Callable[[], None] | None = None
+        #: Keys of the identifiers that the client wants; None: all.
+        self._wanted: frozenset[_Key] | None = frozenset()
+        self._stops: dict[_Key, Callable[[], None]] = {}
+        #: Once there, it stays, and what is wanted no longer is not told.
+        self._stop_all: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
@@ -82,8 +94,10 @@ class _Connection(asyncio.Protocol):
         del exc  # the peer is gone, for whatever reason
         self._transport = None
         self._connections.discard(self)
-        if self._stop is not None:
-            self._stop()
+        for stop in self._stops.values():
+            stop()
+        if self._stop_all is not None:
+            self._stop_all()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -118,11 +132,32 @@ class _Connection(asyncio.Protocol):
         self._write(Opened(bit_rate=self._wire.bit_rate, data_bit_rate=self._wire.data_bit_rate))
 
     def _listen(self, port: CanPort, headers: tuple[FrameHeader, ...] | None) -> None:
-        if self._stop is not None:
-            self._stop()
-            self._stop = None
-        if headers != ():
-            self._stop = port.listen(self._heard, *headers or (), receive_run=self._heard_run)
+        """What is wanted before and after is listened to throughout: no frame falls in between."""
+        self._wanted = None if headers is None else frozenset(map(_key, headers))
+        if headers is None and self._stop_all is None:
+            self._stop_all = port.listen(self._other, receive_run=self._others)
+        for header in headers or ():
+            if self._stop_all is None and _key(header) not in self._stops:
+                stop = port.listen(self._heard, header, receive_run=self._heard_run)
+                self._stops[_key(header)] = stop
+        if self._wanted is not None:
+            for key in self._stops.keys() - self._wanted:
+                self._stops.pop(key)()
+
+    def _other(self, header: FrameHeader, data: bytes, _: float) -> None:
+        if self._hears_otherwise(header):
+            self._write(Frames(header, (data,)))
+
+    def _others(
+        self, header: FrameHeader, payloads: Sequence[bytes], times: Sequence[float]
+    ) -> None:
+        if self._hears_otherwise(header):
+            self._heard_run(header, payloads, times)
+
+    def _hears_otherwise(self, header: FrameHeader) -> bool:
+        """Wanted, and no listener of its own tells it."""
+        key = _key(header)
+        return key not in self._stops and (self._wanted is None or key in self._wanted)
 
     def _heard(self, header: FrameHeader, data: bytes, _: float) -> None:
         self._write(Frames(header, (data,)))
