@@ -22,12 +22,12 @@ from ecu_sim.plant import Cabin
 from ecu_sim.program import Hardware
 from ecu_sim.vehicle import DATA_FLASH, NVM_ADDRESS, NVM_COPY_SIZE
 from protocols.can import CanPort, FrameHeader
-from protocols.uds import Session
+from protocols.uds import Session, requests
 from protocols.uds.slot_digest import derive_signing_key
 from vehicle_gateway.flashing.bound import wire_time
 from vehicle_gateway.flashing.dialogue import Dialogue
+from vehicle_gateway.flashing.keys import DerivedKeys
 from vehicle_gateway.flashing.transfer import Download
-from vehicle_gateway.flashing.write import memory_range
 from vehicle_gateway.update import Progress
 from vehicle_gateway.wires import Links
 from vehicle_gateway.wires.testers import Testers
@@ -174,7 +174,7 @@ async def program(ecu: BenchEcu, links: Links, image: bytes) -> Programmed:
     vehicle = ecu.description()
     description = vehicle.ecus[NAME]
     async with Testers(vehicle, links) as testers:
-        dialogue = Dialogue(testers.tester(NAME), description, master=MASTER)
+        dialogue = Dialogue(testers.tester(NAME), description, keys=DerivedKeys(MASTER))
         download = Download(
             dialogue,
             image,
@@ -184,10 +184,12 @@ async def program(ecu: BenchEcu, links: Links, image: bytes) -> Programmed:
             progress=_ignore,
         )
         start = loop.time(), perf_counter(), process_time()
-        await dialogue.enter("entering", Session.PROGRAMMING)
-        await dialogue.unlock("unlocking")
-        erase = vehicle.routines.erase_memory
-        await dialogue.check("erasing", erase, memory_range(BASE, len(image)))
+        await dialogue.ask("entering", requests.session_control(Session.PROGRAMMING))
+        await dialogue.unlock("unlocking", description.security_level)
+        memory = requests.MemoryRange(address=BASE, size=len(image))
+        option = bytes([memory.format]) + memory.encode()
+        erase = requests.start_routine(vehicle.routines.erase_memory, option)
+        await dialogue.ask("erasing", erase)
         plan = await download.plan(ecu.max_block_length)
         download_cpu = process_time()
         figures = await download.run(plan)

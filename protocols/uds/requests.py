@@ -129,10 +129,19 @@ def start_routine(rid: int, option: bytes = b"", *, suppress: bool = False) -> b
     return bytes([ServiceId.ROUTINE_CONTROL, sub_function]) + rid.to_bytes(2) + option
 
 
-def request_download(address: int, size: int, *, data_format: int = 0x00) -> bytes:
-    """Announce a download; address and size take four bytes each (ALFID 0x44)."""
-    head = bytes([ServiceId.REQUEST_DOWNLOAD, data_format, 0x44])
-    return head + address.to_bytes(4) + size.to_bytes(4)
+def request_download(
+    address: int,
+    size: int,
+    *,
+    data_format: int = 0x00,
+    address_bytes: int = 4,
+    size_bytes: int = 4,
+) -> bytes:
+    """Announce a download; `OverflowError` if address or size do not fit their bytes."""
+    memory = MemoryRange(
+        address=address, size=size, address_bytes=address_bytes, size_bytes=size_bytes
+    )
+    return bytes([ServiceId.REQUEST_DOWNLOAD, data_format, memory.format]) + memory.encode()
 
 
 def transfer_data(block_sequence_counter: int, data: bytes) -> bytes:

@@ -74,7 +74,7 @@ def test_the_new_image_is_programmed_and_runs(tmp_path: Path) -> None:
     assert to_everyone(line) == [*OPENING, *CLOSING]
     said = line.sequence(BLOWER)
     assert said[: said.index("11 01") + 1] == [
-        *("3E 00", "22 F1 8C", "22 F1 88", "10 02", "27 01", "27 02", "2E F1 5A", "31 01 FF 00"),
+        *("3E 00", "22 F1 8C", "10 02", "27 01", "27 02", "2E F1 5A", "31 01 FF 00"),
         *("34", "36", "37", "31 01 02 02", "31 01 FF 01", "11 01"),
     ]
 

@@ -5,7 +5,7 @@ import pytest
 from dbc import describe_vehicle
 from protocols.uds import requests
 from vehicle_gateway.flashing.bound import BoundCalculator, block_size, wire_time
-from vehicle_gateway.flashing.write import resume_point
+from vehicle_gateway.flashing.updater import resume_point
 
 VEHICLE = describe_vehicle()
 

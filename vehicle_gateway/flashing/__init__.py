@@ -1,10 +1,11 @@
-"""How one ECU is programmed over UDS: the sequences behind `vehicle_gateway.update.EcuUpdater`."""
+"""How one ECU is programmed over UDS: flash sequences behind the port `EcuUpdater`."""
 
 from datetime import datetime
 
-from vehicle_gateway.flashing.single_slot import SingleSlotUpdater
+from vehicle_gateway.flashing.keys import DerivedKeys
+from vehicle_gateway.flashing.sequence_file import packaged
 from vehicle_gateway.flashing.site import Site
-from vehicle_gateway.flashing.two_slot import TwoSlotUpdater
+from vehicle_gateway.flashing.updater import SequenceUpdater
 from vehicle_gateway.update import EcuUpdater
 from vehicle_gateway.wires.testers import Testers
 
@@ -16,13 +17,19 @@ def updaters(
 
     `start_date` is the date at loop time 0: the fingerprint carries a date.
     """
+    keys = DerivedKeys(diagnostics_master)
     found: dict[str, EcuUpdater] = {}
     for ecu in testers.vehicle.ecus.values():
+        sequence = packaged()["single_slot" if ecu.single_slot else "two_slot"]
         site = Site(
-            ecu=ecu, testers=testers, diagnostics_master=diagnostics_master, start_date=start_date
+            ecu=sequence.describe(ecu),
+            sequence=sequence,
+            testers=testers,
+            keys=keys,
+            start_date=start_date,
         )
-        found[ecu.name] = SingleSlotUpdater(site) if ecu.single_slot else TwoSlotUpdater(site)
+        found[ecu.name] = SequenceUpdater(site)
     return found
 
 
-__all__ = ["SingleSlotUpdater", "Site", "TwoSlotUpdater", "updaters"]
+__all__ = ["SequenceUpdater", "Site", "updaters"]

@@ -6,7 +6,6 @@ answer is asked for again where asking twice does no harm.
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from dbc import EcuDescription
@@ -20,16 +19,11 @@ from protocols.uds import (
     requests,
     responses,
 )
-from protocols.uds.routine_status import CHECK_TEXTS, CheckStatus
-from protocols.uds.security_access import compute_key, derive_key
+from vehicle_gateway.flashing.keys import Challenge, KeyFailedError, Keys
+from vehicle_gateway.flashing.sequence import Patience
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.wires import NoAnswerError, WireError
-from vehicle_gateway.wires.tester import (
-    AGAIN_AFTER_S,
-    TRIES,
-    NegativeResponseError,
-    UdsTester,
-)
+from vehicle_gateway.wires.tester import NegativeResponseError, UdsTester
 
 T = TypeVar("T")
 
@@ -38,54 +32,47 @@ T = TypeVar("T")
 _ONCE: Final = frozenset(
     {ServiceId.SECURITY_ACCESS, ServiceId.REQUEST_TRANSFER_EXIT, ServiceId.ECU_RESET}
 )
-#: An ECU that was told to reset answers again within so many seconds, image check included.
-RETURN_S: Final = 30.0
 _POLL_S: Final = 0.05
 #: Security access after too many wrong keys: asked again every second, for so many seconds.
 _DELAY_TRIES: Final = 15
 _DELAY_S: Final = 1.0
-#: Who programmed: ten characters of tester serial number in F15A, after a BCD date.
-_TESTER_SERIAL: Final = b"CANOTA-GW1"
-
-
-class RoutineFailedError(UpdateError):
-    """A routine ran to its end and its status record says that it did not succeed."""
 
 
 class Dialogue:
     """Asks one ECU; every method raises `UpdateError` and nothing else."""
 
-    def __init__(self, tester: UdsTester, ecu: EcuDescription, *, master: bytes) -> None:
+    def __init__(
+        self,
+        tester: UdsTester,
+        ecu: EcuDescription,
+        *,
+        keys: Keys,
+        patience: Patience | None = None,
+        serial_did: int = DataIdentifier.ECU_SERIAL_NUMBER,
+    ) -> None:
         self.ecu = ecu
         self.tester = tester
-        self._master = master
+        self._keys = keys
+        self._patience = patience or Patience()
+        self._serial_did = serial_did
         self._serial: str | None = None
 
     async def ask(self, step: str, request: bytes) -> bytes:
         """The positive answer; a lost one is asked for again where that does no harm."""
-        once = request[0] in _ONCE
+        pauses = () if request[0] in _ONCE else self._patience.again_after_s
+        for pause_s in pauses:
+            try:
+                return await self.tester.request(request)
+            except NoAnswerError:
+                await asyncio.sleep(pause_s)
+            except WireError as error:
+                raise self.failed(step, error) from error
         try:
-            return await (self.tester.request(request) if once else self.tester.insist(request))
+            return await self.tester.request(request)
         except NoAnswerError as error:
-            raise self.failed(step, error, tries=1 if once else TRIES) from error
+            raise self.failed(step, error, tries=1 + len(pauses)) from error
         except WireError as error:
             raise self.failed(step, error) from error
-
-    async def enter(self, step: str, session: Session) -> None:
-        await self.ask(step, requests.session_control(session))
-
-    async def routine(self, step: str, rid: int, option: bytes = b"") -> bytes:
-        """The status record of a routine that was started and has ended."""
-        answer = await self.ask(step, requests.start_routine(rid, option))
-        return self.decoded(step, responses.decode_routine, answer, rid)
-
-    async def check(self, step: str, rid: int, option: bytes = b"") -> None:
-        """Run a routine whose first status byte says 00 for success."""
-        status = await self.routine(step, rid, option)
-        if status and status[0] != 0:
-            raise RoutineFailedError(
-                ecu=self.ecu.name, step=step, cause=f"routine {rid:04X}: {_status_text(status[0])}"
-            )
 
     async def read(self, step: str, did: int) -> bytes:
         answer = await self.ask(step, requests.read_data(did))
@@ -108,27 +95,25 @@ class Dialogue:
     async def serial(self) -> str:
         """F18C, asked once: the name to which the ECU's keys belong."""
         if self._serial is None:
-            self._serial = await self.read_text("identifying", DataIdentifier.ECU_SERIAL_NUMBER)
+            self._serial = await self.read_text("identifying", self._serial_did)
         return self._serial
 
-    async def unlock(self, step: str) -> None:
-        """Security access by AES-CMAC, with the key that belongs to this ECU's serial number."""
-        serial = await self.serial()
-        level = self.ecu.security_level
-        key = derive_key(self._master, serial, level)
-        for attempt in range(1, TRIES + 1):
+    async def unlock(self, step: str, level: int) -> None:
+        """Security access of this level with the key that `keys` has for the ECU's seed."""
+        serial = await self.serial() if self._keys.by_serial else ""
+        for pause_s in (*self._patience.again_after_s, None):
             try:
                 seed = await self._seed(step, level)
                 if not any(seed):
                     return  # unlocked already
-                proof = compute_key(key, level=level, ecu_id=serial, seed=seed)
-                await self.tester.request(requests.send_key(level, proof))
+                challenge = Challenge(ecu=self.ecu.name, level=level, seed=seed, serial=serial)
+                await self.tester.request(requests.send_key(level, await self._keys.key(challenge)))
             except NoAnswerError as error:
                 # Whether the key arrived is unknown: a new seed finds out.
-                if attempt == TRIES:
-                    raise self.failed(step, error, tries=attempt) from error
-                await asyncio.sleep(AGAIN_AFTER_S[attempt - 1])
-            except WireError as error:
+                if pause_s is None:
+                    raise self.failed(step, error, tries=self._patience.tries) from error
+                await asyncio.sleep(pause_s)
+            except (WireError, KeyFailedError) as error:
                 raise self.failed(step, error) from error
             else:
                 return
@@ -138,36 +123,30 @@ class Dialogue:
 
         The refusals in `done` are how the ECU says so when it is asked a second time.
         """
-        for attempt in range(1, TRIES + 1):
+        for attempt, pause_s in enumerate((*self._patience.again_after_s, None)):
             try:
                 return await self.tester.request(request)
             except NoAnswerError as error:
-                if attempt == TRIES:
-                    raise self.failed(step, error, tries=attempt) from error
-                await asyncio.sleep(AGAIN_AFTER_S[attempt - 1])
+                if pause_s is None:
+                    raise self.failed(step, error, tries=self._patience.tries) from error
+                await asyncio.sleep(pause_s)
             except NegativeResponseError as error:
-                if attempt == 1 or error.code not in done:
+                if attempt == 0 or error.code not in done:
                     raise self.failed(step, error) from error
                 return None
             except WireError as error:
                 raise self.failed(step, error) from error
         raise AssertionError("the last try has returned or raised")
 
-    async def leave_fingerprint(self, step: str, start_date: datetime) -> None:
-        """F15A: the date, and who programs."""
-        today = start_date + timedelta(seconds=asyncio.get_running_loop().time())
-        record = bytes.fromhex(today.strftime("%y%m%d")) + _TESTER_SERIAL
-        await self.ask(step, requests.write_data(DataIdentifier.PROGRAMMING_FINGERPRINT, record))
-
-    async def reset(self, step: str, *, limit_s: float = RETURN_S) -> None:
+    async def reset(self, step: str, kind: int = ResetType.HARD) -> None:
         """Reset the ECU and wait until it answers again.
 
         The answer may be lost in the reset itself: an ECU that is still in a session got no such
         request, and is told again.
         """
-        for _ in range(TRIES):
+        for _ in range(self._patience.tries):
             try:
-                await self.tester.request(requests.ecu_reset(ResetType.HARD))
+                await self.tester.request(bytes([ServiceId.ECU_RESET, kind]))
                 told = True
             except NoAnswerError:
                 told = False
@@ -175,16 +154,19 @@ class Dialogue:
                 raise self.failed(step, error) from error
             # Its old self must not answer in the place of the new one.
             await asyncio.sleep(self.ecu.boot_s / 2)
-            await self.wait_for(step, limit_s=limit_s)
+            await self.wait_for(step)
             if told or not await self._in_session(step):
                 return
         raise UpdateError(
-            ecu=self.ecu.name, step=step, cause=f"does not reset (asked {TRIES} times)"
+            ecu=self.ecu.name,
+            step=step,
+            cause=f"does not reset (asked {self._patience.tries} times)",
         )
 
-    async def wait_for(self, step: str, *, limit_s: float = RETURN_S) -> None:
+    async def wait_for(self, step: str) -> None:
         """Wait until the ECU answers, application or boot loader."""
         loop = asyncio.get_running_loop()
+        limit_s = self._patience.return_s
         deadline = loop.time() + limit_s
         while True:
             try:
@@ -237,10 +219,3 @@ class Dialogue:
             step=step,
             cause=f"security access still delayed after {_DELAY_TRIES * _DELAY_S:g} s",
         )
-
-
-def _status_text(status: int) -> str:
-    try:
-        return CHECK_TEXTS[CheckStatus(status)]
-    except ValueError:
-        return f"status {status:02X}"

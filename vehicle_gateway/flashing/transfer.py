@@ -12,9 +12,9 @@ from typing import Final
 from protocols.uds import MalformedResponseError, Nrc, requests, responses
 from vehicle_gateway.flashing.bound import Bound, BoundCalculator, WireTime, block_size
 from vehicle_gateway.flashing.dialogue import Dialogue
+from vehicle_gateway.flashing.sequence import MemoryFormat
 from vehicle_gateway.update import Progress, ProgressSink, TransferFigures
 
-STEP: Final = "transferring"
 #: Progress is told so often per download, and whenever another sector is certain.
 _NOTES: Final = 200
 #: The ECU holds one block in its buffer while it programs the one before it: when it has taken a
@@ -48,8 +48,12 @@ class Download:
         offset: int,
         wire: WireTime,
         progress: ProgressSink,
+        memory: MemoryFormat | None = None,
+        step: str = "transferring",
     ) -> None:
         """`address` is where `image[0]` goes; the first `offset` bytes are there already."""
+        self._memory = memory or MemoryFormat()
+        self._step = step
         self._dialogue = dialogue
         self._image = image
         self._address = address
@@ -91,7 +95,7 @@ class Download:
         taken = self._offset
         for request, block_s in zip(plan.requests, plan.bound.blocks_s, strict=True):
             # 14229-1: the same counter again is acknowledged and not written again.
-            await self._dialogue.ask(STEP, request)
+            await self._dialogue.ask(self._step, request)
             taken += len(request) - 2
             left_s -= block_s
             self._note(plan, taken, left_s)
@@ -100,20 +104,25 @@ class Download:
 
     async def _announce(self, planned: int) -> int:
         """34; the longest block that the ECU takes, as planned where its word got lost."""
+        memory = self._memory
         request = requests.request_download(
-            self._address + self._offset, len(self._image) - self._offset
+            self._address + self._offset,
+            len(self._image) - self._offset,
+            data_format=memory.data_format,
+            address_bytes=memory.address_bytes,
+            size_bytes=memory.size_bytes,
         )
-        answer = await self._dialogue.ask_once(STEP, request, done=_UNDER_WAY)
+        answer = await self._dialogue.ask_once(self._step, request, done=_UNDER_WAY)
         if answer is None:
             return planned
         try:
             return responses.decode_download(answer)
         except MalformedResponseError as error:
-            raise self._dialogue.failed(STEP, error) from error
+            raise self._dialogue.failed(self._step, error) from error
 
     async def _finish(self) -> None:
         """37; refused as out of sequence after a lost answer, it was carried out the first time."""
-        await self._dialogue.ask_once(STEP, requests.request_transfer_exit(), done=_OVER)
+        await self._dialogue.ask_once(self._step, requests.request_transfer_exit(), done=_OVER)
 
     def _note(self, plan: Plan, taken: int, left_s: float) -> None:
         size = len(self._image)
@@ -127,7 +136,7 @@ class Download:
         self._progress(
             Progress(
                 ecu=self._dialogue.ecu.name,
-                step=STEP,
+                step=self._step,
                 bytes_done=taken,
                 bytes_total=size,
                 remaining_s=max(left_s, 0.0),

@@ -1,0 +1,122 @@
+"""`EcuUpdater` by a flash sequence: which phase of it each call of the update flow runs."""
+
+import asyncio
+from dataclasses import replace
+
+from dbc import EcuDescription
+from vehicle_gateway.flashing.load import Load, Part
+from vehicle_gateway.flashing.perform import Performance
+from vehicle_gateway.flashing.sequence import ACTIVATE, CONFIRM, PROGRAM, REVERT, STAGE
+from vehicle_gateway.flashing.site import Site
+from vehicle_gateway.update import (
+    Inventory,
+    Progress,
+    ProgressSink,
+    TransferFigures,
+    UpdateError,
+    UpdateJob,
+)
+
+
+class SequenceUpdater:
+    """`EcuUpdater` of one ECU.
+
+    One slot: `stage` asks whether it may, `program` does it, and going back is `program` with the
+    image from before. Two slots: `stage` writes, the other phases decide which slot runs.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.ecu = site.ecu.name
+        self.single_slot = site.sequence.single_slot
+
+    async def stage(
+        self, job: UpdateJob, *, resume_from: int, progress: ProgressSink
+    ) -> TransferFigures:
+        loop = asyncio.get_running_loop()
+        start_s = loop.time()
+        if not self.single_slot:
+            figures = await self._run(STAGE, job, progress, resume_from=resume_from)
+            return replace(figures, staging_s=loop.time() - start_s)
+        if job.present is None:
+            raise UpdateError(
+                ecu=self.ecu, step="staging", cause="one slot, and its present image is not at hand"
+            )
+        _check_fits(self._site.ecu, "new image", job.image, job.address)
+        _check_fits(self._site.ecu, "present image", job.present, job.present_address)
+        return await self._run(STAGE, job, progress)
+
+    async def activate(
+        self, job: UpdateJob, *, resume_from: int, progress: ProgressSink
+    ) -> TransferFigures:
+        if self.single_slot:
+            return await self._run(PROGRAM, job, progress, resume_from=resume_from)
+        return await self._run(ACTIVATE, job, progress)
+
+    async def confirm(self, job: UpdateJob) -> None:
+        """Nothing to keep or to give up where there is one slot."""
+        await self._run(CONFIRM, job, _unseen)
+
+    async def revert(self, job: UpdateJob, *, progress: ProgressSink) -> TransferFigures:
+        if not self.single_slot:
+            return await self._run(REVERT, job, progress)
+        if await self._old_image_runs(job):
+            return TransferFigures()
+        if job.present is None:
+            raise UpdateError(
+                ecu=self.ecu, step="reverting", cause="its image from before is not at hand"
+            )
+        back = replace(job, image=job.present, address=job.present_address)
+        figures = await self._run(PROGRAM, back, progress)
+        if not await self._old_image_runs(job):
+            raise UpdateError(
+                ecu=self.ecu, step="reverting", cause="does not run the image from before"
+            )
+        return figures
+
+    async def inventory(self, nonce: bytes) -> Inventory:
+        return await self._site.inventory(nonce)
+
+    async def _old_image_runs(self, job: UpdateJob) -> bool:
+        dialogue = self._site.dialogue()
+        await dialogue.wait_for("reverting")
+        return await self._site.runs(dialogue, job.before_sha256, job.nonce)
+
+    async def _run(
+        self, phase: str, job: UpdateJob, progress: ProgressSink, *, resume_from: int = 0
+    ) -> TransferFigures:
+        part = Part(name=job.ecu, address=job.address, data=job.image)
+        load = Load(
+            parts=(part,),
+            new_sha256=job.image_sha256,
+            old_sha256=job.before_sha256,
+            nonce=job.nonce,
+        )
+        offset = resume_point(
+            job.image, resume_from=resume_from, sector_size=self._site.ecu.sector_size
+        )
+        return await Performance(self._site, load, progress=progress, offset=offset).run(phase)
+
+
+def resume_point(image: bytes, *, resume_from: int, sector_size: int) -> int:
+    """Where to go on: a sector boundary, and always something left to send.
+
+    The ECU takes the end of the last download for the end of its image.
+    """
+    last = (len(image) - 1) // sector_size * sector_size
+    return max(0, min(resume_from // sector_size * sector_size, last))
+
+
+def _check_fits(ecu: EcuDescription, what: str, image: bytes, address: int) -> None:
+    start, end = ecu.application_base, ecu.application_base + ecu.slot_size
+    if not image or address < start or address + len(image) > end:
+        raise UpdateError(
+            ecu=ecu.name,
+            step="staging",
+            cause=f"{what}: {len(image)} bytes at 0x{address:08X} are not within "
+            f"0x{start:08X} to 0x{end:08X}",
+        )
+
+
+def _unseen(_progress: Progress) -> None:
+    """Nobody watches: a request, and no bytes."""
