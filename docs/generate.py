@@ -24,6 +24,9 @@ from dbc.vehicle import EcuDescription, VehicleDescription
 from docs import ecus
 from ecu_sim.boot import conventional, mcuboot_ab
 from ecu_sim.ecus import all_ecu_names, ecu_type
+from ecu_sim.faults import Layer
+from ecu_sim.faults.table import KINDS
+from ecu_sim.faults.table import Parameter as FaultParameter
 from protocols import network_management
 from protocols.uds.dtc import display
 from vehicle_gateway.update import coordinator
@@ -67,6 +70,7 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "vehicle.md", vehicle(describe_vehicle())
     yield "command-line.md", command_line()
     yield "fleet-api.md", fleet_api()
+    yield "faults.md", faults()
     for name in all_ecu_names():
         yield f"ecus/{name}.md", f"{_NOTE}\n{ecus.page(ecu_type(name))}"
 
@@ -140,6 +144,53 @@ def diagram(rows: Iterable[tuple[str, str, str]], *, start: str) -> str:
         text = ", ".join(label for label in labels if label)
         lines.append(f"    {one} --> {two}" + (f": {text}" if text else ""))
     return "\n".join([*lines, "```", ""])
+
+
+# Faults
+
+
+_FAULTS = """What can go wrong with a simulated ECU: `canota ecus serve --fault ECU:FAULT`, the
+actions of a scenario, `begin_fault` in Python. `canota ecus faults` prints the same table. How to
+use them: [let ECUs go wrong](../how-to/faults.md).
+
+- `REQUEST` is the first bytes of a request in hex (`36`, `0x31`, `3101FF00`); `REQUEST:N` is the
+  Nth such request since the fault began.
+- Times are `300ms`, `2s`, `1min`.
+- An address is one as 34 has it, or counts from the start of the application area.
+- Draws follow from `seed` and the name of the ECU: they repeat.
+"""
+
+
+def faults() -> str:
+    """Every fault by where it acts, with its parameters."""
+    parts = [
+        _NOTE,
+        "# Faults\n",
+        _FAULTS,
+    ]
+    for layer in Layer:
+        parts.append(f"## {layer.value}\n")
+        parts.append(
+            _table(
+                ("fault", "what it does", "parameters", "example"),
+                (
+                    (
+                        f"`{kind.form}`".replace("|", "\\|"),
+                        kind.summary,
+                        "; ".join(map(_parameter_of_fault, kind.parameters)) or "-",
+                        f"`{kind.example}`",
+                    )
+                    for kind in KINDS.values()
+                    if kind.layer is layer
+                ),
+            )
+        )
+    return "\n".join(parts)
+
+
+def _parameter_of_fault(parameter: FaultParameter) -> str:
+    text = f"`{parameter.name}`: {parameter.meaning}"
+    return text if not parameter.default else f"{text} ({parameter.default})"
 
 
 # The vehicle

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
@@ -24,6 +24,8 @@ from ecu_sim.bus.capture import Capture, channels_of
 from ecu_sim.diagnostics.doip_server import DoipServer, serve_doip
 from ecu_sim.diagnostics.doip_tls import entity_context
 from ecu_sim.edge_node import EdgeNode, edge_settings
+from ecu_sim.faults import Fault, FaultError
+from ecu_sim.faults.ecu import FaultEvent
 from ecu_sim.node import EcuNode
 from ecu_sim.periodic import Periodic
 from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
@@ -59,6 +61,17 @@ class TlsOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BenchEvent:
+    """Something that the bench has done to its ECUs: what the log has a line of."""
+
+    date: datetime
+    #: fault_begins, fault_acts, fault_ends, ...
+    event: str
+    #: ECU, fault, ...
+    words: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
     vehicle: VehicleOptions
     host: str = "127.0.0.1"
@@ -77,6 +90,10 @@ class ServeOptions:
     tls: TlsOptions | None = None
     #: An edge node in front of the CAN ECUs.
     edge: bool = True
+    #: What goes wrong from the start on, and with which ECU.
+    faults: tuple[tuple[str, Fault], ...] = ()
+    #: Told of every fault that begins, acts for the first time, or ends.
+    on_event: Callable[[BenchEvent], None] = lambda _: None
     #: Opens the log of the wires: its channels, and its start in ns since 1970.
     record: Callable[[Sequence[Channel], int], Recorder] | None = None
     #: The date at loop time 0, for what is recorded.
@@ -120,6 +137,7 @@ class EcuServer:
             for node in doip:
                 node.adapt_entity = self._adapt
             self._record(stack)
+            self._begin_faults()
             # Only then the doors: who finds one open finds ECUs that answer.
             await self.vehicle.start()
             for name, wire in self.vehicle.wires.items():
@@ -139,6 +157,28 @@ class EcuServer:
         trace: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
+
+    def _begin_faults(self) -> None:
+        for node in self.vehicle.nodes.values():
+            node.faults.on_event.append(self._tell_of_fault)
+        try:
+            for ecu, fault in self.options.faults:
+                self.vehicle.begin_fault(ecu, fault)
+        except FaultError as error:
+            raise VehicleError(str(error)) from error
+
+    def _tell_of_fault(self, event: FaultEvent) -> None:
+        words: dict[str, str | int] = {"ecu": event.ecu, "fault": event.fault}
+        if event.hits is not None:
+            words["hits"] = event.hits
+        self._tell(event.event, **words)
+
+    def _tell(self, event: str, **words: str | int) -> None:
+        """One line in the log, and one event for who listens."""
+        _LOG.info("%s %s", event, " ".join(f"{key}={value}" for key, value in words.items()))
+        at_s = asyncio.get_running_loop().time()
+        date = self.options.start_date + timedelta(seconds=at_s)
+        self.options.on_event(BenchEvent(date=date, event=event, words=words))
 
     def _record(self, stack: AsyncExitStack) -> None:
         if self.options.record is None:

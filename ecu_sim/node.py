@@ -12,9 +12,13 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ecu_sim.boot import Application, ResetReason, StayInBootloader, boot_profile
+from clock import Timer
+from ecu_sim.boot import Application, Decision, ResetReason, StayInBootloader, boot_profile
 from ecu_sim.diagnostics.doip import DoipNode
 from ecu_sim.ecus import CanAddress
+from ecu_sim.faults import boots
+from ecu_sim.faults.cells import Area
+from ecu_sim.faults.ecu import EcuFaults, Traits
 from ecu_sim.logical_blocks import LogicalBlocks
 from ecu_sim.memory import Nvm, PowerLossError, TwoCopyRecord
 from ecu_sim.memory.flash import finish
@@ -48,8 +52,10 @@ class EcuNode:
     """One ECU on its wire."""
 
     def __init__(self, hardware: Hardware, *, nvm_address: int, nvm_size: int) -> None:
-        self.hardware = hardware
         self.ecu = hardware.ecu
+        self.faults = EcuFaults(_traits(hardware), self)
+        self.faults.boots.changed = self._look_at_boots
+        self.hardware = replace(hardware, port=self.faults.port)
         self.mode = Mode.OFF
         #: Why the boot loader did not start an application; "" while one runs.
         self.reason = ""
@@ -64,6 +70,10 @@ class EcuNode:
         self._loop = asyncio.get_running_loop()
         self._boot_timer: asyncio.TimerHandle | None = None
         self._watchdogs_in_a_row = 0
+        #: A boot that a fault keeps from happening, and the watchdog that a fault lets bite.
+        self._hanging: tuple[ResetReason, int | None] | None = None
+        self._bite = Timer(self._loop, self._bitten)
+        self._supply_back: asyncio.TimerHandle | None = None
         self._booted = asyncio.Event()
         #: The DoIP door of an ECU on Ethernet while it is awake; it listens to the vehicle's
         #: sockets and wires through `serve_stream` and `answer_datagram`.
@@ -97,12 +107,40 @@ class EcuNode:
         if self._boot_timer is not None:
             self._boot_timer.cancel()
             self._boot_timer = None
+        if self._supply_back is not None:
+            self._supply_back.cancel()
+            self._supply_back = None
+        self._hanging = None
         self._set_mode(Mode.OFF)
+
+    def lose_power(self, off_s: float) -> None:
+        """The supply is gone for so many seconds, from the end of what is under way on."""
+        self._loop.call_soon(self._interrupt_power, off_s)
+
+    def _interrupt_power(self, off_s: float) -> None:
+        self.kill()
+        self._supply_back = self._loop.call_later(off_s, self.power_on)
+
+    def reset_by_fault(self) -> None:
+        """Nobody has asked for it: nothing is written first."""
+        self._restart(ResetReason.SOFTWARE, None)
+
+    def hang_up(self) -> None:
+        """Close every tester's connection (DoIP); who connects again is served."""
+        if self._doip is not None:
+            self._doip.hang_up()
+
+    def fall_asleep(self) -> None:
+        """As if nobody needed the wire any more: off until the next frame on it."""
+        self._fall_asleep()
 
     def reset(self, reason: ResetReason, tester: int | None = None) -> None:
         """Begin anew, as after 11 01, a watchdog, or 10 02 (`tester` awaits the boot loader)."""
         if reason is not ResetReason.WATCHDOG:
             self._keep_dtcs()  # a reset that is asked for is prepared; the watchdog just bites
+        self._restart(reason, tester)
+
+    def _restart(self, reason: ResetReason, tester: int | None) -> None:
         if self.mode in (Mode.OFF, Mode.ASLEEP):
             return
         if reason is ResetReason.WATCHDOG:
@@ -165,9 +203,32 @@ class EcuNode:
     def _begin_boot(self, reason: ResetReason, tester: int | None) -> None:
         self._set_mode(Mode.BOOTING)
         self.boots += 1
-        self._boot_timer = self._loop.call_later(
-            self.ecu.boot_s, partial(self._boot, reason, tester)
-        )
+        if self._boot_timer is not None:
+            self._boot_timer.cancel()
+            self._boot_timer = None
+        if self.faults.boots.hangs():
+            self._hanging = (reason, tester)
+            return
+        self._hanging = None
+        boot_s = self.ecu.boot_s + self.faults.boots.extra_s()
+        self._boot_timer = self._loop.call_later(boot_s, partial(self._boot, reason, tester))
+
+    def _look_at_boots(self) -> None:
+        """A fault of boots has begun or ended."""
+        if self._hanging is not None and self.mode is Mode.BOOTING:
+            self._begin_boot(*self._hanging)
+        self._arm_watchdog()
+
+    def _arm_watchdog(self) -> None:
+        after_s = self.faults.boots.watchdog_s
+        if after_s is None or self.mode is not Mode.APPLICATION:
+            self._bite.cancel()
+        elif self._bite.deadline is None:
+            self._bite.set(self._loop.time() + after_s)
+
+    def _bitten(self) -> None:
+        self.faults.boots.bitten()
+        self.reset(ResetReason.WATCHDOG)
 
     def _boot(self, reason: ResetReason, tester: int | None) -> None:
         self._boot_timer = None
@@ -175,12 +236,10 @@ class EcuNode:
         boot = boot_profile(self.ecu.boot_profile).open(hardware.memory, hardware.trust)
         try:
             decision = boot.boot(reason)
-            if self._watchdogs_in_a_row >= MAX_WATCHDOG_RESETS:
+            if hindrance := self._hindrance(decision):
                 boot = boot_profile(self.ecu.boot_profile).open(hardware.memory, hardware.trust)
                 boot.boot(ResetReason.PROGRAMMING)
-                decision = StayInBootloader(
-                    f"the watchdog has bitten {self._watchdogs_in_a_row} times in a row"
-                )
+                decision = StayInBootloader(hindrance)
             address, size = self._nvm_place
             nvm = Nvm(TwoCopyRecord(hardware.data_flash, address=address, copy_size=size))
             if isinstance(decision, Application):
@@ -195,6 +254,7 @@ class EcuNode:
                 nvm,
                 decision,
                 Hooks(reset=self.reset, power_lost=self._power_lost, settled=self._settled),
+                self.faults.dialogue,
             )
             if reason is ResetReason.POWER_ON:
                 program.dtcs.start_operation_cycle()
@@ -202,6 +262,14 @@ class EcuNode:
             self._power_lost(error)
             return
         self._run(program, tester)
+
+    def _hindrance(self, decision: Decision) -> str:
+        """Why no application is started, whatever the profile has decided; "": nothing is."""
+        if self._watchdogs_in_a_row >= MAX_WATCHDOG_RESETS:
+            return f"the watchdog has bitten {self._watchdogs_in_a_row} times in a row"
+        if isinstance(decision, Application) and self.faults.boots.keeps_application_out():
+            return "a fault keeps the application out"
+        return ""
 
     def _run(self, program: Program, tester: int | None) -> None:
         self.program = program
@@ -222,6 +290,7 @@ class EcuNode:
         else:
             self.reason = ""
         self._set_mode(Mode.APPLICATION if runs else Mode.BOOTLOADER)
+        self._arm_watchdog()
         if tester is not None:
             program.resume_programming(tester)
 
@@ -340,6 +409,7 @@ class EcuNode:
         self.reason = str(error)
 
     def _stop_program(self) -> None:
+        self._bite.cancel()
         doip, self._doip = self._doip, None
         if doip is not None:
             closing = self._loop.create_task(doip.stop())
@@ -365,3 +435,27 @@ class EcuNode:
 def _send_frame(port: CanPort, header: FrameHeader, message: bytes) -> None:
     """One frame without transport protocol."""
     port.send(header, (pad(message, None),))
+
+
+def _traits(hardware: Hardware) -> Traits:
+    ecu, memory = hardware.ecu, hardware.memory
+    offsets: dict[int, int] = {}
+    for one in ecu.can_addresses:
+        offsets[one.request_id] = int(one.request_extension is not None)
+        offsets[one.response_id] = int(one.response_extension is not None)
+    slots = tuple(number * ecu.slot.size for number in range(ecu.slots))
+    areas = [Area(start=ecu.application_base, size=ecu.slot.size, chip=memory.flash, places=slots)]
+    at = ecu.slots * ecu.slot.size
+    for block in ecu.blocks:
+        areas.append(Area(start=block.start, size=block.size, chip=memory.flash, places=(at,)))
+        at += block.size
+    return Traits(
+        name=ecu.name,
+        port=hardware.port,
+        isotp_offsets=offsets,
+        corrupt=hardware.corrupt,
+        memory=areas,
+        p2_s=ecu.p2_s,
+        p2_star_s=ecu.p2_star_s,
+        boots=(boots.SlowBoot, boots.NoBoot, boots.NoApplication, boots.Watchdog),
+    )

@@ -4,6 +4,7 @@ Nothing here outlives a reset. What does is in flash and NVM, and read from ther
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from ecu_sim.diagnostics.dtc import MIRROR, DtcDefinition, DtcMemory, DtcMemoryE
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
 from ecu_sim.ecus import DtcTraits, EcuType
+from ecu_sim.faults.dialogue import Dialogue
 from ecu_sim.memory import Flash, Nvm, PowerLossError
 from ecu_sim.outputs import OutputChannels
 from ecu_sim.periodic import Periodic
@@ -75,6 +77,8 @@ class Hardware:
     trust: Trust
     #: None for an ECU that is not on a CAN wire.
     port: CanPort | None
+    #: Spoils a share of the ECU's frames; None on a wire that cannot.
+    corrupt: Callable[[float, random.Random | None], None] | None = None
     #: Changes the wire's bit rate; None as the rate is the wire's own again.
     set_bit_rate: Callable[[int | None], None] | None = None
     functional: FrameHeader | None
@@ -99,11 +103,18 @@ class Program:
     """One run of one ECU program."""
 
     def __init__(
-        self, hardware: Hardware, boot: Boot, nvm: Nvm, decision: Decision, hooks: Hooks
+        self,
+        hardware: Hardware,
+        boot: Boot,
+        nvm: Nvm,
+        decision: Decision,
+        hooks: Hooks,
+        dialogue: Dialogue,
     ) -> None:
         loop = asyncio.get_running_loop()
         ecu = hardware.ecu
         self._hooks = hooks
+        self._dialogue = dialogue
         self._nvm = nvm
         self._loop = loop
         self._ecu = ecu
@@ -186,6 +197,7 @@ class Program:
             self._change_bit_rate(None)
         self._ticker.stop()
         self._timer.cancel()
+        self._dialogue.reset()
         for transport in {*self._transports.values(), *self._listeners}:
             transport.close()
         self._values.close()
@@ -210,6 +222,14 @@ class Program:
     def request(self, message: bytes, *, source: int, functional: bool) -> None:
         """A tester's request has arrived."""
         self._last_request_s = self._loop.time()
+        self._dialogue.request(
+            message,
+            source=source,
+            serve=partial(self._serve, source=source, functional=functional),
+            send=partial(self._send, source=source),
+        )
+
+    def _serve(self, message: bytes, *, source: int, functional: bool) -> None:
         self._guarded(
             lambda: self.server.receive(
                 message, source=source, functional=functional, now=self._loop.time()
@@ -315,6 +335,9 @@ class Program:
             self._set_bit_rate(bit_rate)
 
     def _respond(self, payload: bytes, source: int) -> None:
+        self._dialogue.answer(payload, source=source, send=partial(self._send, source=source))
+
+    def _send(self, payload: bytes, *, source: int) -> None:
         transport = self._transports.get(source)
         if transport is not None:
             transport.send(payload)
@@ -322,9 +345,11 @@ class Program:
             self._router.respond(payload, tester=source)
 
     def _when_all_sent(self, then: Callable[[], None]) -> None:
-        waiting: list[Transport | Router] = list(self._transports.values())
+        waiting: list[Transport | Router | Dialogue] = list(self._transports.values())
         if self._router is not None:
             waiting.append(self._router)
+        # What is late gets to its transport first.
+        waiting.append(self._dialogue)
 
         def next_one() -> None:
             if waiting:

@@ -20,8 +20,11 @@ from ecu_sim.boot import BootMemory, Trust
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.can_core import BusLoad
 from ecu_sim.bus.ethernet import EthernetWire
+from ecu_sim.bus.faults import WireFaults
 from ecu_sim.device import Identity
 from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_type
+from ecu_sim.faults import Fault
+from ecu_sim.faults.ecu import Begun
 from ecu_sim.memory import Flash, FlashGeometry, TwoCopyRecord
 from ecu_sim.memory.flash import ERASED
 from ecu_sim.node import EcuNode
@@ -219,6 +222,13 @@ class Vehicle:
             raise
         return ours
 
+    def begin_fault(self, ecu: str, fault: Fault | str) -> Begun:
+        """Let something go wrong with an ECU from now on, until what is returned is ended.
+
+        `VehicleError` for an unknown ECU, `FaultError` for a fault that this one cannot have.
+        """
+        return self._node(ecu).faults.begin(fault)
+
     def _node(self, ecu: str) -> EcuNode:
         if ecu not in self._nodes:
             raise VehicleError(f"no ECU {ecu!r} in this vehicle: {', '.join(self._nodes)}")
@@ -248,6 +258,7 @@ class Vehicle:
                     public_keys=_pinned(self.options.image_public_keys),
                 ),
                 port=wire.port(ecu.name) if isinstance(wire, CanWire) else None,
+                corrupt=_corrupting(wire, ecu.name) if isinstance(wire, CanWire) else None,
                 set_bit_rate=_link(wire, WIRES[ecu.wire]) if isinstance(wire, CanWire) else None,
                 functional=FrameHeader(WIRES[ecu.wire].functional_id, fd=fd, bit_rate_switch=fd)
                 if isinstance(wire, CanWire)
@@ -309,6 +320,14 @@ def _traffic(load: float, wire: CanWire) -> tuple[CyclicFrame, ...]:
 
 def _link(wire: CanWire, kind: WireType) -> Callable[[int | None], None]:
     return lambda bit_rate: wire.set_bit_rate(bit_rate or kind.bit_rate)
+
+
+def _corrupting(wire: CanWire, ecu: str) -> Callable[[float, random.Random | None], None]:
+    def corrupt(share: float, rng: random.Random | None) -> None:
+        plan = WireFaults(corruption=share, rng=rng, senders=frozenset({ecu})) if share else None
+        wire.begin_faults(plan, owner=f"fault of {ecu}")
+
+    return corrupt
 
 
 def _identity(ecu: EcuType, options: VehicleOptions) -> Identity:

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import typer
 
@@ -16,7 +16,15 @@ from canota.cli.arguments import PORT_LIMIT
 from canota.cli.arguments import vin as check_vin
 from canota.cli.captures import CaptureOption, KeepOption, MaxSizeOption, recording_to
 from canota.cli.exits import CommandError, Exit
-from canota.cli.output import JsonOption, group, print_json, write_file
+from canota.cli.faults import (
+    EventsOption,
+    FaultOption,
+    events_to,
+    faults_of,
+    show_fault,
+    show_faults,
+)
+from canota.cli.output import Json, JsonOption, group, print_json, write_file
 from canota.cli.serving import log_to_stderr, say, until_stopped
 from canota.identities import as_rows
 from dbc.vehicle import describe_vehicle
@@ -26,6 +34,8 @@ from ecu_sim.descriptions import summary
 from ecu_sim.diagnostics.doip_certificates import dev_certificates, make_dev_certificates
 from ecu_sim.ecus import EcuType, ecu_type
 from ecu_sim.edge_node import LOGICAL_ADDRESS as EDGE_ADDRESS
+from ecu_sim.faults.table import KINDS
+from ecu_sim.faults.table import summary as table_of_faults
 from ecu_sim.vehicle import EcuIdentity, Vehicle, VehicleError, VehicleOptions
 from firmware import dev_keys, image_path
 from protocols.firmware.formats import detect
@@ -106,6 +116,8 @@ def serve(
             " programmed.",
         ),
     ] = None,
+    fault: FaultOption = None,
+    events: EventsOption = None,
     capture: CaptureOption = None,
     max_size: MaxSizeOption = None,
     keep: KeepOption = 0,
@@ -115,10 +127,15 @@ def serve(
     Serve the ECUs until interrupted; what they have in flash outlives the process.
 
     `canota ecus serve WCANHVAC000000001 --port comfort=50091 --port rear=13400`
+
+    `canota ecus serve WCANHVAC000000001 --fault 'ccu:late=300ms@31' --fault '*:lost-frames=0.01'`
     """
     log_to_stderr(verbose=verbose)
+    fitted = (*_ECUS, *map(_bench, bench or []))
     options = ServeOptions(
-        vehicle=replace(_options(vin, state), ecus=(*_ECUS, *map(_bench, bench or []))),
+        vehicle=replace(_options(vin, state), ecus=fitted),
+        faults=faults_of(fault or [], fitted),
+        on_event=events_to(events),
         host=host,
         ports=dict(_port(argument, "--port") for argument in port or []),
         doip_hosts=tuple(doip_host or ()),
@@ -203,6 +220,30 @@ def describe(
             say(f"{pdx}: {len(content)} bytes")
     if json:
         print_json({**summary(found)})
+
+
+@app.command()
+def faults(
+    name: Annotated[
+        str | None, typer.Argument(metavar="FAULT", help="One of them, with its parameters.")
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """
+    List what can go wrong with an ECU: `--fault ECU:FAULT` of `canota ecus serve`.
+
+    `canota ecus faults late`
+    """
+    if name is not None and name not in KINDS:
+        raise CommandError(f"no fault {name!r}; there are {', '.join(KINDS)}", Exit.NOT_FOUND)
+    if json:
+        rows = {str(row["name"]): row for row in table_of_faults()}
+        print_json(cast("Json", list(rows.values()) if name is None else rows[name]))
+    elif name is None:
+        show_faults()
+    else:
+        show_fault(name)
 
 
 def _type(name: str) -> EcuType:

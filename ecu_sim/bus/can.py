@@ -60,9 +60,12 @@ class CanWire:
         self._core.set_bit_rate(bit_rate, now_ns=self._now_ns())
         self._arm()
 
-    def begin_faults(self, plan: WireFaults | None) -> None:
-        """Let things go wrong from the next start of frame on; None: no more from then on."""
-        self._core.begin_faults(plan, now_ns=self._now_ns())
+    def begin_faults(self, plan: WireFaults | None, *, owner: str = "") -> None:
+        """Let things go wrong from the next start of frame on; None: no more from then on.
+
+        Each owner has one plan; those of different owners hold side by side.
+        """
+        self._core.begin_faults(plan, owner=owner, now_ns=self._now_ns())
         self._arm()
 
     def error_counters(self, node: str) -> ErrorCounters:

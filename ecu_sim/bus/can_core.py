@@ -207,11 +207,11 @@ class CanWireCore:
         if run is not None and (burst.key < run.burst.key or self.now_ns < run.start_ns):
             self._cut()
 
-    def begin_faults(self, plan: WireFaults | None, *, now_ns: int) -> None:
-        """From the next start of frame on; None: nothing goes wrong any more."""
+    def begin_faults(self, plan: WireFaults | None, *, owner: str = "", now_ns: int) -> None:
+        """From the next start of frame on; None: this owner's plan holds no more."""
         self.now_ns = max(self.now_ns, now_ns)
         self._cut()
-        self._confinement.begin(plan)
+        self._confinement.begin(plan, owner=owner)
 
     def error_counters(self, node: str) -> ErrorCounters:
         return self._confinement.counters(node)

@@ -26,6 +26,7 @@ SEQUENCE_BITS: Final = 11
 
 _PASSIVE_ABOVE: Final = 127
 _BUS_OFF_ABOVE: Final = 255
+_WORST_FIRST: Final = (Fate.CORRUPTED, Fate.LOST)
 _FAILED: Final = frozenset({Fate.CORRUPTED, Fate.UNACKNOWLEDGED})
 _NO_FAULTS: Final = WireFaults()
 
@@ -84,28 +85,49 @@ class Controller:
         self.off = False
 
 
-class Confinement:
-    """The nodes of one wire, and the plan of faults that holds. Times are ns."""
+class _Held:
+    """A plan that holds."""
 
-    def __init__(self) -> None:
-        self._plan: WireFaults | None = None
-        #: Nodes with a counter above 0, or off.
-        self._nodes: dict[str, Controller] = {}
-        self._listening: Counter[str] = Counter()
+    def __init__(self, plan: WireFaults) -> None:
+        self.plan = plan
         self._number = 0
         #: What the plan says of the next try that it is about, once asked.
         self._fate: Fate | None = None
+
+    def fate_of_next(self, node: str) -> Fate:
+        if not self.plan.concerns(node):
+            return Fate.HEARD
+        if self._fate is None:
+            self._fate = self.plan.fate(self._number)
+        return self._fate
+
+    def tried(self, node: str) -> None:
+        if self.plan.concerns(node):
+            self._number += 1
+            self._fate = None
+
+
+class Confinement:
+    """The nodes of one wire, and the plans of faults that hold. Times are ns."""
+
+    def __init__(self) -> None:
+        #: By whose plan it is.
+        self._plans: dict[str, _Held] = {}
+        #: Nodes with a counter above 0, or off.
+        self._nodes: dict[str, Controller] = {}
+        self._listening: Counter[str] = Counter()
         self._changed: list[tuple[str, ErrorState]] = []
 
     @property
     def active(self) -> bool:
         """Whether each frame must be looked at by itself."""
-        return self._plan is not None or bool(self._nodes)
+        return bool(self._plans) or bool(self._nodes)
 
-    def begin(self, plan: WireFaults | None) -> None:
-        self._plan = plan
-        self._number = 0
-        self._fate = None
+    def begin(self, plan: WireFaults | None, *, owner: str = "") -> None:
+        """Let a plan hold beside those of other owners; None: no plan of this owner any more."""
+        self._plans.pop(owner, None)
+        if plan is not None:
+            self._plans[owner] = _Held(plan)
 
     def joined(self, node: str) -> None:
         self._listening[node] += 1
@@ -125,15 +147,16 @@ class Confinement:
 
     def fate(self, node: str) -> Fate:
         """What will become of the next try if this node makes it; the same at each call."""
-        plan = self._plan
-        fate = Fate.HEARD
-        if plan is not None and plan.concerns(node):
-            if self._fate is None:
-                self._fate = plan.fate(self._number)
-            fate = self._fate
-        if fate is not Fate.CORRUPTED and plan is not None and plan.acknowledgement:
+        fates = {held.fate_of_next(node) for held in self._plans.values()}
+        fate = next((its for its in _WORST_FIRST if its in fates), Fate.HEARD)
+        if fate is not Fate.CORRUPTED and self._acknowledged:
             return fate if self._hearers(node) else Fate.UNACKNOWLEDGED
         return fate
+
+    @property
+    def _acknowledged(self) -> bool:
+        """Whether a frame that nobody acknowledges is an error."""
+        return any(held.plan.acknowledgement for held in self._plans.values())
 
     def longer_bits(self, node: str, fate: Fate) -> int:
         """Bits from the start of frame to the end of intermission, above those of the frame."""
@@ -148,9 +171,8 @@ class Confinement:
 
     def tried(self, node: str, fate: Fate, *, start_ns: int, free_ns: int, bit_rate: int) -> None:
         """A try is over: count, for sender, receivers, and those who recover."""
-        if self._plan is not None and self._plan.concerns(node):
-            self._number += 1
-            self._fate = None
+        for held in self._plans.values():
+            held.tried(node)
         before = {name: controller.state for name, controller in self._nodes.items()}
         self._count_recessive(start_ns, free_ns, bit_rate)
         sender = self._nodes.setdefault(node, Controller())
@@ -165,7 +187,7 @@ class Confinement:
                     controller.has_received()
         if sender.off and before.get(node) is not ErrorState.BUS_OFF:
             sender.counted_ns = free_ns
-            if self._plan is None or self._plan.recovery:
+            if all(held.plan.recovery for held in self._plans.values()):
                 sender.sequences_left = RECOVERY_SEQUENCES
         if sender.state is ErrorState.PASSIVE:
             sender.suspended_ns = free_ns + SUSPEND_BITS * NS_PER_S // bit_rate
@@ -197,11 +219,13 @@ class Confinement:
 
     def _hearers(self, sender: str) -> list[str]:
         """Nodes that acknowledge and flag errors: all that listen, to whatever identifiers."""
-        plan = self._plan or _NO_FAULTS
+        plans = [held.plan for held in self._plans.values()] or [_NO_FAULTS]
         return [
             name
             for name in self._listening
-            if name != sender and name not in plan.listen_only and not self.is_off(name)
+            if name != sender
+            and not any(name in plan.listen_only for plan in plans)
+            and not self.is_off(name)
         ]
 
     def _recoveries(self, bit_rate: int) -> Iterable[tuple[Controller, int]]:

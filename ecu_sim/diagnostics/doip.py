@@ -110,6 +110,12 @@ class DoipNode:
         self._when_idle.append(callback)
         self._patience.set(self._loop.time() + _FLUSH_S)
 
+    def hang_up(self) -> None:
+        """Close every connection; new ones are served."""
+        for number, connection in list(self._connections.items()):
+            self._handle(self._entity.disconnected(number, now=self._loop.time()))
+            connection.outgoing.put_nowait(None)
+
     async def stop(self) -> None:
         """Close every connection, as an ECU that resets does."""
         self._when_idle.clear()

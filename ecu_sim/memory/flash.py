@@ -26,6 +26,22 @@ class Cells(Protocol):
     def __setitem__(self, key: slice, value: bytes, /) -> None: ...
 
 
+class Defects(Protocol):
+    """What is wrong with a chip's cells."""
+
+    @property
+    def slowness(self) -> float:
+        """Factor on the times of the geometry, 1.0 for a chip that is well."""
+        ...
+
+    def erasing(self, address: int, size: int) -> None:
+        """One sector has been erased; `MemoryFaultError` if the chip says that it has not."""
+
+    def programming(self, address: int, data: bytes) -> bytes:
+        """What the cells hold after these pages; `MemoryFaultError` as the verification fails."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlashGeometry:
     #: Bytes: whole chip, erase unit, program unit.
@@ -58,6 +74,7 @@ class Flash:
         self._cells = cells
         #: What the chip runs on; None: a supply that never fails.
         self.power = power
+        self.defects: Defects | None = None
 
     def read(self, address: int, size: int) -> bytes:
         self._check_range(address, size)
@@ -91,7 +108,7 @@ class Flash:
     def _erase(self, address: int, size: int) -> Operations:
         sector = self.geometry.sector_size
         for start in range(address, address + size, sector):
-            yield self.geometry.erase_s
+            yield self.geometry.erase_s * self._slowness
             cut = self.power.draw() if self.power else None
             if cut is not Cut.BEFORE:
                 cleared = sector // 2 if cut is Cut.TORN else sector
@@ -99,10 +116,12 @@ class Flash:
                 self.wear[start // sector] += 1
             if cut is not None:
                 raise PowerLossError(f"flash: power lost ({cut.value}) erasing 0x{start:X}")
+            if self.defects is not None:
+                self.defects.erasing(start, sector)
 
     def _program(self, address: int, data: bytes) -> Operations:
         page = self.geometry.page_size
-        yield len(data) // page * self.geometry.program_s
+        yield len(data) // page * self.geometry.program_s * self._slowness
         if self.power is None:
             self._clear_bits(address, data)
             return
@@ -115,7 +134,13 @@ class Flash:
             if cut is not None:
                 raise PowerLossError(f"flash: power lost ({cut.value}) programming 0x{start:X}")
 
+    @property
+    def _slowness(self) -> float:
+        return 1.0 if self.defects is None else self.defects.slowness
+
     def _clear_bits(self, address: int, data: bytes) -> None:
+        if self.defects is not None:
+            data = self.defects.programming(address, data)
         cells = slice(address, address + len(data))
         before = bytes(self._cells[cells])
         after = data

@@ -1,0 +1,94 @@
+"""`canota ecus serve` with faults, as a process and in real time, and udsoncan on can-isotp."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from udsoncan.exceptions import NegativeResponseException, TimeoutException
+
+from canota.cli.exits import Exit
+from ecu_sim.faults.table import KINDS
+from tests.support.cli import canota
+from tests.support.ecu import VIN
+from tests.support.isotp_client import isotp_client
+
+pytestmark = pytest.mark.system
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[dict[str, str]]:
+    """The process; name -> URI of each wire."""
+    process = subprocess.Popen(  # noqa: S603 our own interpreter and module
+        [sys.executable, "-m", "canota", "ecus", "serve", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        for line in process.stdout:
+            if line.startswith("ecus of"):
+                break
+            lines.append(line.rstrip())
+        yield dict(line.split("=", 1) for line in lines if "=" in line)
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(30)
+        process.stdout.close()
+    assert code == Exit.OK
+
+
+def test_faults_act_in_real_time_and_are_told_in_a_file(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    faults = ("ccu:late=400ms@22F190", "ccu:stuck-busy@22F191", "ccu:lost-cf=2@22")
+    refused = canota("ecus", "serve", VIN, "--fault", faults[2])
+    assert refused.code == Exit.USAGE
+    assert "--fault ccu: lost-cf=2@22: nothing is expected behind @: lost-cf=N" in refused.err
+    with (
+        serving(
+            VIN, "--state", str(tmp_path / "ecus"), "--events", str(events),
+            "--fault", faults[0], "--fault", faults[1], "--fault", "blower:silent",
+        ) as wires,
+    ):  # fmt: skip
+        with isotp_client(wires["comfort"], 0x7A0, 0x7A8) as client:
+            begun = time.perf_counter()
+            answer = client.read_data_by_identifier(0xF190)
+            assert answer is not None
+            assert answer.service_data.values[0xF190] == VIN.encode()
+            assert time.perf_counter() - begun >= 0.4
+            with pytest.raises(NegativeResponseException, match="BusyRepeatRequest"):
+                client.read_data_by_identifier(0xF191)
+        with (
+            isotp_client(wires["comfort"], 0x7A1, 0x7A9, p2_s=0.5) as client,
+            pytest.raises(TimeoutException),
+        ):
+            client.tester_present()
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    assert [(one["event"], one["ecu"], one["fault"]) for one in told if one["ecu"] == "ccu"] == [
+        ("fault_begins", "ccu", "late=400ms@22F190"),
+        ("fault_begins", "ccu", "stuck-busy@22F191"),
+        ("fault_acts", "ccu", "late=400ms@22F190"),
+        ("fault_acts", "ccu", "stuck-busy@22F191"),
+    ]
+    assert all(one["time"].endswith("Z") for one in told)
+
+
+def test_the_table_is_printed_for_people_and_for_programs() -> None:
+    table = canota("ecus", "faults")
+    assert all(name in table.out for name in KINDS)
+    rows = canota("ecus", "faults", "--json").json
+    assert [row["name"] for row in rows] == list(KINDS)
+    one = canota("ecus", "faults", "late", "--json").json
+    assert one["form"] == "late=TIME[@REQUEST[:N]]"
+    assert [parameter["name"] for parameter in one["parameters"]] == ["by", "at"]
+    assert "a time such as 300ms" in canota("ecus", "faults", "late").out
+    unknown = canota("ecus", "faults", "lat")
+    assert unknown.code == Exit.NOT_FOUND
+    assert "there are lost-frames" in unknown.err
