@@ -146,9 +146,9 @@ class BenchEcu:
         )
         return replace(vehicle, wires={NAME: wire}, ecus={NAME: ecu})
 
-    def image(self, size: int) -> bytes:
-        """Random bytes, the same in every run."""
-        name = f"{self.kind}{self.fast_bit_rate}"
+    def image(self, size: int, *, number: int = 0) -> bytes:
+        """Random bytes, the same in every run; another number, other bytes."""
+        name = f"{self.kind}{self.fast_bit_rate}" + (f" {number}" if number else "")
         return random.Random(name).randbytes(min(size, self.memory_size))  # noqa: S311 the same data in every run
 
 

@@ -14,9 +14,12 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
+import numpy as np
+
 from ecu_sim.bus.confinement import Confinement
 from ecu_sim.bus.errors import WireError
 from ecu_sim.bus.faults import ErrorCounters, ErrorFrame, ErrorState, Fate, WireFaults
+from ecu_sim.bus.stamps import Stamps
 from protocols.can import FrameHeader, Receive, ReceiveRun, Sent
 from protocols.can.bits import (
     INTERMISSION_BITS,
@@ -88,7 +91,7 @@ class _Burst:
         header: FrameHeader,
         payloads: Sequence[bytes],
         sent: Sent | None,
-        ends: list[int],
+        ends: Sequence[int],
     ) -> None:
         self.node = node
         self.header = header
@@ -385,7 +388,7 @@ class CanWireCore:
             frames=frames, busy_ns=busy_ns, at_ns=now_ns, error_frames=self._error_frames
         )
 
-    def _ends(self, node: str, header: FrameHeader, payloads: Sequence[bytes]) -> list[int]:
+    def _ends(self, node: str, header: FrameHeader, payloads: Sequence[bytes]) -> Sequence[int]:
         if not payloads:
             raise WireError(f"{self.name}: {node} sends a burst without frames")
         if header.fd and not self.data_bit_rate:
@@ -393,12 +396,14 @@ class CanWireCore:
         rates = {"bit_rate": self.bit_rate, "data_bit_rate": self.data_bit_rate}
         try:
             if len(payloads) < _SMALL_BURST:
-                lengths = [frame_ns(header, data, **rates) for data in payloads]
-            else:
-                lengths = burst_ns(header, payloads, **rates).tolist()
+                return [0, *accumulate(frame_ns(header, data, **rates) for data in payloads)]
+            lengths = burst_ns(header, payloads, **rates)
         except FrameError as error:
             raise WireError(f"{self.name}: {node}: {error}") from error
-        return [0, *accumulate(lengths)]
+        ends = np.zeros(len(payloads) + 1, dtype=np.int64)
+        lengths.cumsum(out=ends[1:])
+        # Plain integers one by one, and still one buffer: a list would cost more than the bits.
+        return ends.data
 
     def _plan(self) -> _Run:
         """The winner of the next arbitration, and how far it gets."""
@@ -466,5 +471,5 @@ class CanWireCore:
         if run.stop - first == 1:
             listener.receive(burst.header, burst.payloads[first], self.now_ns / NS_PER_S)
         elif first < run.stop and listener.receive_run is not None:
-            times = [(last_bits + end) / NS_PER_S for end in run.ends[first + 1 : run.stop + 1]]
+            times = Stamps(last_bits, run.ends[first + 1 : run.stop + 1])
             listener.receive_run(burst.header, burst.payloads[first : run.stop], times)

@@ -1,6 +1,7 @@
 """CAN and CAN FD data link: frames, exact bit counts, and the port that programs hold."""
 
 from protocols.can.frame import FrameHeader
+from protocols.can.payloads import Payloads
 from protocols.can.port import CanPort, Receive, ReceiveRun, Sent
 
-__all__ = ["CanPort", "FrameHeader", "Receive", "ReceiveRun", "Sent"]
+__all__ = ["CanPort", "FrameHeader", "Payloads", "Receive", "ReceiveRun", "Sent"]

@@ -2,7 +2,7 @@
 
 from protocols.isotp import addressing
 from protocols.isotp.addressing import Address
-from protocols.isotp.codec import segment
+from protocols.isotp.codec import first_and_rest, segment
 from protocols.isotp.endpoint import Endpoint
 from protocols.isotp.errors import IsoTpError
 from protocols.isotp.events import (
@@ -29,5 +29,6 @@ __all__ = [
     "SendFailed",
     "Transmit",
     "addressing",
+    "first_and_rest",
     "segment",
 ]

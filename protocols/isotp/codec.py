@@ -6,9 +6,11 @@ takes it off.
 
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import cycle
 from typing import Final
 
+import numpy as np
+
+from protocols.can.payloads import Payloads
 from protocols.isotp.errors import FrameFormatError, ParameterError
 from protocols.isotp.parameters import FRAME_LENGTHS
 
@@ -17,7 +19,7 @@ MAX_SHORT_LENGTH: Final = 0xFFF
 MAX_LENGTH: Final = 0xFFFF_FFFF
 
 #: First bytes of consecutive frames, by sequence number.
-_CF_PCI: Final = tuple(bytes((0x20 | number,)) for number in range(16))
+CF_CYCLE: Final = bytes(range(0x20, 0x30))
 
 
 class FlowStatus(IntEnum):
@@ -151,18 +153,32 @@ def first_frame_room(length: int, room: int) -> int:
 
 
 def consecutive_frames(
-    message: bytes, start: int, stop: int, *, room: int, sequence_number: int
-) -> list[bytes]:
-    """The frames that carry `message[start:stop]`, unpadded, from `sequence_number` on.
+    message: bytes,
+    start: int,
+    stop: int,
+    *,
+    room: int,
+    sequence_number: int,
+    padding: int | None,
+    extension: bytes,
+) -> Payloads:
+    """The frames that carry `message[start:stop]`, from `sequence_number` on, as they go out.
 
-    `stop` is the end of the message or of one of its frames.
+    `stop` is the end of the message or of one of its frames. Only the last frame may be padded.
     """
     step = room - 1
-    numbers = cycle(_CF_PCI[sequence_number:] + _CF_PCI[:sequence_number])
-    return [
-        number + message[offset : offset + step]
-        for offset, number in zip(range(start, stop, step), numbers, strict=False)
-    ]
+    whole = (stop - start) // step
+    length = room + len(extension)
+    numbers = (CF_CYCLE * (whole // 16 + 2))[sequence_number : sequence_number + whole + 1]
+    frames = np.empty((whole, length), dtype=np.uint8)
+    if extension:
+        frames[:, 0] = extension[0]
+    frames[:, len(extension)] = np.frombuffer(numbers, dtype=np.uint8, count=whole)
+    content = np.frombuffer(message, dtype=np.uint8, count=whole * step, offset=start)
+    frames[:, len(extension) + 1 :] = content.reshape(whole, step)
+    rest = message[start + whole * step : stop]
+    last = pad(extension + numbers[-1:] + rest, padding) if rest else b""
+    return Payloads(frames.tobytes() + last, length)
 
 
 def pad(frame: bytes, padding: int | None) -> bytes:
@@ -180,23 +196,26 @@ def pad(frame: bytes, padding: int | None) -> bytes:
 def segment(
     message: bytes, tx_data_length: int, *, padding: int | None = 0xCC, extension: bytes = b""
 ) -> list[bytes]:
-    """All frames of `message` as they go on the wire, flow control left out (for bounds)."""
+    """All frames of `message` as they go on the wire, flow control left out."""
+    first, rest = first_and_rest(message, tx_data_length, padding=padding, extension=extension)
+    return [first, *rest]
+
+
+def first_and_rest(
+    message: bytes, tx_data_length: int, *, padding: int | None = 0xCC, extension: bytes = b""
+) -> tuple[bytes, Payloads]:
+    """`segment` for bounds: the first or only frame, and the consecutive frames of one window."""
     single = single_frame(message, tx_data_length, extension)
     if single is not None:
-        return [pad(single, padding)]
+        return pad(single, padding), Payloads(b"", tx_data_length)
     room = tx_data_length - len(extension)
-    start = first_frame_room(len(message), room)
-    rest = consecutive_frames(message, start, len(message), room=room, sequence_number=1)
-    return [
-        extension + first_frame(message, room),
-        *finish(rest, padding=padding, extension=extension),
-    ]
-
-
-def finish(frames: list[bytes], *, padding: int | None, extension: bytes) -> list[bytes]:
-    """Consecutive frames with the address extension before and the padding after them."""
-    if extension:
-        frames = [extension + frame for frame in frames]
-    if frames:
-        frames[-1] = pad(frames[-1], padding)
-    return frames
+    rest = consecutive_frames(
+        message,
+        first_frame_room(len(message), room),
+        len(message),
+        room=room,
+        sequence_number=1,
+        padding=padding,
+        extension=extension,
+    )
+    return extension + first_frame(message, room), rest

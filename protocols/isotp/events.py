@@ -1,5 +1,6 @@
 """What an endpoint tells its shell."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocols.isotp.errors import IsoTpError
@@ -9,7 +10,7 @@ from protocols.isotp.errors import IsoTpError
 class Transmit:
     """Send these frames in order, then call `transmitted` (once per `Transmit`, in order)."""
 
-    frames: tuple[bytes, ...]
+    frames: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)

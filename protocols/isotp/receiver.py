@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
+from protocols.can.payloads import Payloads
 from protocols.isotp.codec import (
+    CF_CYCLE,
     ConsecutiveFrame,
     FirstFrame,
     FlowStatus,
@@ -29,8 +31,6 @@ from protocols.isotp.events import (
     Transmit,
 )
 from protocols.isotp.parameters import IsoTpParameters
-
-_CF_CYCLE: Final = bytes(range(0x20, 0x30))
 
 
 class ReceiverState(Enum):
@@ -147,12 +147,13 @@ class Receiver:
         count = min(len(frames), (self._missing - 1) // self._step)
         if count < 2 or self._block_left or self._extension:
             return 0
-        if set(map(len, frames[:count])) != {size}:
+        run = Payloads.of(frames[:count])
+        if run is None or run.length != size or not run.uniform:
             return 0
-        data = bytearray().join(frames[:count])
-        cycles = _CF_CYCLE * (count // 16 + 2)
-        if data[::size] != cycles[self._number : self._number + count]:
+        cycles = CF_CYCLE * (count // 16 + 2)
+        if run.data[::size] != cycles[self._number : self._number + count]:
             return 0
+        data = bytearray(run.data)
         del data[::size]
         self._buffer += data
         self._missing -= len(data)

@@ -1,5 +1,6 @@
 """The sending half of an endpoint (ISO 15765-2, 9.6.5 and 9.8, sender side)."""
 
+from collections.abc import Sequence
 from enum import Enum, auto
 
 from protocols.editions import IsoTpEdition
@@ -9,7 +10,6 @@ from protocols.isotp.codec import (
     FlowControl,
     FlowStatus,
     consecutive_frames,
-    finish,
     first_frame,
     first_frame_room,
     pad,
@@ -157,9 +157,14 @@ class Sender:
         count = block if self._st_min_s == 0 else 1
         stop = min(self._offset + count * step, len(self._message))
         frames = consecutive_frames(
-            self._message, self._offset, stop, room=self._room, sequence_number=self._number
+            self._message,
+            self._offset,
+            stop,
+            room=self._room,
+            sequence_number=self._number,
+            padding=self._parameters.padding,
+            extension=self._extension,
         )
-        run = finish(frames, padding=self._parameters.padding, extension=self._extension)
         self._offset = stop
         self._number = (self._number + count) % 16
         if self._block_left is not None:
@@ -170,9 +175,9 @@ class Sender:
             state = SenderState.BLOCK_END_ON_WIRE
         else:
             state = SenderState.FRAME_ON_WIRE
-        return self._transmit(state, tuple(run), now=now)
+        return self._transmit(state, frames, now=now)
 
-    def _transmit(self, state: SenderState, frames: tuple[bytes, ...], *, now: float) -> Transmit:
+    def _transmit(self, state: SenderState, frames: Sequence[bytes], *, now: float) -> Transmit:
         self.state = state
         further_s = self._parameters.n_as_further_s * (len(frames) - 1)
         self.deadline = now + self._parameters.n_as_s + further_s

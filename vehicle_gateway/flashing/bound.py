@@ -5,19 +5,18 @@ time on the wire and the memory time of the block before it; the first block's w
 last one's memory time stand alone, and so do 34 and 37. Nothing is added for thinking.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final, Protocol
 
 from dbc import EcuDescription, WireDescription
 from protocols.can import FrameHeader
-from protocols.can.bits import burst_ns
-from protocols.isotp import segment
+from protocols.can.bits import burst_ns, frame_ns
+from protocols.isotp import first_and_rest
 from protocols.uds import requests
 
 _NS: Final = 1e9
-_PADDING: Final = b"\xcc"
+_FLOW_CONTROL: Final = b"\x30\x00\x00".ljust(8, b"\xcc")
 #: TCP on Ethernet: 1460 bytes of payload take 1538 on the wire, gap and preamble included; an
 #: acknowledgement with the answer takes 90. DoIP adds a header and two addresses to each message.
 _MSS: Final = 1460
@@ -47,24 +46,19 @@ class CanWireTime:
         ) / _NS
 
     def _message_ns(self, message: bytes, header: FrameHeader, against: FrameHeader) -> int:
-        frames = segment(message, 64 if header.fd else 8)
-        total = self._frames_ns(header, frames)
-        if len(frames) > 1:
-            flow_control = b"\x30\x00\x00".ljust(8, _PADDING)
-            total += self._frames_ns(against, [flow_control])
+        first, rest = first_and_rest(message, 64 if header.fd else 8)
+        total = self._frame_ns(header, first)
+        if rest:
+            total += self._frame_ns(against, _FLOW_CONTROL)
+            total += int(burst_ns(header, rest, **self._rates).sum())
         return total
 
-    def _frames_ns(self, header: FrameHeader, frames: Sequence[bytes]) -> int:
-        return int(
-            sum(
-                burst_ns(
-                    header,
-                    frames,
-                    bit_rate=self.wire.bit_rate,
-                    data_bit_rate=self.wire.data_bit_rate,
-                )
-            )
-        )
+    def _frame_ns(self, header: FrameHeader, frame: bytes) -> int:
+        return frame_ns(header, frame, **self._rates)
+
+    @property
+    def _rates(self) -> dict[str, int]:
+        return {"bit_rate": self.wire.bit_rate, "data_bit_rate": self.wire.data_bit_rate}
 
     def _header(self, identifier: int) -> FrameHeader:
         fd = self.wire.kind == "canfd"
