@@ -23,7 +23,12 @@ class Group:
     panel: str
 
 
-_WALK, _FLEET, _PROGRAMS = "See it work", "Run a fleet", "Run the three programs"
+_WALK, _FLEET, _PROGRAMS, _WIRES = (
+    "See it work",
+    "Run a fleet",
+    "Run the three programs",
+    "Look at the wires",
+)
 
 #: In the order of the help text.
 GROUPS: Final[dict[str, Group]] = {
@@ -53,6 +58,9 @@ GROUPS: Final[dict[str, Group]] = {
     ),
     "ecus": Group(
         module="canota.cli.ecus", help="Run a vehicle's simulated ECUs.", panel=_PROGRAMS
+    ),
+    "log": Group(
+        module="canota.cli.log", help="Record, convert and replay logs of wires.", panel=_WIRES
     ),
     "version": Group(module="canota.cli.version", help="Show the installed version.", panel=_WALK),
 }

@@ -131,5 +131,6 @@ class ByteBar:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, done: int) -> None:
-        self._progress.update(self._task, completed=done)
+    def __call__(self, done: int, *, total: int | None = None) -> None:
+        """Bytes so far; `total` where it was not known before."""
+        self._progress.update(self._task, completed=done, total=total)

@@ -4,18 +4,18 @@ A capture listens like one more node that never sends and acknowledges nothing: 
 frame at its last bit, and no wire is slower for it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.ethernet import EthernetWire, wire_bytes
 from ecu_sim.bus.faults import ErrorFrame, Fate
-from protocols.can import FrameHeader
 from protocols.can.bits import NS_PER_S
 from protocols.pcapng import CanError
 from protocols.tcp_frames import SEGMENT, Host, TcpConversation
-from recording import CanErrorFrame, CanFrame, Channel, EthernetFrame
+from recording import CanErrorFrame, Channel, EthernetFrame
+from recording.listening import listen
 from recording.recorder import Recorder
 from recording.records import since_epoch_ns
 
@@ -73,19 +73,6 @@ class Capture:
     def _add_can(self, channel: int, wire: CanWire) -> None:
         recorder, epoch_ns = self._recorder, self._epoch_ns
 
-        def hear(header: FrameHeader, data: bytes, at_s: float) -> None:
-            recorder.add(CanFrame(epoch_ns + round(at_s * NS_PER_S), channel, header, data))
-
-        def hear_run(
-            header: FrameHeader, payloads: Sequence[bytes], times: Sequence[float]
-        ) -> None:
-            recorder.extend(
-                [
-                    CanFrame(epoch_ns + round(at_s * NS_PER_S), channel, header, data)
-                    for data, at_s in zip(payloads, times, strict=True)
-                ]
-            )
-
         def hear_error(error: ErrorFrame) -> None:
             kind = CanError.PROTOCOL_VIOLATION
             if error.fate is Fate.UNACKNOWLEDGED:
@@ -94,7 +81,7 @@ class Capture:
                 recorder.add(CanErrorFrame(epoch_ns + round(error.at_s * NS_PER_S), channel, kind))
 
         wire.on_error_frame(hear_error)
-        self._stops.append(wire.port(_NODE).listen(hear, receive_run=hear_run))
+        self._stops.append(listen(recorder, channel, wire.port(_NODE), epoch_ns=epoch_ns))
 
     def _add_ethernet(self, interface: int, wire: EthernetWire) -> None:
         def connected(at_ns: int) -> "_TcpTap":

@@ -44,6 +44,8 @@ class LogFormat:
     name: str
     #: Lower case, with the dot.
     endings: tuple[str, ...]
+    #: What files begin with, lower case; one of them.
+    begins: tuple[bytes, ...] = ()
     #: Stamps in the file are whole multiples of it, in ns.
     resolution_ns: int
     carries_ethernet: bool = False

@@ -263,6 +263,7 @@ def _flags(tail: list[str]) -> int | None:
 FORMAT: Final = LogFormat(
     name="ASC",
     endings=(".asc",),
+    begins=(b"date ", b"base ", b"//"),
     resolution_ns=1,
     write=_Writer,
     read=_read,

@@ -164,13 +164,14 @@ def _system_time(at_ns: int) -> tuple[int, ...]:
 
 
 def _read(file: BinaryIO, channels: list[Channel]) -> Iterator[Record]:
-    head = file.read(_FILE_HEAD_SIZE)
+    head = file.read(_FILE_HEAD.size)
     if len(head) < _FILE_HEAD.size or head[:4] != _FILE_SIGNATURE:
         raise LogError("does not begin as a BLF file")
     fields = _FILE_HEAD.unpack_from(head)
     if not _FILE_HEAD.size <= fields[1] <= _MAX_OBJECT:
         raise LogError(f"a head of {fields[1]} bytes")
-    file.seek(fields[1])
+    # Read and not sought: it may be a pipe.
+    file.read(fields[1] - len(head))
     objects = _Objects(_start(fields[14:22]), channels)
     at = fields[1]
     while head := file.read(_OBJECT.size):
@@ -339,6 +340,7 @@ def _header(identifier: int, *, fd: bool = False, switch: bool = False) -> Frame
 FORMAT: Final = LogFormat(
     name="BLF",
     endings=(".blf",),
+    begins=(b"logg",),
     resolution_ns=1,
     write=_Writer,
     read=_read,

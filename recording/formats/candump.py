@@ -112,6 +112,7 @@ def _record(found: re.Match[str], place: str, at_ns: int, channel: int) -> Recor
 FORMAT: Final = LogFormat(
     name="candump",
     endings=(".log", ".candump"),
+    begins=(b"(",),
     resolution_ns=1000,
     write=_Writer,
     read=_read,

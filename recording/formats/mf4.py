@@ -130,6 +130,7 @@ def _row(frame: CanFrame) -> tuple[Any, ...]:
 FORMAT: Final = LogFormat(
     name="MF4",
     endings=(".mf4",),
+    begins=(b"mdf ",),
     resolution_ns=1,
     write=_Writer,
 )

@@ -184,6 +184,7 @@ def _can(
 FORMAT: Final = LogFormat(
     name="pcapng",
     endings=(".pcapng",),
+    begins=(b"\x0a\x0d\x0d\x0a",),
     resolution_ns=1,
     carries_ethernet=True,
     write=_Writer,

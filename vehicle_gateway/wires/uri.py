@@ -100,9 +100,13 @@ def _address(uri: str, text: str, *, default_port: int | None = None) -> tuple[s
 
 
 class UriLinks:
-    """`Links` of the wires named in a table of URIs; CAN ports are opened by `open`."""
+    """`Links` of the wires named in a table of URIs; CAN ports are opened by `open`.
 
-    def __init__(self, uris: Mapping[str, str]) -> None:
+    `node` is what this program calls itself there: ports of one name do not hear each other.
+    """
+
+    def __init__(self, uris: Mapping[str, str], *, node: str = NODE) -> None:
+        self._node = node
         self._targets = {wire: (uri, parse(uri)) for wire, uri in uris.items()}
         self._ports: dict[str, BridgePort] = {}
         self._closing = AsyncExitStack()
@@ -113,7 +117,7 @@ class UriLinks:
             for wire, (uri, target) in self._targets.items():
                 if isinstance(target, BridgeTarget):
                     port = BridgePort(
-                        uri, host=target.host, port=target.port, wire=target.wire, node=NODE
+                        uri, host=target.host, port=target.port, wire=target.wire, node=self._node
                     )
                     await port.open()
                     self._closing.push_async_callback(port.close)
