@@ -1,6 +1,6 @@
 """Outputs of an application in the hands of a tester (service 2F)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ecu_sim.ecus import ControlledOutput, EcuType
@@ -24,8 +24,8 @@ class Outputs:
     def __init__(self, ecu: EcuType, channels: OutputChannels) -> None:
         self._records = ecu.output_records
         self._channels = channels
-        #: Channels in a tester's hands, and those that a routine drives.
-        self._taken: set[int] = set()
+        #: Channels in a tester's hands -> the record by which, and those that a routine drives.
+        self._taken: dict[int, int] = {}
         self._driven: set[int] = set()
 
     def state(self, did: int) -> bytes:
@@ -55,17 +55,17 @@ class Outputs:
         if not returns and Precondition.VEHICLE_MOVING in self._channels.hindrances():
             raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "the vehicle moves")
         for n, value in values.items():
-            self._set(record[n].channel, value)
+            self._set(record[n].channel, value, did=did)
         return self.state(did)
 
-    def release_outputs(self) -> None:
-        for channel in sorted(self._taken):
-            self._channels.override(channel, None)
-        self._taken.clear()
+    def release_outputs(self, dids: Iterable[int]) -> None:
+        over = frozenset(dids)
+        for channel in sorted(channel for channel, did in self._taken.items() if did in over):
+            self._set(channel, None, did=self._taken[channel])
 
     def take(self, channel: int) -> None:
         """A routine drives the channel from here on; `Refusal` while a tester or another has it."""
-        if channel in self._taken | self._driven:
+        if channel in self._taken or channel in self._driven:
             raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "the output is in other hands")
         self._driven.add(channel)
 
@@ -93,11 +93,11 @@ class Outputs:
                     )
                 return value
 
-    def _set(self, channel: int, value: float | None) -> None:
+    def _set(self, channel: int, value: float | None, *, did: int) -> None:
         if value is None:
-            self._taken.discard(channel)
+            self._taken.pop(channel, None)
         else:
-            self._taken.add(channel)
+            self._taken[channel] = did
         self._channels.override(channel, value)
 
     def _record(self, did: int) -> tuple[ControlledOutput, ...]:

@@ -5,10 +5,11 @@ Nothing here outlives a reset. What does is in flash and NVM, and read from ther
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from clock import Timer
@@ -36,7 +37,7 @@ from ecu_sim.server_rules import server_rules
 from ecu_sim.signals import Encoder, header_of, period_s_of
 from ecu_sim.values import Values
 from protocols.can import CanPort, FrameHeader
-from protocols.uds import Session
+from protocols.uds import ResetType, Session
 
 #: Control step of every application, seconds.
 STEP_S: Final = 0.1
@@ -321,8 +322,8 @@ class Program:
                 case SendUnsegmented(payload, source):
                     if (send := self._unsegmented.get(source)) is not None:
                         send(payload)
-                case Restart():
-                    self._when_all_sent(partial(self._hooks.reset, ResetReason.SOFTWARE, None))
+                case Restart(reset):
+                    self._when_all_sent(partial(self._hooks.reset, _REASONS[reset], None))
                 case SetBitRate(bit_rate):
                     self._when_all_sent(partial(self._change_bit_rate, bit_rate))
                 case EnterBootloader(source):
@@ -358,6 +359,17 @@ class Program:
                 then()
 
         next_one()
+
+
+#: What a reset is to the ECU: a hard one and key off and on begin a new operation cycle, as the
+#: power does; a soft one starts the program anew and nothing else.
+_REASONS: Final[Mapping[ResetType, ResetReason]] = MappingProxyType(
+    {
+        ResetType.HARD: ResetReason.POWER_ON,
+        ResetType.KEY_OFF_ON: ResetReason.POWER_ON,
+        ResetType.SOFT: ResetReason.SOFTWARE,
+    }
+)
 
 
 def dtc_definitions(ecu: EcuType) -> Iterator[DtcDefinition]:

@@ -50,8 +50,8 @@ class InputOutput(Protocol):
         """Take, set or give back; `option` is control state and mask. Returns the state record."""
         ...
 
-    def release_outputs(self) -> None:
-        """Give everything back to the application: the session is over."""
+    def release_outputs(self, dids: Iterable[int]) -> None:
+        """Give the outputs of these records back to the application: their session is over."""
 
 
 class Scaling(Protocol):

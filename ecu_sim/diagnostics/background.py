@@ -1,5 +1,6 @@
 """Routines that run on in the background of a session (31), and their jobs' deadlines."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ecu_sim.diagnostics import BackgroundRoutine, Nrc, Refusal
@@ -38,10 +39,11 @@ class BackgroundRoutines:
             raise Refusal(Nrc.REQUEST_SEQUENCE_ERROR, "the routine has not been started")
         return started.routine.status()
 
-    def stop_all(self) -> None:
-        """The session is over."""
-        for started in self._started.values():
-            self._end(started)
+    def end(self, rids: Iterable[int]) -> None:
+        """Stop those that run: their session is over."""
+        for rid in rids:
+            if rid in self._started:
+                self._end(self._started[rid])
 
     def next_deadline(self) -> float | None:
         return min((one.run.due for one in self._started.values() if one.run), default=None)

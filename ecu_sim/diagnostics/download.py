@@ -62,6 +62,8 @@ class Download:
             raise Refusal(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT, "length of the block")
         if self.is_repeated(request[1]):
             return
+        if self._decoder.complete:
+            raise Refusal(Nrc.REQUEST_SEQUENCE_ERROR, "everything that was announced has come")
         if request[1] != self._expected:
             raise Refusal(Nrc.WRONG_BLOCK_SEQUENCE_COUNTER)
 

@@ -307,10 +307,16 @@ class Events:
         self.all = [one for one in self.all if not same(one.definition, event.definition)]
         self.all.append(event)
 
-    def leave(self, session: Session) -> None:
-        """The session ends."""
+    def leave(self, session: Session, entered: Session) -> None:
+        """The session ends, and another, or the same one anew, begins.
+
+        Events of the default session sleep in others; when it begins anew those that are stored
+        are left.
+        """
         if session != Session.DEFAULT:
             self.all = [one for one in self.all if one.session != session]
+        elif entered == Session.DEFAULT:
+            self.all = [one for one in self.all if one.stored]
 
     def next_deadline(self, session: Session) -> float | None:
         active = self.active_in(session)

@@ -291,7 +291,7 @@ class UdsServer:
         if not (self._rules.default_restarts and left == Session.PROGRAMMING):
             return []
         self._ended = True
-        return [Restart(ResetType.HARD)]
+        return [Restart(ResetType.SOFT)]
 
 
 def _negative(service_id: int, nrc: Nrc, source: int) -> list[ServerEvent]:

@@ -13,7 +13,7 @@ from ecu_sim.diagnostics.security import AttemptLimits, KeyScheme, SecurityAcces
 from protocols.uds import CommunicationControl, CommunicationType, Session
 from protocols.uds.enums import POSITIVE_RESPONSE, ServiceId
 from protocols.uds.requests import ALL_DTCS
-from protocols.uds.rules import ServerRules
+from protocols.uds.rules import Access, ServerRules
 
 if TYPE_CHECKING:
     from ecu_sim.diagnostics.download import Download
@@ -60,6 +60,8 @@ class ServerState:
         self.owner: int | None = None
         self.download: Download | None = None
         self.upload: Upload | None = None
+        #: The row that let the transfer under way begin.
+        self.transfer_access: Access | None = None
         #: 2A: what is sent by itself while the session lasts.
         self.schedule = Schedule()
         #: 31: routines that run on.
@@ -85,15 +87,11 @@ class ServerState:
         return events
 
     def enter(self, session: Session, *, source: int) -> bytes:
-        """Change the session and answer 50.
-
-        Any change locks, ends transfers, periodic messages and routines that run on, and gives
-        outputs back.
-        """
+        """Change the session and answer 50; see `_change` for what that ends."""
         if session == Session.DEFAULT:
             self.leave()
         else:
-            self._close()
+            self._change(session)
             self.session = session
             self.owner = source
         p2_ms = round(self.timing.p2_s * 1000)
@@ -103,7 +101,7 @@ class ServerState:
 
     def leave(self) -> None:
         """Back to the default session, and to everything that it implies."""
-        self._close()
+        self._change(Session.DEFAULT)
         self.timing = self.default_timing
         if self.bit_rate_changed:
             self.bit_rate_changed = False
@@ -116,15 +114,29 @@ class ServerState:
         self.device.communication_control(CommunicationControl.ENABLE_RX_AND_TX, everything)
         self.device.set_dtc_logging(on=True, groups=(ALL_DTCS,))
 
-    def _close(self) -> None:
+    def _change(self, session: Session) -> None:
+        """Lock, and end what does not live on in `session` (ISO 14229-1, session transitions).
+
+        What the new session has and no lock protects lives on: periodic messages, outputs,
+        routines, transfers. From the default session to itself everything begins anew.
+        """
+        anew = session == self.session == Session.DEFAULT
+
+        def ends(access: Access | None) -> bool:
+            return anew or access is None or access.secured or session not in access.sessions
+
+        rules = self.rules
         self.security.lock()
-        self.schedule.clear()
-        self.routines.stop_all()
-        self.upload = None
         self.verified_bit_rate = None
-        self.events.leave(self.session)
+        self.events.leave(self.session, session)
+        if ends(rules.data.periodic):
+            self.schedule.clear()
+        self.routines.end(rid for rid, row in rules.routines.items() if ends(row))
         if self.device.input_output is not None:
-            self.device.input_output.release_outputs()
-        if self.download is not None:
-            self.download.abort()
-        self.download = None
+            given_back = [did for did, row in rules.data.outputs.items() if ends(row)]
+            self.device.input_output.release_outputs(given_back)
+        if ends(self.transfer_access):
+            self.upload = None
+            if self.download is not None:
+                self.download.abort()
+            self.download = None

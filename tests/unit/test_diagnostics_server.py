@@ -107,9 +107,9 @@ def test_ten_02_of_a_single_slot_application_goes_on_in_the_boot_loader() -> Non
 def test_a_boot_loader_restarts_when_its_programming_session_ends() -> None:
     by_request, by_silence = Bench(bootloader()), Bench(bootloader())
     by_request.ask("1002")
-    assert by_request.tell("1081", functional=True) == [Restart(ResetType.HARD)]
+    assert by_request.tell("1081", functional=True) == [Restart(ResetType.SOFT)]
     by_silence.ask("1002")
-    assert by_silence.run(6.0) == [(5.0, Restart(ResetType.HARD))]
+    assert by_silence.run(6.0) == [(5.0, Restart(ResetType.SOFT))]
 
 
 def test_conditions_of_the_device_keep_sessions_and_resets_away(bench: Bench) -> None:
@@ -441,6 +441,15 @@ def test_more_data_than_announced_is_refused(programming: Bench) -> None:
     programming.ask(b"\x36\x01" + bytes(64))
     assert programming.ask(b"\x36\x02\x00\x00") == "7f3671"
     assert programming.ask(b"\x36\x02\x00") == "7602"
+
+
+def test_a_block_after_everything_has_come_is_out_of_sequence(programming: Bench) -> None:
+    programming.ask(_download(BASE, 64))
+    assert programming.ask(b"\x36\x01" + bytes(64)) == "7601"
+    assert programming.ask(b"\x36\x02\x00") == "7f3624"
+    assert programming.ask(b"\x36\x01" + bytes(64)) == "7601"
+    assert programming.ask("37") == "77"
+    assert bytes(programming.device.memory[:64]) == bytes(64)
 
 
 @pytest.mark.parametrize("request_hex", ["3601", "3601aa", "37"])

@@ -125,16 +125,27 @@ def test_the_fingerprint_survives_the_power(tmp_path: Path) -> None:
     clock.run(drive(), virtual=True)
 
 
-def test_a_fault_found_just_before_a_reset_is_told_after_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("reset", "status"),
+    [
+        # A new operation cycle: not failed, and not tested, in this one.
+        ("01", "6d"),
+        ("02", "6d"),
+        ("03", "2f"),
+    ],
+)
+def test_a_fault_found_just_before_a_reset_is_told_after_it(
+    tmp_path: Path, reset: str, status: str
+) -> None:
     async def drive() -> None:
         async with running(tmp_path, "ccu") as vehicle:
             node, tester = vehicle.nodes["ccu"], open_tester(vehicle, "ccu")
             assert node.program is not None
             node.program.dtcs.report(0x9A0100, failed=True)
-            await expect(tester, "11 01", "51 01")
+            await expect(tester, f"11 {reset}", f"51 {reset}")
             await asyncio.sleep(0.01)
             await back_in(node, Mode.APPLICATION)
-            await expect(tester, "19 02 08", "59 02 ff 9a 01 00 2f")
+            await expect(tester, "19 02 08", f"59 02 ff 9a 01 00 {status}")
             tester.close()
 
     clock.run(drive(), virtual=True)

@@ -232,6 +232,15 @@ def test_events_of_a_session_end_with_it_and_those_of_the_default_one_sleep(benc
     assert bench.ask("86 04 02") == "c604010302f18822f188"
 
 
+def test_a_default_session_that_begins_anew_keeps_what_is_stored_alone(old_bench: Bench) -> None:
+    assert old_bench.ask("86 43 02 f1 88 22 f1 88").startswith("c6")
+    assert old_bench.ask(comparison(1, 0x20)).startswith("c6")
+    old_bench.ask("86 45 02")
+    assert old_bench.ask("86 04 02").startswith("c60402")
+    assert old_bench.ask("10 01").startswith("5001")
+    assert old_bench.ask("86 04 02") == "c604010302f18822f188"
+
+
 def test_a_response_goes_to_who_asked(bench: Bench) -> None:
     bench.ask(ON_CHANGE, source=OTHER_TESTER)
     bench.ask("86 05 02", source=OTHER_TESTER)

@@ -102,11 +102,19 @@ def test_conditions_that_are_not_met_start_nothing(bench: Bench) -> None:
     assert bench.ask(RESULTS) == "7f3124"
 
 
-@pytest.mark.parametrize("change", ["10 01", "10 03"])
-def test_a_change_of_session_stops_it(bench: Bench, change: str) -> None:
+def test_it_runs_on_in_another_session_that_has_it(bench: Bench) -> None:
     bench.ask(START)
     bench.run(1.5)
-    bench.ask(change)
+    bench.ask("10 03")
+    assert bench.device.background[0].state == "running"
+    bench.run(1.0)
+    assert bench.ask(RESULTS) == "710302200102"
+
+
+def test_the_end_of_its_sessions_stops_it(bench: Bench) -> None:
+    bench.ask(START)
+    bench.run(1.5)
+    bench.ask("10 01")
     assert bench.device.background[0].state == "stopped"
     bench.ask("10 03")
     assert bench.ask(RESULTS) == "710302200201"

@@ -177,10 +177,27 @@ def test_periodic_messages_end_with_the_session(bench: DataBench) -> None:
     assert bench.ask("2a0302") == "7f2a7f"
 
 
-@pytest.mark.parametrize("session", ["1001", "1003"])
-def test_so_they_do_with_a_change_that_was_asked_for(bench: DataBench, session: str) -> None:
+def test_so_they_do_with_a_change_that_was_asked_for(bench: DataBench) -> None:
     bench.ask("2a0302")
-    bench.ask(session)
+    bench.ask("1001")
+    assert _messages(bench.run(1.0)) == []
+
+
+def test_they_outlive_a_change_to_a_session_that_has_them(bench: DataBench) -> None:
+    bench.ask("2a0202")
+    bench.run(0.1)
+    bench.ask("1003")
+    assert [when for when, _ in _messages(bench.run(0.35))] == [0.1, 0.3]
+
+
+def test_none_outlives_the_lock_where_it_takes_a_key_to_ask_for_them() -> None:
+    assert DATA.periodic is not None
+    locked = replace(DATA.periodic, secured=True, level=1)
+    bench = DataBench(replace(DATA, periodic=locked))
+    bench.ask("1003")
+    bench.unlock(1)
+    assert bench.ask("2a0302") == "6a"
+    bench.ask("1003")
     assert _messages(bench.run(1.0)) == []
 
 
@@ -394,7 +411,7 @@ def test_a_frozen_output_does_not_follow_the_application(bench: DataBench) -> No
     assert bench.ask("2f018000") == "6f01800050"
 
 
-@pytest.mark.parametrize("end", ["1001", "1003", "s3"])
+@pytest.mark.parametrize("end", ["1001", "s3"])
 def test_outputs_are_given_back_when_the_session_ends(bench: DataBench, end: str) -> None:
     bench.ask("2f01800346")
     if end == "s3":
@@ -405,6 +422,19 @@ def test_outputs_are_given_back_when_the_session_ends(bench: DataBench, end: str
         bench.ask(end)
     assert bench.channels.overridden == {}
     assert bench.channels.value(0) == 30.0
+
+
+def test_an_output_that_no_lock_protects_outlives_a_session_of_the_same_kind(
+    engineer: DataBench,
+) -> None:
+    engineer.ask("2f01800346")
+    engineer.ask("2f018103003201")
+    assert engineer.channels.overridden == {0: 0.0, 1: 0.5, 2: 1.0}
+    engineer.ask("1003")
+    assert engineer.channels.overridden == {}, "channel 0 was last taken by who had a key"
+    engineer.ask("2f01800346")
+    engineer.ask("1003")
+    assert engineer.channels.overridden == {0: 70.0}
 
 
 def test_no_output_is_taken_while_the_vehicle_moves_but_each_is_given_back(

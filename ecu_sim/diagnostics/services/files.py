@@ -32,6 +32,7 @@ def _request_file_transfer(state: ServerState, request: Request) -> Answer | Wor
         raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "no file store")
     if state.download is not None or state.upload is not None:
         raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a transfer is under way")
+    state.transfer_access = access[asked.operation]
     match asked.operation:
         case FileOperation.ADD | FileOperation.REPLACE | FileOperation.RESUME:
             return _write(state, files, asked)

@@ -48,6 +48,7 @@ def _request_upload(state: ServerState, request: Request) -> Answer:
         raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a transfer is under way")
     longest = memory.request_upload(address, size, request.data[1])
     max_block_length = min(longest, state.max_response)
+    state.transfer_access = _region(state, address, size).upload
     state.upload = Upload(
         memory.read_memory, address=address, size=size, max_block_length=max_block_length
     )
@@ -62,11 +63,18 @@ def _memory(
     operation: Callable[[MemoryRegion], Access | None],
 ) -> MemoryAccess:
     """The memory, once the range lies in a region that is open to this operation."""
-    region, memory = region_of(state.rules.data.memory, address, size), state.device.memory_access
-    if region is None or memory is None:
-        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "no such memory")
+    region, memory = _region(state, address, size), state.device.memory_access
+    if memory is None:
+        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "no memory by address")
     require_access(state, request, operation(region))
     return memory
+
+
+def _region(state: ServerState, address: int, size: int) -> MemoryRegion:
+    region = region_of(state.rules.data.memory, address, size)
+    if region is None:
+        raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "no such memory")
+    return region
 
 
 HANDLERS: Final[Mapping[int, Handler]] = MappingProxyType(

@@ -24,7 +24,7 @@ def _session_control(state: ServerState, request: Request) -> Answer:
     answer = state.enter(session, source=request.source)
     ends = state.rules.default_restarts and left == Session.PROGRAMMING
     restarts = ends and session == Session.DEFAULT
-    return Answer(answer, then=(Restart(ResetType.HARD),) if restarts else ())
+    return Answer(answer, then=(Restart(ResetType.SOFT),) if restarts else ())
 
 
 def _ecu_reset(state: ServerState, request: Request) -> Answer:

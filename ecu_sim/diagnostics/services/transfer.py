@@ -20,6 +20,7 @@ def _request_download(state: ServerState, request: Request) -> Answer:
         raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a transfer is under way")
     decoder = state.device.decoder(data_format, size)
     max_block_length = state.device.request_download(address, size)
+    state.transfer_access = state.rules.services[ServiceId.REQUEST_DOWNLOAD]
     state.download = Download(state.device, decoder, max_block_length=max_block_length)
     return Answer(positive(ServiceId.REQUEST_DOWNLOAD, length_format(max_block_length)))
 
