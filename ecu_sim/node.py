@@ -380,6 +380,8 @@ class EcuNode:
                 edition=self.ecu.editions.isotp,
             ),
             partial(program.request, source=address.request_id, functional=False),
+            began=partial(program.reception_began, address.request_id),
+            failed=partial(program.reception_failed, address.request_id),
         )
 
     def _response(self, address: CanAddress) -> FrameHeader:

@@ -54,7 +54,7 @@ _SETTLED_STEPS: Final = 50
 class Transport(Protocol):
     """A way to one tester and back."""
 
-    def send(self, message: bytes) -> None: ...
+    def send(self, message: bytes, sent: Callable[[], None]) -> None: ...
     def when_idle(self, callback: Callable[[], None]) -> None: ...
     def close(self) -> None: ...
 
@@ -98,6 +98,10 @@ class Hooks:
     power_lost: Callable[[PowerLossError], None]
     #: The application has run for a while without the watchdog biting.
     settled: Callable[[], None]
+
+
+def _nobody_asks() -> None:
+    """Nothing depends on it."""
 
 
 class Program:
@@ -158,6 +162,7 @@ class Program:
             max_response=max(_MAX_RESPONSE, ecu.max_block_length),
         )
         self._timer = Timer(loop, self._timeout)
+        self._stopped = False
         self._last_request_s = loop.time()
         #: Network management: whether messages may be sent.
         self.may_communicate: Callable[[], bool] = lambda: True
@@ -194,6 +199,7 @@ class Program:
 
     def stop(self) -> None:
         """Volatile things end here; what was sent already still goes out."""
+        self._stopped = True
         if self._bit_rate_changed:
             self._change_bit_rate(None)
         self._ticker.stop()
@@ -220,6 +226,15 @@ class Program:
         """Something that only hears, and ends with this program."""
         self._listeners.append(transport)
 
+    def reception_began(self, source: int) -> None:
+        """A request of several frames has begun."""
+        self.server.reception_began(source=source)
+        self._timer.set(self.server.next_deadline())
+
+    def reception_failed(self, source: int) -> None:
+        self.server.reception_failed(source=source, now=self._loop.time())
+        self._timer.set(self.server.next_deadline())
+
     def request(self, message: bytes, *, source: int, functional: bool) -> None:
         """A tester's request has arrived."""
         self._last_request_s = self._loop.time()
@@ -229,6 +244,9 @@ class Program:
             serve=partial(self._serve, source=source, functional=functional),
             send=partial(self._send, source=source),
         )
+        if not functional:
+            # Where a fault has kept it from the server.
+            self.reception_failed(source)
 
     def _serve(self, message: bytes, *, source: int, functional: bool) -> None:
         self._guarded(
@@ -317,13 +335,13 @@ class Program:
         self._timer.set(self.server.next_deadline())
         for event in events:
             match event:
-                case Respond(payload, source):
-                    self._respond(payload, source)
+                case Respond():
+                    self._respond(event)
                 case SendUnsegmented(payload, source):
                     if (send := self._unsegmented.get(source)) is not None:
                         send(payload)
-                case Restart(reset):
-                    self._when_all_sent(partial(self._hooks.reset, _REASONS[reset], None))
+                case Restart(kind):
+                    self._when_all_sent(partial(self._hooks.reset, _REASONS[kind], None))
                 case SetBitRate(bit_rate):
                     self._when_all_sent(partial(self._change_bit_rate, bit_rate))
                 case EnterBootloader(source):
@@ -335,15 +353,27 @@ class Program:
             self._bit_rate_changed = bit_rate is not None
             self._set_bit_rate(bit_rate)
 
-    def _respond(self, payload: bytes, source: int) -> None:
-        self._dialogue.answer(payload, source=source, send=partial(self._send, source=source))
+    def _respond(self, answer: Respond) -> None:
+        sent = partial(self._sent, answer)
+        send = partial(self._send, source=answer.source, sent=sent)
+        self._dialogue.answer(answer.payload, source=answer.source, send=send, lost=sent)
 
-    def _send(self, payload: bytes, *, source: int) -> None:
+    def _send(
+        self, payload: bytes, *, source: int, sent: Callable[[], None] = _nobody_asks
+    ) -> None:
         transport = self._transports.get(source)
         if transport is not None:
-            transport.send(payload)
+            transport.send(payload, sent)
         elif self._router is not None:
             self._router.respond(payload, tester=source)
+            self._router.when_idle(sent)
+        else:
+            sent()
+
+    def _sent(self, answer: Respond) -> None:
+        self.server.sent(answer, now=self._loop.time())
+        if not self._stopped:
+            self._timer.set(self.server.next_deadline())
 
     def _when_all_sent(self, then: Callable[[], None]) -> None:
         waiting: list[Transport | Router | Dialogue] = list(self._transports.values())

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from clock import Timer
 from protocols.can import CanPort, FrameHeader
@@ -27,6 +28,14 @@ class Addresses:
     response: FrameHeader
 
 
+#: Messages that wait for a tester who does not take the one before; further ones are dropped.
+_MOST_WAITING: Final = 32
+
+
+def _nobody_asks() -> None:
+    """Nothing depends on it."""
+
+
 class IsoTpBinding:
     """One ISO-TP connection of an ECU. Messages that it sends wait for each other."""
 
@@ -36,24 +45,38 @@ class IsoTpBinding:
         addresses: Addresses,
         parameters: IsoTpParameters,
         received: Callable[[bytes], None],
+        *,
+        began: Callable[[], None] = _nobody_asks,
+        failed: Callable[[], None] = _nobody_asks,
     ) -> None:
+        """`began` and `failed` tell of messages of several frames, as `received` of whole ones."""
         self._loop = asyncio.get_running_loop()
         self._port = port
         self._response = addresses.response
         self._received = received
+        self._began = began
+        self._failed = failed
         self._endpoint = Endpoint(parameters)
         self._timer = Timer(self._loop, self._timeout)
-        self._waiting: deque[bytes] = deque()
+        #: Messages, and what is to be called when they are out.
+        self._waiting: deque[tuple[bytes, Callable[[], None]]] = deque()
         self._sending = False
+        self._when_sent = _nobody_asks
         self._when_idle: list[Callable[[], None]] = []
         self._open = True
         self._unlisten = port.listen(
             self._receive, addresses.request, receive_run=self._receive_run
         )
 
-    def send(self, message: bytes) -> None:
-        """Queue a message; what the tester does not take is dropped, as on a real wire."""
-        self._waiting.append(message)
+    def send(self, message: bytes, sent: Callable[[], None] = _nobody_asks) -> None:
+        """Queue a message; what the tester does not take is dropped, as on a real wire.
+
+        `sent` follows its last bit, or the moment in which it was dropped.
+        """
+        if len(self._waiting) >= _MOST_WAITING:
+            sent()
+            return
+        self._waiting.append((message, sent))
         self._send_next()
 
     def when_idle(self, callback: Callable[[], None]) -> None:
@@ -81,12 +104,14 @@ class IsoTpBinding:
 
     def _send_next(self) -> None:
         while self._waiting and not self._sending and self._open:
-            message = self._waiting.popleft()
+            message, sent = self._waiting.popleft()
             try:
                 events = self._endpoint.send(message, now=self._loop.time())
             except MessageTooLongError:
+                sent()
                 continue  # the edition has no frames for it: the tester hears nothing
             self._sending = True
+            self._when_sent = sent
             self._handle(events)
 
     def _receive(self, _header: FrameHeader, data: bytes, now: float) -> None:
@@ -113,13 +138,16 @@ class IsoTpBinding:
                     self._received(message)
                 case MessageSent() | SendFailed():
                     self._sent()
-                case ReceptionStarted() | ReceptionFailed():
-                    pass  # a server waits for whole requests: the tester repeats a lost one
+                case ReceptionStarted():
+                    self._began()
+                case ReceptionFailed():
+                    self._failed()  # the tester repeats a lost request
         if self._open:
             self._timer.set(self._endpoint.next_deadline())
 
     def _sent(self) -> None:
         self._sending = False
+        self._when_sent()
         self._send_next()
         if not self._sending:
             callbacks, self._when_idle = self._when_idle, []

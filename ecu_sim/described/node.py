@@ -106,6 +106,8 @@ class DescribedNode:
             Addresses(request=self._header(identifier), response=self._header(ecu.response_id)),
             parameters,
             partial(self._request, functional=functional),
+            began=self._began,
+            failed=self._failed,
         )
 
     def _header(self, identifier: int) -> FrameHeader:
@@ -120,6 +122,25 @@ class DescribedNode:
                 partial(server.receive, message, source=source, functional=functional, now=now)
             )
 
+    def _began(self) -> None:
+        if self._server is not None:
+            self._server.reception_began(source=self.ecu.request_id)
+            self._arm()
+
+    def _failed(self) -> None:
+        if self._server is not None:
+            self._server.reception_failed(source=self.ecu.request_id, now=self._loop.time())
+            self._arm()
+
+    def _sent(self, answer: Respond) -> None:
+        if self._server is not None:
+            self._server.sent(answer, now=self._loop.time())
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._server is not None:
+            self._timer.set(self._server.next_deadline())
+
     def _timeout(self) -> None:
         server = self._server
         if server is not None:
@@ -131,12 +152,11 @@ class DescribedNode:
         except PowerLossError:
             self.power_off()
             return
-        if self._server is not None:
-            self._timer.set(self._server.next_deadline())
+        self._arm()
         for event in events:
             match event:
                 case Respond(payload):
-                    self._bindings[0].send(payload)
+                    self._bindings[0].send(payload, partial(self._sent, event))
                 case Restart() | EnterBootloader():
                     self._bindings[0].when_idle(self._restart)
                 case _:

@@ -63,6 +63,10 @@ class UdsServer:
 
     On CAN the functional and the physical requests of a wire come from one tester. After `Restart`
     or `EnterBootloader` the server is deaf: the ECU is being reset.
+
+    Each `Respond` is followed by `sent` once it is on the wire, or cannot get there: S3 starts with
+    the last bit of an answer. Messages of several frames are told by `reception_began`, and by
+    `reception_failed` if they do not arrive.
     """
 
     def __init__(
@@ -91,6 +95,10 @@ class UdsServer:
         restore_events(self._state, now=now)
         self._pending: _Pending | None = None
         self._s3_deadline: float | None = None
+        #: The answer whose last bit starts S3, while it is on its way.
+        self._answering: Respond | None = None
+        #: The session's tester is sending a message of several frames.
+        self._receiving = False
         self._ended = False
 
     @property
@@ -104,15 +112,19 @@ class UdsServer:
 
     def resume_programming(self, *, source: int, now: float) -> list[ServerEvent]:
         """Go on where the application's 10 02 left: a boot loader's first answer is 50 02."""
-        answer = self._state.enter(Session.PROGRAMMING, source=source)
-        self._restart_s3(now)
-        return [Respond(answer, source)]
+        events: list[ServerEvent] = [
+            Respond(self._state.enter(Session.PROGRAMMING, source=source), source)
+        ]
+        self._restart_s3(events, source, now)
+        return events
 
     def receive(
         self, request: bytes, *, source: int, functional: bool, now: float
     ) -> list[ServerEvent]:
         """One whole request. Answers that take time come from `handle_timeout`."""
         events = self.handle_timeout(now=now)
+        if not functional and source == self._state.owner:
+            self._receiving = False
         if self._ended or not request:
             return events
         if self._pending is not None:
@@ -128,12 +140,33 @@ class UdsServer:
             functional=functional,
         )
         if objection is not None:
-            events += self._refuse(request[0], objection, source, functional=functional)
+            answers = self._refuse(request[0], objection, source, functional=functional)
         else:
-            events += self._serve(request, source, functional=functional, now=now)
-        if not foreign and self._pending is None:
-            self._restart_s3(now)
-        return events + self._state.take_afterwards()
+            answers = self._serve(request, source, functional=functional, now=now)
+        if self._pending is None:
+            self._restart_s3(answers, source, now)
+        return events + answers + self._state.take_afterwards()
+
+    def reception_began(self, *, source: int) -> None:
+        """The first of several frames of a request has come: S3 stops (ISO 14229-2)."""
+        if source == self._state.owner:
+            self._receiving = True
+            self._s3_deadline = None
+
+    def reception_failed(self, *, source: int, now: float) -> None:
+        """The rest of it did not come: S3 starts anew."""
+        if source == self._state.owner and self._receiving:
+            self._receiving = False
+            if self._pending is None and self._answering is None:
+                self._s3_deadline = now + self._state.timing.s3_s
+
+    def sent(self, answer: Respond, *, now: float) -> None:
+        """The answer's last bit is on the wire, or it has been given up."""
+        if answer is not self._answering:
+            return
+        self._answering = None
+        if not self._receiving:
+            self._s3_deadline = now + self._state.timing.s3_s
 
     def next_deadline(self) -> float | None:
         return min((due for due, _ in self._deadlines()), default=None)
@@ -192,7 +225,8 @@ class UdsServer:
         suppress = suppresses_positive(self._rules, request)
         if isinstance(outcome, Answer):
             return self._answer(outcome, source, suppress=suppress)
-        self._s3_deadline = None
+        if source == self._state.owner:
+            self._s3_deadline = self._answering = None
         self._pending = _Pending(
             service_id=request[0],
             source=source,
@@ -233,7 +267,7 @@ class UdsServer:
             events = self._answer(answer, pending.source, suppress=suppress)
         self._pending = None
         self._state.events.catch_up(now)
-        self._restart_s3(now)
+        self._restart_s3(events, pending.source, now)
         return events
 
     def _respond_pending(self, now: float) -> list[ServerEvent]:
@@ -279,9 +313,16 @@ class UdsServer:
 
     # Sessions in time
 
-    def _restart_s3(self, now: float) -> None:
-        in_default = self._state.session == Session.DEFAULT
-        self._s3_deadline = None if in_default else now + self._state.timing.s3_s
+    def _restart_s3(self, answers: list[ServerEvent], source: int, now: float) -> None:
+        """A request has been served: S3 starts when the answer is out, or here if none is given."""
+        if self._state.session == Session.DEFAULT:
+            self._s3_deadline = self._answering = None
+            self._receiving = False
+        elif source == self._state.owner:
+            told = [event for event in answers if isinstance(event, Respond)]
+            self._answering = told[-1] if told else None
+            waits = self._answering is not None or self._receiving
+            self._s3_deadline = None if waits else now + self._state.timing.s3_s
 
     def _expire_session(self, now: float) -> list[ServerEvent]:  # noqa: ARG002 a deadline's act takes its time
         """S3: the tester went away."""

@@ -158,6 +158,10 @@ class _Delayed:
     handles: list[asyncio.TimerHandle] = field(default_factory=list)
 
 
+def _nobody_asks() -> None:
+    """Nothing depends on it."""
+
+
 class Dialogue:
     """Asked for every request before it is served, and for every answer before it is sent."""
 
@@ -236,8 +240,15 @@ class Dialogue:
                     return
         serve(message)
 
-    def answer(self, payload: bytes, *, source: int, send: Callable[[bytes], None]) -> None:
-        """The server answers: it goes to `send` now, later, changed, or not at all."""
+    def answer(
+        self,
+        payload: bytes,
+        *,
+        source: int,
+        send: Callable[[bytes], None],
+        lost: Callable[[], None] = _nobody_asks,
+    ) -> None:
+        """The server answers: it goes to `send` now, later, changed, or not at all (`lost`)."""
         service = _service_of(payload)
         exchange = self._exchanges.get((source, service), [])
         delay_s = 0.0
@@ -247,6 +258,7 @@ class Dialogue:
             match fault:
                 case NoAnswer():
                     armed.hits.add()
+                    lost()
                     return
                 case LateAnswer(by_s=by_s):
                     armed.hits.add()

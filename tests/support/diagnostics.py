@@ -197,6 +197,8 @@ class Bench:
         self.device = device or BenchDevice()
         self.rules = rules
         self.now = 100.0
+        #: Whether an answer is on the wire as soon as it is given.
+        self.prompt = True
         self.restart()
 
     def restart(self) -> None:
@@ -210,7 +212,15 @@ class Bench:
     ) -> list[ServerEvent]:
         """Send a request (hex or bytes); the events that come at once."""
         data = bytes.fromhex(request) if isinstance(request, str) else request
-        return self.server.receive(data, source=source, functional=functional, now=self.now)
+        return self._sent(
+            self.server.receive(data, source=source, functional=functional, now=self.now)
+        )
+
+    def _sent(self, events: list[ServerEvent]) -> list[ServerEvent]:
+        for event in events:
+            if self.prompt and isinstance(event, Respond):
+                self.server.sent(event, now=self.now)
+        return events
 
     def session(self) -> Session:
         return self.server.session
@@ -221,7 +231,7 @@ class Bench:
         events: list[tuple[float, ServerEvent]] = []
         while (due := self.server.next_deadline()) is not None and due <= end:
             self.now = max(self.now, due)
-            happened = self.server.handle_timeout(now=self.now)
+            happened = self._sent(self.server.handle_timeout(now=self.now))
             events += [(round(self.now - begin, 6), event) for event in happened]
         self.now = end
         return events
@@ -239,7 +249,7 @@ class Bench:
                 return ""
             waited += max(0.0, due - self.now)
             self.now = max(self.now, due)
-            events = self.server.handle_timeout(now=self.now)
+            events = self._sent(self.server.handle_timeout(now=self.now))
 
     def unlock(self, level: int = 1, *, source: int = TESTER) -> None:
         seed = bytes.fromhex(self.ask(bytes([0x27, level]), source=source))[2:]

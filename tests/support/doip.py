@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,10 +77,15 @@ class DoipEcu:
     def _timeout(self) -> None:
         self._handle(self._server.handle_timeout(now=self._loop.time()))
 
+    def _sent(self, answer: Respond) -> None:
+        self._server.sent(answer, now=self._loop.time())
+        self._timer.set(self._server.next_deadline())
+
     def _handle(self, events: list[ServerEvent]) -> None:
         for event in events:
             if isinstance(event, Respond):
                 self.node.respond(event.payload, tester=event.source)
+                self.node.when_idle(partial(self._sent, event))
         self._timer.set(self._server.next_deadline())
 
 

@@ -130,12 +130,19 @@ class Cells:
 class RawTester:
     """A tester of ISO-TP messages and nothing more: sends, and keeps all that comes."""
 
-    def __init__(self, port: CanPort, *, request: FrameHeader, response: FrameHeader) -> None:
+    def __init__(
+        self,
+        port: CanPort,
+        *,
+        request: FrameHeader,
+        response: FrameHeader,
+        parameters: IsoTpParameters | None = None,
+    ) -> None:
         self._answers: asyncio.Queue[bytes] = asyncio.Queue()
         self._binding = IsoTpBinding(
             port,
             Addresses(request=response, response=request),
-            IsoTpParameters(tx_data_length=64 if request.fd else 8),
+            parameters or IsoTpParameters(tx_data_length=64 if request.fd else 8),
             self._answers.put_nowait,
         )
 

@@ -165,6 +165,9 @@ class Walker:
         while self.server.busy and (due := self.server.next_deadline()) is not None:
             self.now = max(self.now, due)
             events += self.server.handle_timeout(now=self.now)
+        for event in events:
+            if isinstance(event, Respond):
+                self.server.sent(event, now=self.now)
         return [event.payload for event in events if isinstance(event, Respond)]
 
 
