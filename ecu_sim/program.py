@@ -27,7 +27,7 @@ from ecu_sim.diagnostics import (
 from ecu_sim.diagnostics.dtc import MIRROR, DtcDefinition, DtcMemory, DtcMemoryError
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
-from ecu_sim.ecus import DtcTraits, EcuType
+from ecu_sim.ecus import BusOff, DtcTraits, EcuType
 from ecu_sim.faults.dialogue import Dialogue
 from ecu_sim.memory import Flash, Nvm, PowerLossError
 from ecu_sim.outputs import OutputChannels
@@ -35,7 +35,7 @@ from ecu_sim.periodic import Periodic
 from ecu_sim.plant import Cabin
 from ecu_sim.server_rules import server_rules
 from ecu_sim.signals import Encoder, header_of, period_s_of
-from ecu_sim.values import Values
+from ecu_sim.values import CanController, Values
 from protocols.can import CanPort, FrameHeader
 from protocols.uds import ResetType, Session
 
@@ -80,6 +80,7 @@ class Hardware:
     port: CanPort | None
     #: Spoils a share of the ECU's frames; None on a wire that cannot.
     corrupt: Callable[[float, random.Random | None], None] | None = None
+    controller: CanController | None = None
     #: Changes the wire's bit rate; None as the rate is the wire's own again.
     set_bit_rate: Callable[[int | None], None] | None = None
     functional: FrameHeader | None
@@ -130,7 +131,9 @@ class Program:
         self.application = application
         self.decision = decision
         self._runtime: runtime.Application | None = None
-        self._values = Values(ecu, hardware.cabin, hardware.port, loop.time)
+        self._values = Values(
+            ecu, hardware.cabin, hardware.port, loop.time, controller=hardware.controller
+        )
         self.dtcs = self._open_dtcs() if application is not None else DtcMemory()
         self.device = EcuDevice(
             ecu,
@@ -154,6 +157,7 @@ class Program:
         )
         self._values.offsets = self.device.calibrations.offsets
         self._values.reception_enabled = lambda: self.device.reception_enabled
+        self._values.communicating = lambda: self.may_communicate()  # noqa: PLW0108 the node sets it later
         self.server = UdsServer(
             self.device,
             server_rules(ecu, application=application is not None),
@@ -170,7 +174,7 @@ class Program:
         self._unsegmented: dict[int, Callable[[bytes], None]] = {}
         self._listeners: list[Transport] = []
         self._router: Router | None = None
-        self._codes = tuple(ecu.dtcs)
+        self._codes = ecu.application_dtcs
         self._steps = 0
         self._ticker = Periodic(loop, STEP_S, self._tick)
         self._cyclic = [
@@ -302,6 +306,7 @@ class Program:
             return
         try:
             self._runtime.step(STEP_S)
+            self._watch_wire()
             self._steps += 1
             if self._steps % _STEPS_BETWEEN_WRITES == 0:
                 self.keep_dtcs()
@@ -314,6 +319,14 @@ class Program:
         if self._steps == _SETTLED_STEPS:
             self._hooks.settled()
         self._send_cyclic()
+
+    def _watch_wire(self) -> None:
+        if not self.may_communicate():
+            return
+        for code, monitor in self._ecu.wire_monitors.items():
+            failed = self._values.of(monitor.source) > monitor.above
+            if self._values.expects_messages or isinstance(monitor.source, BusOff):
+                self.dtcs.report(code, failed=failed)
 
     def _send_cyclic(self) -> None:
         if self._port is None or not self.device.transmission_enabled:

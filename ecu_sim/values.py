@@ -1,8 +1,9 @@
 """Where an ECU's values come from and go to: cabin model, signals heard, application outputs."""
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
-from ecu_sim.ecus import Constant, EcuType, OutputOf, Plant, Signal, Silence, Source
+from ecu_sim.ecus import BusOff, Constant, EcuType, OutputOf, Plant, Signal, Silence, Source
 from ecu_sim.plant import Cabin
 from ecu_sim.signals import Heard, header_of
 from protocols.can import CanPort, FrameHeader
@@ -18,16 +19,37 @@ STANDSTILL_BELOW = 3.0
 LOWEST_SUPPLY = 11.0
 
 
+class CanController(Protocol):
+    """The error state of an ECU's CAN controller."""
+
+    @property
+    def bus_off(self) -> bool: ...
+
+    @property
+    def bus_offs(self) -> int:
+        """How often it has been bus-off."""
+        ...
+
+
 class Values:
     """The inputs and outputs of one ECU between two resets."""
 
     def __init__(
-        self, ecu: EcuType, cabin: Cabin, port: CanPort | None, now: Callable[[], float]
+        self,
+        ecu: EcuType,
+        cabin: Cabin,
+        port: CanPort | None,
+        now: Callable[[], float],
+        *,
+        controller: CanController | None = None,
     ) -> None:
         self._ecu = ecu
         self._cabin = cabin
         self._now = now
+        #: From when on messages are waited for, at the earliest.
         self._since = now()
+        self._controller = controller
+        self._bus_offs = 0 if controller is None else controller.bus_offs
         #: What the application last wrote, and what a tester has put in its place (2F).
         self._outputs = dict.fromkeys(ecu.outputs, 0.0)
         self._overrides: dict[int, float] = {}
@@ -36,6 +58,8 @@ class Values:
         self._heard = {key: Heard(*key) for key in _messages(ecu)} if port is not None else {}
         #: 28 can forbid reception.
         self.reception_enabled: Callable[[], bool] = lambda: True
+        #: Network management can rest the whole wire.
+        self.communicating: Callable[[], bool] = lambda: True
         self._unlisten = (
             []
             if port is None
@@ -60,14 +84,34 @@ class Values:
                 return float(getattr(self._cabin, sensor))
             case Signal():
                 return self._signal(source)
-            case Silence(database, message):
-                heard = self._heard.get((database, message))
-                at = None if heard is None else heard.at
-                return self._now() - (self._since if at is None else at)
+            case Silence():
+                return self._silence(source)
+            case BusOff():
+                return float(self._was_bus_off())
             case OutputOf(channel, gain):
                 return self.output(channel) * gain
             case Constant(value):
                 return value
+
+    @property
+    def expects_messages(self) -> bool:
+        """Whether others' messages should be heard: else their silence is nobody's fault."""
+        off = self._controller is not None and self._controller.bus_off
+        return self.reception_enabled() and self.communicating() and not off
+
+    def _silence(self, source: Silence) -> float:
+        now = self._now()
+        if not self.expects_messages:
+            self._since = now
+        heard = self._heard.get((source.database, source.message))
+        at = None if heard is None else heard.at
+        return now - (self._since if at is None else max(self._since, at))
+
+    def _was_bus_off(self) -> bool:
+        if self._controller is None:
+            return False
+        before, self._bus_offs = self._bus_offs, self._controller.bus_offs
+        return self._controller.bus_off or self._bus_offs != before
 
     def read(self, channel: int) -> float:
         """An input of the application; one that is not connected reads 0."""
@@ -130,6 +174,7 @@ def _messages(ecu: EcuType) -> set[tuple[str, str]]:
         *ecu.inputs.values(),
         *(live.source for live in ecu.live_values.values()),
         *(source for message in ecu.cyclic for source in message.signals.values()),
+        *(monitor.source for monitor in ecu.wire_monitors.values()),
     ]
     return {
         (source.database, source.message)

@@ -20,7 +20,7 @@ from ecu_sim.boot import BootMemory, Trust
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.can_core import BusLoad
 from ecu_sim.bus.ethernet import EthernetWire
-from ecu_sim.bus.faults import WireFaults
+from ecu_sim.bus.faults import ErrorState, WireFaults
 from ecu_sim.device import Identity
 from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_type
 from ecu_sim.faults import Fault
@@ -259,6 +259,7 @@ class Vehicle:
                 ),
                 port=wire.port(ecu.name) if isinstance(wire, CanWire) else None,
                 corrupt=_corrupting(wire, ecu.name) if isinstance(wire, CanWire) else None,
+                controller=_Controller(wire, ecu.name) if isinstance(wire, CanWire) else None,
                 set_bit_rate=_link(wire, WIRES[ecu.wire]) if isinstance(wire, CanWire) else None,
                 functional=FrameHeader(WIRES[ecu.wire].functional_id, fd=fd, bit_rate_switch=fd)
                 if isinstance(wire, CanWire)
@@ -316,6 +317,22 @@ def _traffic(load: float, wire: CanWire) -> tuple[CyclicFrame, ...]:
         return plan(load, bit_rate=wire.bit_rate, data_bit_rate=wire.data_bit_rate)
     except TrafficError as error:
         raise VehicleError(f"{wire.name}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Controller:
+    """The CAN controller of a node (`ecu_sim.values.CanController`)."""
+
+    wire: CanWire
+    node: str
+
+    @property
+    def bus_off(self) -> bool:
+        return self.wire.error_counters(self.node).state is ErrorState.BUS_OFF
+
+    @property
+    def bus_offs(self) -> int:
+        return self.wire.bus_offs(self.node)
 
 
 def _link(wire: CanWire, kind: WireType) -> Callable[[int | None], None]:

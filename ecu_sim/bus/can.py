@@ -72,6 +72,10 @@ class CanWire:
         """The node's counters and error state now."""
         return self._core.error_counters(node)
 
+    def bus_offs(self, node: str) -> int:
+        """How often the node has been bus-off since the wire was made."""
+        return self._core.bus_offs(node)
+
     def ask_recovery(self, node: str) -> None:
         """The node is bus-off and wants to take part again, where it does not by itself."""
         self._core.ask_recovery(node, now_ns=self._now_ns())

@@ -219,6 +219,9 @@ class CanWireCore:
     def error_counters(self, node: str) -> ErrorCounters:
         return self._confinement.counters(node)
 
+    def bus_offs(self, node: str) -> int:
+        return self._confinement.bus_offs(node)
+
     def ask_recovery(self, node: str, *, now_ns: int) -> None:
         """A node that is bus-off wants to take part again: 128 times 11 recessive bits from now."""
         self.now_ns = max(self.now_ns, now_ns)

@@ -116,6 +116,8 @@ class Confinement:
         #: Nodes with a counter above 0, or off.
         self._nodes: dict[str, Controller] = {}
         self._listening: Counter[str] = Counter()
+        #: How often each node has been bus-off so far.
+        self._bus_offs: Counter[str] = Counter()
         self._changed: list[tuple[str, ErrorState]] = []
 
     @property
@@ -144,6 +146,9 @@ class Confinement:
     def is_off(self, node: str) -> bool:
         controller = self._nodes.get(node)
         return controller is not None and controller.off
+
+    def bus_offs(self, node: str) -> int:
+        return self._bus_offs[node]
 
     def fate(self, node: str) -> Fate:
         """What will become of the next try if this node makes it; the same at each call."""
@@ -186,6 +191,7 @@ class Confinement:
                 if name != node and name in self._listening and fate is Fate.HEARD:
                     controller.has_received()
         if sender.off and before.get(node) is not ErrorState.BUS_OFF:
+            self._bus_offs[node] += 1
             sender.counted_ns = free_ns
             if all(held.plan.recovery for held in self._plans.values()):
                 sender.sequences_left = RECOVERY_SEQUENCES

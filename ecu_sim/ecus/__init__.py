@@ -63,8 +63,13 @@ class Constant:
     value: float
 
 
+@dataclass(frozen=True, slots=True)
+class BusOff:
+    """1 where the ECU's CAN controller is, or was since the look before, bus-off; else 0."""
+
+
 #: Where a value that an application reads, or that an ECU sends, comes from.
-Source = Plant | Signal | Silence | OutputOf | Constant
+Source = Plant | Signal | Silence | OutputOf | Constant | BusOff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +109,23 @@ class DtcTraits:
     passed_step: int = -COUNTER_PASSED
     group: FunctionalGroup | None = None
     readiness_group: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireMonitor:
+    """Watches the ECU's wire with every control step, beside what the application watches.
+
+    It rests while the ECU takes no part in the wire. A result of its own is debounced by the steps
+    of its trouble code's fault detection counter.
+    """
+
+    source: Source
+    #: The test fails where the source is above this.
+    above: float = 0.5
+
+
+#: Two control steps with bus-off fail; ten without pass.
+BUS_OFF_TRAITS: Final = DtcTraits(failed_step=64, passed_step=13)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,8 +280,11 @@ class EcuType:
     s3_s: float = 5.0
     #: Power-on or reset to the first answer, in seconds.
     boot_s: float
-    #: DTC number -> text, in the order of the application's monitor indices.
+    #: DTC number -> text; but for those of `wire_monitors` in the order of the application's
+    #: monitor indices.
     dtcs: Mapping[int, str]
+    #: DTC number -> what of the wire it is about.
+    wire_monitors: Mapping[int, WireMonitor] = field(default_factory=dict)
     #: What differs from the defaults, by DTC number.
     dtc_traits: Mapping[int, DtcTraits] = field(default_factory=dict)
     #: Trouble code memories besides the primary one.
@@ -278,6 +303,11 @@ class EcuType:
     @property
     def slots(self) -> int:
         return 1 if self.single_slot else 2
+
+    @property
+    def application_dtcs(self) -> tuple[int, ...]:
+        """Those that the application's monitors report, by their indices."""
+        return tuple(code for code in self.dtcs if code not in self.wire_monitors)
 
     @property
     def nodes(self) -> frozenset[int]:

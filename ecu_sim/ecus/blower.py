@@ -1,6 +1,8 @@
 """Blower module on the comfort CAN: one application slot, no secure boot."""
 
 from ecu_sim.ecus import (
+    BUS_OFF_TRAITS,
+    BusOff,
     CanAddress,
     ControlledOutput,
     CyclicMessage,
@@ -13,6 +15,7 @@ from ecu_sim.ecus import (
     Signal,
     Silence,
     Sweep,
+    WireMonitor,
 )
 from ecu_sim.memory import FlashGeometry
 from protocols.uds.enums import RoutineId
@@ -60,7 +63,12 @@ ECU = EcuType(
         0x9A1016: "Blower supply voltage below threshold",
         0x9A1177: "Blower speed not reached",
         0xD14587: "No communication with climate control unit",
+        0xD14688: "Comfort CAN bus off",
     },
+    wire_monitors={
+        0xD14688: WireMonitor(source=BusOff()),
+    },
+    dtc_traits={0xD14688: BUS_OFF_TRAITS},
     live_values={
         0x0111: LiveValue(
             name="Blower speed", source=Plant("blower_rpm"), unit="rpm", signed=False

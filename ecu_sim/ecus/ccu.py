@@ -1,6 +1,8 @@
 """Climate control unit: the cabin temperature controller on the comfort CAN."""
 
 from ecu_sim.ecus import (
+    BUS_OFF_TRAITS,
+    BusOff,
     Calibration,
     CanAddress,
     ControlledOutput,
@@ -15,6 +17,7 @@ from ecu_sim.ecus import (
     Signal,
     Silence,
     Sweep,
+    WireMonitor,
 )
 from ecu_sim.memory import FlashGeometry
 from protocols.uds.data_formats import ZLIB, ZLIB_AES_CTR
@@ -136,6 +139,10 @@ ECU = EcuType(
         0x9A0100: "Cabin temperature control deviation",
         0x9A0211: "Blower request not followed",
         0xD14087: "No communication with blower module",
+        0xD14188: "Comfort CAN bus off",
+    },
+    wire_monitors={
+        0xD14188: WireMonitor(source=BusOff()),
     },
     dtc_traits={
         0x9A0100: DtcTraits(severity=Severity.CHECK_AT_NEXT_HALT, functional_unit=0x01),
@@ -144,6 +151,7 @@ ECU = EcuType(
         ),
         # Four results in a row, 0.4 s, on top of what the monitor waits itself.
         0xD14087: DtcTraits(functional_unit=0x10, failed_step=32, passed_step=64),
+        0xD14188: BUS_OFF_TRAITS,
     },
     # The workshop's history: it outlives 14 FF FF FF.
     dtc_rules=DtcRules(memories=(0x10,)),

@@ -1,6 +1,8 @@
 """Electric compressor on the thermal CAN FD."""
 
 from ecu_sim.ecus import (
+    BUS_OFF_TRAITS,
+    BusOff,
     Calibration,
     CanAddress,
     ControlledOutput,
@@ -13,7 +15,9 @@ from ecu_sim.ecus import (
     OutputRecord,
     Plant,
     Signal,
+    Silence,
     Sweep,
+    WireMonitor,
 )
 from ecu_sim.memory import FlashGeometry
 from protocols.uds.data_formats import ZLIB, ZLIB_AES_CTR
@@ -131,12 +135,21 @@ ECU = EcuType(
     dtcs={
         0x9A2062: "Evaporator temperature control deviation",
         0x9A214B: "Compressor over-temperature",
+        0xD14A88: "Thermal CAN bus off",
+        0xD14B87: "No communication with climate control",
+    },
+    wire_monitors={
+        0xD14A88: WireMonitor(source=BusOff()),
+        # Five periods, then four results in a row.
+        0xD14B87: WireMonitor(source=Silence("vehicle", "VEH_Climate"), above=1.0),
     },
     dtc_traits={
         0x9A2062: DtcTraits(severity=Severity.CHECK_AT_NEXT_HALT),
         0x9A214B: DtcTraits(
             severity=Severity.CHECK_IMMEDIATELY, indicator=True, group=FunctionalGroup.SAFETY
         ),
+        0xD14A88: BUS_OFF_TRAITS,
+        0xD14B87: DtcTraits(failed_step=32, passed_step=64),
     },
     live_values={
         0x0121: LiveValue(name="Compressor speed", source=OutputOf(0), unit="rpm", signed=False),

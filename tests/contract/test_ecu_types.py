@@ -59,6 +59,7 @@ def described(name: str) -> EcuDescription:
 def sources_of(ecu: EcuType) -> Iterator[Source]:
     yield from ecu.inputs.values()
     yield from (live.source for live in ecu.live_values.values())
+    yield from (monitor.source for monitor in ecu.wire_monitors.values())
     for message in ecu.cyclic:
         yield from message.signals.values()
 
@@ -278,4 +279,4 @@ def test_a_built_application_uses_only_channels_and_monitors_that_its_ecu_has(
             application.step(0.1)
     assert written.keys() == ecu.outputs.keys()
     assert all(math.isfinite(value) for value in written.values())
-    assert reported == set(range(len(ecu.dtcs)))
+    assert reported == set(range(len(ecu.application_dtcs)))

@@ -89,7 +89,7 @@ def _session(ecu: EcuType) -> Iterator[str]:
 
 def _trouble_codes(ecu: EcuType) -> Iterator[str]:
     # The last one is what an ECU finds that is alone on its wire.
-    fill = {"dtc": f"{list(ecu.dtcs)[-1]:06X}", "memory": "10"}
+    fill = {"dtc": f"{ecu.application_dtcs[-1]:06X}", "memory": "10"}
     for one in operations(ecu):
         if one.service == 0x19:
             assert one.sub_function is not None

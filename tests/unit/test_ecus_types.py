@@ -27,6 +27,7 @@ def sources_of(ecu: EcuType) -> list[Source]:
     return [
         *ecu.inputs.values(),
         *(live.source for live in ecu.live_values.values()),
+        *(monitor.source for monitor in ecu.wire_monitors.values()),
         *(source for message in ecu.cyclic for source in message.signals.values()),
     ]
 
