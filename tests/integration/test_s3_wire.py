@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 import clock
+from ecu_sim.faults import Fault
+from ecu_sim.faults.dialogue import NegativeAnswer, NoAnswer, StuckBusy
 from ecu_sim.node import EcuNode
 from protocols.can import CanPort, FrameHeader
 from protocols.isotp import IsoTpParameters
 from protocols.uds import Session
 from tests.support.ecu import RawTester
-from tests.support.vehicle import ADDRESSES, running
+from tests.support.vehicle import ADDRESSES, open_tester, running
 
 REQUEST, RESPONSE = (FrameHeader(identifier) for identifier in ADDRESSES["ccu"])
 S3_S = 5.0
@@ -113,6 +115,34 @@ def test_a_request_that_takes_longer_than_s3_does_not_end_the_session(
         await _assert_runs_from(node, answered.at if whole else heard.at + node.ecu.isotp.n_cr_s)
 
     _on_ccu(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (NoAnswer(), "22 f1 90"),
+        (StuckBusy(), "2e f1 5a" + " 00" * 20),
+        (NegativeAnswer(code=0x22), "2e f1 5a" + " 00" * 20),
+    ],
+    ids=["no answer", "busy", "refused"],
+)
+def test_a_fault_that_keeps_request_or_answer_away_does_not_hold_the_session(
+    tmp_path: Path, fault: Fault, message: str
+) -> None:
+    async def drive() -> None:
+        async with running(tmp_path, "ccu") as vehicle:
+            node, tester = vehicle.nodes["ccu"], open_tester(vehicle, "ccu")
+            await tester.ask(EXTENDED)
+            vehicle.begin_fault("ccu", fault)
+            tester.send(bytes.fromhex(message))
+            await asyncio.sleep(0.1)
+            await asyncio.sleep(S3_S - 0.1)
+            assert _session(node) == Session.EXTENDED
+            await asyncio.sleep(0.1)
+            assert _session(node) == Session.DEFAULT
+            tester.close()
+
+    clock.run(drive(), virtual=True)
 
 
 def test_a_request_during_a_long_answer_is_answered_after_it(tmp_path: Path) -> None:

@@ -57,8 +57,9 @@ class Scene:
         found = {listed[at : at + 3].hex(" "): listed[at + 3] for at in range(0, len(listed), 4)}
         return found.get(code, 0)
 
-    def fault(self, **plan: frozenset[int]) -> None:
-        self.wire.begin_faults(WireFaults(senders=frozenset({self.ecu}), **plan))
+    def fault(self, tries: frozenset[int]) -> None:
+        """Let these tries of the ECU to send a frame be corrupted."""
+        self.wire.begin_faults(WireFaults(senders=frozenset({self.ecu}), corrupted=tries))
 
 
 def _on(directory: Path, ecu: str, *others: str, test: Callable[[Scene], Awaitable[None]]) -> None:
@@ -78,7 +79,7 @@ def test_an_ecu_that_was_bus_off_tells_so_when_it_is_back(tmp_path: Path, ecu: s
     async def test(on: Scene) -> None:
         code = BUS_OFF[ecu]
         assert await on.status(code) == PASSED
-        on.fault(corrupted=EVERY)
+        on.fault(EVERY)
         await asyncio.sleep(1.0)
         on.wire.begin_faults(None)
         await asyncio.sleep(0.5)
@@ -103,7 +104,7 @@ def test_an_ecu_that_was_bus_off_tells_so_when_it_is_back(tmp_path: Path, ecu: s
 def test_one_bus_off_is_debounced(tmp_path: Path) -> None:
     async def test(on: Scene) -> None:
         code = BUS_OFF["ccu"]
-        on.fault(corrupted=frozenset(range(TRIES_TO_BUS_OFF)))
+        on.fault(frozenset(range(TRIES_TO_BUS_OFF)))
         seen = set[int]()
         for _ in range(40):
             await asyncio.sleep(STEP_S / 4)
@@ -195,7 +196,7 @@ def test_with_85_02_nothing_is_stored(tmp_path: Path) -> None:
     async def test(on: Scene) -> None:
         await on.ask("10 03")
         await on.ask("85 02")
-        on.fault(corrupted=EVERY)
+        on.fault(EVERY)
         await asyncio.sleep(1.0)
         on.wire.begin_faults(None)
         await asyncio.sleep(1.0)
