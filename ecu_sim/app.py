@@ -28,6 +28,8 @@ from ecu_sim.faults import Fault, FaultError
 from ecu_sim.faults.ecu import FaultEvent
 from ecu_sim.node import EcuNode
 from ecu_sim.periodic import Periodic
+from ecu_sim.scenario import Scenario, ScenarioError
+from ecu_sim.scenario.player import Player
 from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
 from protocols.can.bits import NS_PER_S
 from protocols.doip.settings import EntitySettings
@@ -92,6 +94,8 @@ class ServeOptions:
     edge: bool = True
     #: What goes wrong from the start on, and with which ECU.
     faults: tuple[tuple[str, Fault], ...] = ()
+    #: What happens to the ECUs while they run.
+    scenario: Scenario | None = None
     #: Told of every fault that begins, acts for the first time, or ends.
     on_event: Callable[[BenchEvent], None] = lambda _: None
     #: Opens the log of the wires: its channels, and its start in ns since 1970.
@@ -138,6 +142,7 @@ class EcuServer:
                 node.adapt_entity = self._adapt
             self._record(stack)
             self._begin_faults()
+            player = self._open_scenario()
             # Only then the doors: who finds one open finds ECUs that answer.
             await self.vehicle.start()
             for name, wire in self.vehicle.wires.items():
@@ -147,6 +152,9 @@ class EcuServer:
                 await self._open_doip(stack, node)
             if self.options.edge:
                 await self._open_edge(stack)
+            if player is not None:
+                player.start()
+                stack.callback(player.stop)
             self._stack = stack.pop_all()
         return self
 
@@ -165,6 +173,15 @@ class EcuServer:
             for ecu, fault in self.options.faults:
                 self.vehicle.begin_fault(ecu, fault)
         except FaultError as error:
+            raise VehicleError(str(error)) from error
+
+    def _open_scenario(self) -> Player | None:
+        if self.options.scenario is None:
+            return None
+        vehicle = self.vehicle
+        try:
+            return Player(self.options.scenario, vehicle.nodes, vehicle.rest_bus, tell=self._tell)
+        except ScenarioError as error:
             raise VehicleError(str(error)) from error
 
     def _tell_of_fault(self, event: FaultEvent) -> None:

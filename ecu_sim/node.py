@@ -7,10 +7,11 @@ tester that waits for the boot loader are kept.
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from clock import Timer
 from ecu_sim.boot import Application, Decision, ResetReason, StayInBootloader, boot_profile
@@ -31,9 +32,6 @@ from protocols.doip.entity import DoipEntity, EntitySettings, Request
 from protocols.isotp.codec import pad
 from protocols.network_management import node_of
 from protocols.stream import ByteStream
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: Watchdog resets in a row after which a boot loader stops trying.
 MAX_WATCHDOG_RESETS: Final = 3
@@ -129,6 +127,15 @@ class EcuNode:
         """Close every tester's connection (DoIP); who connects again is served."""
         if self._doip is not None:
             self._doip.hang_up()
+
+    def watch_mode(self, watch: Callable[[str], None]) -> Callable[[], None]:
+        """Call back with the name of each new mode; returns what ends that."""
+
+        def changed(mode: Mode) -> None:
+            watch(mode.value)
+
+        self.on_mode.append(changed)
+        return lambda: self.on_mode.remove(changed)
 
     def fall_asleep(self) -> None:
         """As if nobody needed the wire any more: off until the next frame on it."""

@@ -165,6 +165,7 @@ class Program:
             now=loop.time(),
             max_response=max(_MAX_RESPONSE, ecu.max_block_length),
         )
+        self.server.watch_sessions(dialogue.entered)
         self._timer = Timer(loop, self._timeout)
         self._stopped = False
         self._last_request_s = loop.time()

@@ -4,6 +4,7 @@ Values are physical; a scenario sets them with `set`.
 """
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -17,6 +18,18 @@ from protocols.can import CanPort
 
 DATABASE: Final = "vehicle"
 _IGNITION: Final = "Terminal15"
+
+
+def signal_limits() -> dict[str, tuple[float, float]]:
+    """Signal that can be set -> its lowest and highest physical value."""
+    return {
+        signal.name: (
+            -math.inf if signal.minimum is None else float(signal.minimum),
+            math.inf if signal.maximum is None else float(signal.maximum),
+        )
+        for message in dbc.load(DATABASE).messages
+        for signal in message.signals
+    }
 
 
 class RestBus:

@@ -19,8 +19,10 @@ from canota.cli.exits import CommandError, Exit
 from canota.cli.faults import (
     EventsOption,
     FaultOption,
+    ScenarioOption,
     events_to,
     faults_of,
+    scenario_of,
     show_fault,
     show_faults,
 )
@@ -117,6 +119,7 @@ def serve(
         ),
     ] = None,
     fault: FaultOption = None,
+    scenario: ScenarioOption = None,
     events: EventsOption = None,
     capture: CaptureOption = None,
     max_size: MaxSizeOption = None,
@@ -135,6 +138,7 @@ def serve(
     options = ServeOptions(
         vehicle=replace(_options(vin, state), ecus=fitted),
         faults=faults_of(fault or [], fitted),
+        scenario=scenario_of(scenario, fitted),
         on_event=events_to(events),
         host=host,
         ports=dict(_port(argument, "--port") for argument in port or []),

@@ -12,6 +12,9 @@ from canota.cli.output import console, table
 from ecu_sim.app import BenchEvent
 from ecu_sim.faults import Fault, FaultError
 from ecu_sim.faults.table import KINDS, parse_ecu_fault
+from ecu_sim.rest_bus import signal_limits
+from ecu_sim.scenario import Scenario, ScenarioError
+from ecu_sim.scenario.reading import Cast, read_scenario
 
 FaultOption: TypeAlias = Annotated[
     list[str] | None,
@@ -21,12 +24,23 @@ FaultOption: TypeAlias = Annotated[
         help="What goes wrong with an ECU (`*`: with each), as `canota ecus faults` lists it.",
     ),
 ]
+ScenarioOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--scenario",
+        metavar="FILE",
+        help="What happens to the ECUs, and when or at which event (TOML).",
+        dir_okay=False,
+        exists=True,
+    ),
+]
 EventsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--events",
         metavar="FILE",
-        help="Append a line of JSON for each fault that begins, acts, and ends.",
+        help="Append a line of JSON for each step of a scenario, and each fault that begins, acts"
+        " and ends.",
         dir_okay=False,
     ),
 ]
@@ -38,6 +52,20 @@ def faults_of(texts: Sequence[str], ecus: Sequence[str]) -> tuple[tuple[str, Fau
         return tuple(one for text in texts for one in parse_ecu_fault(text, ecus))
     except FaultError as error:
         raise CommandError(f"--fault {error}", Exit.USAGE) from error
+
+
+def scenario_of(path: Path | None, ecus: Sequence[str]) -> Scenario | None:
+    """The scenario of a file, for these ECUs."""
+    if path is None:
+        return None
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: {error}") from error
+    try:
+        return read_scenario(text, name=str(path), cast=Cast(ecus=ecus, signals=signal_limits()))
+    except ScenarioError as error:
+        raise CommandError(str(error), Exit.USAGE) from error
 
 
 def events_to(path: Path | None) -> Callable[[BenchEvent], None]:

@@ -105,6 +105,10 @@ class UdsServer:
     def session(self) -> Session:
         return self._state.session
 
+    def watch_sessions(self, watch: Callable[[Session], None]) -> None:
+        """Call back with each session that is entered, by a request or by S3."""
+        self._state.on_session = watch
+
     @property
     def busy(self) -> bool:
         """Whether a request is being answered that takes a job."""

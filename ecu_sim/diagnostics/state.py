@@ -56,6 +56,8 @@ class ServerState:
         #: `None` for what is to be acted on, or a `Refusal`.
         self.stock_answer = stock_answer
         self.session = Session.DEFAULT
+        #: Called with each session that is entered, by a request or by S3.
+        self.on_session: Callable[[Session], None] = lambda _: None
         #: The tester that holds the session; `None` in the default session.
         self.owner: int | None = None
         self.download: Download | None = None
@@ -94,6 +96,7 @@ class ServerState:
             self._change(session)
             self.session = session
             self.owner = source
+            self.on_session(session)
         p2_ms = round(self.timing.p2_s * 1000)
         p2_star_10ms = round(self.timing.p2_star_s * 100)
         head = bytes([ServiceId.DIAGNOSTIC_SESSION_CONTROL + POSITIVE_RESPONSE, session])
@@ -110,6 +113,7 @@ class ServerState:
             return
         self.session = Session.DEFAULT
         self.owner = None
+        self.on_session(Session.DEFAULT)
         everything = CommunicationType.NORMAL | CommunicationType.NETWORK_MANAGEMENT
         self.device.communication_control(CommunicationControl.ENABLE_RX_AND_TX, everything)
         self.device.set_dtc_logging(on=True, groups=(ALL_DTCS,))

@@ -81,12 +81,10 @@ class Cells:
         self._power_lost = power_lost
 
     def begin(self, fault: MemoryFault, hits: Hits) -> End:
-        if not self._areas:
-            raise FaultError(f"{self._name}: it has no flash memory")
         if isinstance(fault, SlowFlash | PowerCut):
             ends = [self._begin(fault, chip, (), hits) for chip in self._chips()]
         else:
-            area, offset = self._locate(fault.at)
+            area, offset = self.locate(fault.at)
             places = tuple(place + offset for place in area.places)
             ends = [self._begin(fault, area.chip, places, hits)]
 
@@ -103,7 +101,10 @@ class Cells:
                 found.append(area.chip)
         return found
 
-    def _locate(self, address: int) -> tuple[Area, int]:
+    def locate(self, address: int) -> tuple[Area, int]:
+        """The area of an address, and the place in it; `FaultError` if there is none."""
+        if not self._areas:
+            raise FaultError(f"{self._name}: it has no flash memory")
         for area in self._areas:
             if area.start <= address < area.start + area.size:
                 return area, address - area.start

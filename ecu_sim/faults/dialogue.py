@@ -177,8 +177,8 @@ class Dialogue:
         self._when_idle: list[Callable[[], None]] = []
         #: Called with each request as it comes in, before anything is done to it.
         self.on_request: list[Callable[[bytes], None]] = []
-        #: Called with each answer as it goes to the transport.
-        self.on_answer: list[Callable[[bytes], None]] = []
+        #: Called with each session that the ECU's server enters.
+        self.on_session: list[Callable[[int], None]] = []
 
     def begin(self, fault: DialogueFault, hits: Hits) -> End:
         armed = _Armed(fault, hits)
@@ -272,6 +272,11 @@ class Dialogue:
                     payload = payload[:length]
         self._send(payload, source, delay_s, send)
 
+    def entered(self, session: int) -> None:
+        """The ECU's server has entered a session."""
+        for tell in tuple(self.on_session):
+            tell(session)
+
     def when_idle(self, callback: Callable[[], None]) -> None:
         """Call back once every answer that is late is with its transport."""
         if any(one.handles for one in self._delayed.values()):
@@ -333,7 +338,7 @@ class Dialogue:
         delayed = self._delayed.get(source)
         due = max(now + delay_s, 0.0 if delayed is None else delayed.due)
         if due <= now:
-            self._hand_over(payload, send)
+            send(payload)
             return
         if delayed is None:
             delayed = self._delayed[source] = _Delayed()
@@ -341,18 +346,13 @@ class Dialogue:
 
         def late() -> None:
             delayed.handles.pop(0)
-            self._hand_over(payload, send)
+            send(payload)
             if not any(one.handles for one in self._delayed.values()):
                 waiting, self._when_idle = self._when_idle, []
                 for callback in waiting:
                     callback()
 
         delayed.handles.append(self._loop.call_at(due, late))
-
-    def _hand_over(self, payload: bytes, send: Callable[[bytes], None]) -> None:
-        send(payload)
-        for tell in tuple(self.on_answer):
-            tell(payload)
 
 
 #: 78 goes out after this share of P2 or P2*.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from ecu_sim.faults import End, Fault, FaultError, Hits, Layer, Target, boots, cells, dialogue
+from ecu_sim.faults import End, Fault, FaultError, Hits, Layer, Target, boots, cells, dialogue, wire
 from ecu_sim.faults.boots import Boots
 from ecu_sim.faults.cells import Area, Cells
 from ecu_sim.faults.dialogue import Dialogue
@@ -88,7 +88,6 @@ class EcuFaults:
             if traits.port is None
             else FaultyPort(
                 traits.port,
-                name=traits.name,
                 offsets=traits.isotp_offsets,
                 corrupt=traits.corrupt,
             )
@@ -113,7 +112,8 @@ class EcuFaults:
             fault = parse_fault(fault, ecu=name)
         text = text_of(fault)
         hits = Hits(lambda: self._tell("fault_acts", text))
-        stop = self._start(fault, hits, text)
+        self.check(fault)
+        stop = self._start(fault, hits)
 
         def end() -> None:
             stop()
@@ -133,11 +133,27 @@ class EcuFaults:
         for tell in tuple(self.on_event):
             tell(FaultEvent(event, self.traits.name, text, hits))
 
-    def _start(self, fault: Fault, hits: Hits, text: str) -> End:
-        name = self.traits.name
+    def check(self, fault: Fault) -> None:
+        """`FaultError` for what this ECU cannot have."""
+        name, text, kind = self.traits.name, text_of(fault), kind_of(fault)
         match fault:
             case dialogue.Disconnect() if self.port is not None:
                 raise FaultError(f"{name}: {text} is of ECUs on DoIP, and {name} is on CAN")
+            case wire.CorruptFrames() if self.port is not None and self.traits.corrupt is None:
+                raise FaultError(f"{name}: {text} needs a simulated wire")
+            case cells.WriteError() | cells.EraseError() | cells.BadCell():
+                self._cells.locate(fault.at)
+            case cells.SlowFlash() | cells.PowerCut() if not self.traits.memory:
+                raise FaultError(f"{name}: {text}: it has no flash memory")
+        if kind.layer in (Layer.FRAMES, Layer.ISO_TP) and self.port is None:
+            raise FaultError(f"{name}: {text} is of CAN frames, and {name} is on DoIP")
+        if kind.layer is Layer.ISO_TP and not self.traits.isotp_offsets:
+            raise FaultError(f"{name}: {text}: it has no ISO-TP channel")
+        if kind.layer is Layer.BOOT and not isinstance(fault, self.traits.boots):
+            raise FaultError(f"{name}: {text}: it starts no application of its own")
+
+    def _start(self, fault: Fault, hits: Hits) -> End:
+        match fault:
             case (
                 dialogue.LateAnswer()
                 | dialogue.NoAnswer()
@@ -161,18 +177,10 @@ class EcuFaults:
             ):
                 return self._cells.begin(fault, hits)
             case boots.SlowBoot() | boots.NoBoot() | boots.NoApplication() | boots.Watchdog():
-                if not isinstance(fault, self.traits.boots):
-                    raise FaultError(f"{name}: {text}: it has no boot loader of its own")
                 return self.boots.begin(fault, hits)
             case _:
-                return self._start_on_wire(fault, hits, text)
-
-    def _start_on_wire(self, fault: Fault, hits: Hits, text: str) -> End:
-        name = self.traits.name
-        if self.port is None:
-            raise FaultError(f"{name}: {text} is of CAN frames, and {name} is on DoIP")
-        if kind_of(fault).layer is Layer.ISO_TP and not self.traits.isotp_offsets:
-            raise FaultError(f"{name}: {text}: it has no ISO-TP channel")
-        # Two ECUs with the same fault do not lose the same frames.
-        seed = f"{getattr(fault, 'seed', 0)}/{name}/{kind_of(fault).name}"
-        return self.port.begin(fault, hits, random.Random(seed))  # noqa: S311 repeatable, no secret
+                if self.port is None:
+                    raise TypeError(f"{fault} acts on nothing that this ECU has")
+                # Two ECUs with the same fault do not lose the same frames.
+                seed = f"{getattr(fault, 'seed', 0)}/{self.traits.name}/{kind_of(fault).name}"
+                return self.port.begin(fault, hits, random.Random(seed))  # noqa: S311 repeatable, no secret

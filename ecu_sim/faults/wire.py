@@ -12,7 +12,7 @@ from functools import partial
 from typing import Annotated, Final, TypeVar
 
 from clock import Timer
-from ecu_sim.faults import End, FaultError, Given, Hits, Layer
+from ecu_sim.faults import End, Given, Hits, Layer
 from ecu_sim.faults.readings import (
     COUNT,
     IDENTIFIER,
@@ -256,12 +256,10 @@ class FaultyPort:
         self,
         port: CanPort,
         *,
-        name: str,
         offsets: Mapping[int, int],
         corrupt: Callable[[float, random.Random | None], None] | None,
     ) -> None:
         self._port = port
-        self._name = name
         #: Identifier of an ISO-TP channel -> first byte of the N_PCI in its frames.
         self._offsets = offsets
         self._corrupt = corrupt
@@ -383,8 +381,6 @@ class FaultyPort:
         return fault.number * fault.every_s
 
     def _begin_corruption(self, fault: CorruptFrames, rng: random.Random) -> End:
-        if self._corrupt is None:
-            raise FaultError(f"{self._name}: corrupt-frames needs a simulated wire")
         entry = (fault, rng)
         self._corruptions.append(entry)
         self._corrupt_most()

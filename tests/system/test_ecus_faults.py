@@ -92,3 +92,30 @@ def test_the_table_is_printed_for_people_and_for_programs() -> None:
     unknown = canota("ecus", "faults", "lat")
     assert unknown.code == Exit.NOT_FOUND
     assert "there are lost-frames" in unknown.err
+
+
+def test_a_scenario_is_played_in_real_time_and_told_step_by_step(tmp_path: Path) -> None:
+    events, file = tmp_path / "events.jsonl", tmp_path / "scenario.toml"
+    file.write_text(
+        "[[step]]\nname='busy'\non={ecu='ccu',session='extended'}\nfault='ccu:stuck-busy@22'\n"
+        "until={ecu='ccu',request='3E00'}\n"
+    )
+    with (
+        serving(
+            VIN, "--state", str(tmp_path / "ecus"), "--scenario", str(file), "--events", str(events)
+        ) as wires,
+        isotp_client(wires["comfort"], 0x7A0, 0x7A8) as client,
+    ):
+        client.read_data_by_identifier(0xF190)
+        client.change_session(3)
+        with pytest.raises(NegativeResponseException, match="BusyRepeatRequest"):
+            client.read_data_by_identifier(0xF190)
+        client.tester_present()
+        client.read_data_by_identifier(0xF190)
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    assert [one["event"] for one in told] == [
+        "scenario_begins", "step", "fault_begins", "fault_acts", "step_ends", "fault_ends",
+    ]  # fmt: skip
+    file.write_text("[[step]]\nreset = 'cu'\n")
+    refused = canota("ecus", "serve", VIN, "--scenario", str(file))
+    assert (refused.code, "step 1.reset: one of ccu, blower" in refused.err) == (Exit.USAGE, True)

@@ -11,7 +11,6 @@ from ecu_sim.faults import FaultError, Hits
 from ecu_sim.faults.readings import Direction, read_time, write_time
 from ecu_sim.faults.table import KINDS, kind_of, parse_ecu_fault, parse_fault, text_of
 from ecu_sim.faults.wire import (
-    CorruptFrames,
     FaultyPort,
     LateFrames,
     LostConsecutiveFrame,
@@ -49,9 +48,7 @@ class NotingPort:
 def on_port(test: Callable[[NotingPort, FaultyPort], object], **offsets: int) -> None:
     async def main() -> None:
         below = NotingPort()
-        port = FaultyPort(
-            below, name="ecu", offsets={0x7A8: offsets.get("offset", 0)}, corrupt=None
-        )
+        port = FaultyPort(below, offsets={0x7A8: offsets.get("offset", 0)}, corrupt=None)
         result = test(below, port)
         if asyncio.iscoroutine(result):
             await result
@@ -142,14 +139,6 @@ def test_frames_that_are_late_are_not_overtaken_once_the_fault_is_over() -> None
         assert below.sent == []
         await asyncio.sleep(0.11)
         assert below.sent == [b"first", b"second"]
-
-    on_port(test)
-
-
-def test_a_wire_that_cannot_have_error_frames_says_so() -> None:
-    def test(_below: NotingPort, port: FaultyPort) -> None:
-        with pytest.raises(FaultError, match="ecu: corrupt-frames needs a simulated wire"):
-            port.begin(CorruptFrames(share=0.5), Hits(), rng(1))
 
     on_port(test)
 
