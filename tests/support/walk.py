@@ -5,12 +5,15 @@ The decision is restated here, so that `check` and the handlers are not measured
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Final
 
 from ecu_sim.diagnostics import Device, Respond, ServerEvent
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
 from ecu_sim.ecus import EcuType
+from protocols.editions import UdsEdition
 from protocols.uds import (
     CommunicationControl,
     CommunicationType,
@@ -19,11 +22,18 @@ from protocols.uds import (
     ServiceId,
     Session,
 )
-from protocols.uds.enums import EventType, FileOperation, LinkControl, RoutineId, TimingAccess
+from protocols.uds.enums import (
+    NEGATIVE_RESPONSE,
+    EventType,
+    FileOperation,
+    LinkControl,
+    RoutineId,
+    TimingAccess,
+)
 from protocols.uds.requests import ALL_DTCS
 from protocols.uds.rules import Access, MemoryRegion, RoutineRule, ServerRules, file_operations
 from protocols.uds.rules.special_rows import STORE_EVENT
-from protocols.uds.secured_data import Administrative, Keys, SecuredMessage
+from protocols.uds.secured_data import KEY_LEVEL, Administrative, Keys, SecuredMessage
 from protocols.uds.security_access import compute_key
 from tests.support.diagnostics import TESTER
 
@@ -33,14 +43,18 @@ class Row:
     request: bytes
     #: The identifier's, routine's or region's own row; `None`: there is none.
     own: Access | None = None
-    #: Requests that must be answered first; where one is refused, the row's answer is 24.
+    #: Requests that are asked first where the row is open (27 with its key); where one is refused
+    #: the row's answer is `unready`.
     before: tuple[bytes, ...] = ()
+    unready: Nrc = Nrc.REQUEST_SEQUENCE_ERROR
     #: 27: the level whose key follows the request.
     key_of: int = 0
     #: The row's own does not have the sub-function: 12 where everything else fits.
     lacks: bool = False
-    #: Refusals that the state of the ECU allows in place of the positive answer.
-    unless: frozenset[Nrc] = frozenset()
+    #: What the ECU's state refuses it with, where everything else fits.
+    state: Callable[["Situation"], Nrc | None] = lambda _: None
+    #: Makes the request anew each time: one that no ECU takes twice.
+    fresh: Callable[[], bytes] | None = None
 
     @property
     def service(self) -> int:
@@ -110,7 +124,7 @@ def documented(rules: ServerRules, row: Row, when: Situation) -> Nrc | None:
             return not_now
         if access.secured and (not when.level or access.level not in {0, when.level}):
             return Nrc.SECURITY_ACCESS_DENIED
-    return Nrc.SUB_FUNCTION_NOT_SUPPORTED if row.lacks else None
+    return Nrc.SUB_FUNCTION_NOT_SUPPORTED if row.lacks else row.state(when)
 
 
 #: What a functional request is not told (ISO 14229-1, server response behaviour).
@@ -157,6 +171,15 @@ class Walker:
         secret = device.security_key(level)
         return request + compute_key(secret, level=level, ecu_id=device.serial, seed=seed[2:])
 
+    def prepare(self, row: Row) -> bool:
+        """Ask what comes before the row; whether all of it was answered."""
+        for request in row.before:
+            is_key = request[0] == ServiceId.SECURITY_ACCESS
+            sent = self.keyed(request, request[1] - 1) if is_key else request
+            if self.ask(sent)[-1][0] == NEGATIVE_RESPONSE:
+                return False
+        return True
+
     def ask(self, request: bytes, *, functional: bool = False) -> list[bytes]:
         """Every message that comes until the request has been served."""
         events: list[ServerEvent] = self.server.receive(
@@ -184,7 +207,9 @@ def _security(_: Subject, sub_function: int) -> Iterator[Row]:
         request=bytes((0x27, sub_function)),
         key_of=0 if sub_function % 2 else level,
         # Where the level is open already, the seed is zero and no key is expected.
-        unless=frozenset() if sub_function % 2 else frozenset({Nrc.REQUEST_SEQUENCE_ERROR}),
+        state=lambda when: (
+            Nrc.REQUEST_SEQUENCE_ERROR if not sub_function % 2 and when.level == level else None
+        ),
     )
 
 
@@ -234,9 +259,7 @@ def _readable(subject: Subject) -> list[int]:
 def _read(subject: Subject, _: int, service: int) -> Iterator[Row]:
     for did in _readable(subject):
         own = subject.rules.data.readable.get(did)
-        scaled = service == ServiceId.READ_DATA_BY_IDENTIFIER or did >> 8 != 0xF2
-        unless = frozenset() if scaled else frozenset({Nrc.REQUEST_OUT_OF_RANGE})
-        yield Row(request=bytes((service,)) + did.to_bytes(2), own=own, unless=unless)
+        yield Row(request=bytes((service,)) + did.to_bytes(2), own=own)
 
 
 def _write(subject: Subject, _: int) -> Iterator[Row]:
@@ -263,13 +286,13 @@ def _dynamic(subject: Subject, sub_function: int) -> Iterator[Row]:
         case 0x02:
             for region in subject.rules.data.memory:
                 request = bytes.fromhex("2c02f30044") + _range(region)
-                yield Row(request=request, own=region.read or _NOBODY)
+                yield Row(request=request, own=region.read or NOBODY)
         case _:
             yield Row(request=bytes.fromhex("2c03"))
 
 
 #: An operation that a region does not have.
-_NOBODY: Final = Access(sessions=frozenset())
+NOBODY: Final = Access(sessions=frozenset())
 
 
 def _range(region: MemoryRegion) -> bytes:
@@ -284,7 +307,7 @@ def _memory(
     data: bytes = b"",
 ) -> Iterator[Row]:
     for region in subject.rules.data.memory:
-        own = operation(region) or _NOBODY
+        own = operation(region) or NOBODY
         yield Row(request=head + b"\x44" + _range(region) + data, own=own)
 
 
@@ -298,17 +321,34 @@ def _routines(subject: Subject, sub_function: int) -> Iterator[Row]:
             request = bytes((0x31, sub_function)) + rid.to_bytes(2)
             yield Row(request=request, own=own, lacks=True)
             continue
-        option = _OPTIONS[rid](subject)
-        # Which of them the state of boot record and slots allows, the boot profiles' tests say.
-        unless = frozenset({Nrc.CONDITIONS_NOT_CORRECT, Nrc.REQUEST_OUT_OF_RANGE})
-        if rid == RoutineId.START_SECONDARY_LOADER:
-            unless |= {Nrc.REQUEST_SEQUENCE_ERROR}
-        stateful = rid not in {0x0203, 0x0214, 0xFF00}
+        option, refusal = _OPTIONS[rid](subject), _refused(subject, rid)
         yield Row(
             request=bytes.fromhex("3101") + rid.to_bytes(2) + option,
             own=own,
-            unless=unless if stateful or subject.rules.default_restarts else frozenset(),
+            state=partial(_always, refusal),
         )
+
+
+def _always(nrc: Nrc | None, _: Situation) -> Nrc | None:
+    return nrc
+
+
+def _refused(subject: Subject, rid: int) -> Nrc | None:
+    """What a routine is refused with on an ECU fresh from the factory; others' tests let it run."""
+    loader, ecu = subject.rules.default_restarts, subject.ecu
+    # Nothing that was downloaded is there to be activated.
+    refusals = {RoutineId.ACTIVATE: Nrc.CONDITIONS_NOT_CORRECT}
+    if loader:
+        # No application runs that it could speak for.
+        refusals[RoutineId.SLOT_DIGEST] = Nrc.CONDITIONS_NOT_CORRECT
+    if loader and ecu.blocks:
+        # Without its secondary loader it erases nothing; no block has been written.
+        refusals[RoutineId.ERASE_MEMORY] = Nrc.CONDITIONS_NOT_CORRECT
+        refusals[RoutineId.CHECK_MEMORY] = Nrc.REQUEST_OUT_OF_RANGE
+    elif loader and ecu.single_slot:
+        # The walk has erased its only image.
+        refusals[RoutineId.CHECK_DEPENDENCIES] = Nrc.CONDITIONS_NOT_CORRECT
+    return refusals.get(RoutineId(rid))
 
 
 def _running_on(rid: int, own: RoutineRule, sub_function: int) -> Iterator[Row]:
@@ -367,21 +407,32 @@ def _block(subject: Subject) -> bytes:
 #: One file of four bytes, neither compressed nor encrypted.
 _SIZES: Final = bytes.fromhex("00010404")
 _FILE_REQUESTS: Final[Mapping[int, bytes]] = {
-    FileOperation.ADD: b"\x38\x01\x00\x02/n" + _SIZES,
-    FileOperation.DELETE: b"\x38\x02\x00\x02/n",
-    FileOperation.REPLACE: b"\x38\x03\x00\x02/n" + _SIZES,
-    FileOperation.READ: b"\x38\x04\x00\x02/n\x00",
+    FileOperation.ADD: b"\x38\x01\x00\x02/a" + _SIZES,
+    FileOperation.DELETE: b"\x38\x02\x00\x02/d",
+    FileOperation.REPLACE: b"\x38\x03\x00\x02/a" + _SIZES,
+    FileOperation.READ: b"\x38\x04\x00\x02/d\x00",
     FileOperation.READ_DIRECTORY: b"\x38\x05\x00\x01/",
-    FileOperation.RESUME: b"\x38\x06\x00\x02/n" + _SIZES,
+    FileOperation.RESUME: b"\x38\x06\x00\x02/a" + _SIZES,
+}
+_STORED: Final = (b"\x38\x03\x00\x02/d" + _SIZES, b"\x36\x01file", b"\x37")
+#: What makes a file one that is there, or that was broken off.
+_BEFORE_FILES: Final[Mapping[int, tuple[bytes, ...]]] = {
+    FileOperation.DELETE: _STORED,
+    FileOperation.READ: _STORED,
+    FileOperation.RESUME: (_FILE_REQUESTS[FileOperation.ADD], b"\x10\x03", b"\x27\x02"),
 }
 
 
 def _files(subject: Subject, _: int) -> Iterator[Row]:
     rules = subject.rules
     for operation, own in file_operations(rules.special, rules.edition).items():
-        # Which files there are is the store's tests to say.
-        unless = frozenset({Nrc.REQUEST_OUT_OF_RANGE})
-        yield Row(request=_FILE_REQUESTS[operation], own=own, unless=unless)
+        yield Row(
+            request=_FILE_REQUESTS[operation],
+            own=own,
+            before=_BEFORE_FILES.get(operation, ()),
+            # No such file: who may not write one reads none.
+            unready=Nrc.REQUEST_OUT_OF_RANGE,
+        )
 
 
 _EVENTS: Final[Mapping[int, str]] = {
@@ -398,31 +449,38 @@ _EVENTS: Final[Mapping[int, str]] = {
 }
 
 
-def _events(_: Subject, sub_function: int) -> Iterator[Row]:
+def _events(subject: Subject, sub_function: int) -> Iterator[Row]:
     request = bytes((0x86, sub_function)) + bytes.fromhex(_EVENTS[sub_function & 0x3F])
     set_up = bytes.fromhex("8603") + bytes.fromhex(_EVENTS[EventType.ON_CHANGE_OF_DATA_IDENTIFIER])
     started = sub_function & 0x3F in {EventType.START, EventType.STOP}
-    # What the device can compare and keep, tests of their own say.
-    unless = frozenset({Nrc.REQUEST_OUT_OF_RANGE})
-    if sub_function == EventType.START | STORE_EVENT:
-        # In 2020 it is the default session's events alone that can be stored.
-        unless |= {Nrc.CONDITIONS_NOT_CORRECT}
-    yield Row(request=request, before=(set_up,) if started else (), unless=unless)
-
-
-_UNTRUSTED: Final = SecuredMessage(
-    administrative=Administrative.REQUEST | Administrative.SIGNED,
-    counter=1,
-    inner=bytes.fromhex("22f190"),
-).encode(Keys.derive(bytes(16)))
-
-
-def _secured(_: Subject, __: int) -> Iterator[Row]:
-    """Signed with a key that the ECU does not trust; tests of their own have the right one."""
+    # In 2020 it is the default session's events alone that can be stored.
+    stores = sub_function == EventType.START | STORE_EVENT
+    newest = subject.rules.edition >= UdsEdition.E2020
     yield Row(
-        request=_UNTRUSTED,
-        unless=frozenset({Nrc.SECURE_DATA_VERIFICATION_FAILED}),
+        request=request,
+        before=(set_up,) if started else (),
+        state=lambda when: (
+            Nrc.CONDITIONS_NOT_CORRECT
+            if stores and newest and when.session != Session.DEFAULT
+            else None
+        ),
     )
+
+
+def _secured(subject: Subject, _: int) -> Iterator[Row]:
+    """Signed with the ECU's own key, and with one that it does not trust."""
+    counters = count(1)
+
+    def signed(key: bytes) -> bytes:
+        return SecuredMessage(
+            administrative=Administrative.REQUEST | Administrative.SIGNED,
+            counter=next(counters),
+            inner=bytes.fromhex("22f190"),
+        ).encode(Keys.derive(key))
+
+    trusted = partial(signed, subject.device.security_key(KEY_LEVEL))
+    yield Row(request=trusted(), fresh=trusted)
+    yield Row(request=signed(bytes(16)), state=lambda _: Nrc.SECURE_DATA_VERIFICATION_FAILED)
 
 
 def _link(_: Subject, sub_function: int) -> Iterator[Row]:
