@@ -12,6 +12,7 @@ from udsoncan.client import Client as UdsoncanClient
 from udsoncan.connections import PythonIsoTpConnection
 
 from dbc import EcuDescription, describe_vehicle
+from ecu_sim.ecus import ecu_type
 from tests.support.ecu import VIN, application, crc_image, signed_image
 from tests.support.serving import against, area, channel, checksum, key_for
 
@@ -34,6 +35,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:A CAN packet that does not start"),
 ]
 
+#: Status of a trouble code whose test has not run, neither in this cycle nor since the last clear.
+NOT_TESTED = 0x50
 #: 3 KiB behind a good module: a custom section of WebAssembly.
 MODULE = application() + b"\x00\xff\x17\x01x" + bytes(0xBFF - 2)
 SIGNED = signed_image(MODULE, version=(2, 0, 0), security_counter=2)
@@ -116,9 +119,14 @@ def test_py_uds_reads_sessions_identification_and_trouble_codes(tmp_path: Path, 
             assert client.ask("22 F1 86") == bytes.fromhex("62 F1 86 03")
             assert client.ask("3E 00", functional=True) == bytes.fromhex("7E 00")
             assert client.ask("22 12 34") == bytes.fromhex("7F 22 31")
-            codes = client.ask("19 02 FF")
-            assert codes[:2] == bytes.fromhex("59 02")
-            assert (len(codes) - 3) % 4 == 0
+            codes = client.ask("19 0A")
+            assert codes[:3] == bytes.fromhex("59 0A FF")
+            found = {
+                int.from_bytes(codes[at : at + 3]): codes[at + 3] for at in range(3, len(codes), 4)
+            }
+            assert found.keys() == describe_vehicle().ecus[ecu].dtcs.keys()
+            # No monitor of the test's application has come to a result.
+            assert {found[code] for code in ecu_type(ecu).application_dtcs} == {NOT_TESTED}
 
     against(tmp_path, ecu, tester)
 
@@ -191,8 +199,11 @@ def test_can_isotp_carries_long_answers_and_the_functional_tester(tmp_path: Path
             client.tester_present()
             answer = client.get_dtc_by_status_mask(0xFF)
             assert answer is not None
-            known = describe_vehicle().ecus[ecu].dtcs.keys()
-            assert {dtc.id for dtc in answer.service_data.dtcs} <= known
+            tested = {dtc.id: dtc.status.get_byte_as_int() for dtc in answer.service_data.dtcs}
+            monitored = ecu_type(ecu).application_dtcs
+            assert {code: tested[code] for code in monitored} == dict.fromkeys(
+                monitored, NOT_TESTED
+            )
 
     against(tmp_path, ecu, tester)
 
