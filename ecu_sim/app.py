@@ -1,7 +1,8 @@
 """The vehicle as a program of its own: its wires as sockets, in real time, for outside peers.
 
-Each CAN wire is offered over the socket bridge; each DoIP ECU, and an edge node in front of the
-CAN ECUs, over TCP and UDP, and over TLS where there is a certificate.
+Each CAN wire is offered over the socket bridge, or is an interface of the machine; each DoIP ECU,
+and an edge node in front of the CAN ECUs, over TCP and UDP, and over TLS where there is a
+certificate.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from typing import Final, Self
 from ecu_sim.bus.bridge import serve_bridge
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.capture import Capture, channels_of
+from ecu_sim.bus.interface import InterfacedWire
 from ecu_sim.diagnostics.doip_server import DoipServer, serve_doip
 from ecu_sim.diagnostics.doip_tls import entity_context
 from ecu_sim.edge_node import EdgeNode, edge_settings
@@ -148,6 +150,8 @@ class EcuServer:
             for name, wire in self.vehicle.wires.items():
                 if isinstance(wire, CanWire):
                     await self._open_bridge(stack, name, wire)
+                elif isinstance(wire, InterfacedWire):
+                    self._endpoints[name] = wire.uri
             for node in doip:
                 await self._open_doip(stack, node)
             if self.options.edge:

@@ -15,7 +15,9 @@ from functools import partial
 from typing import Final
 
 from ecu_sim.bus.can import CanWire
+from ecu_sim.bus.ethernet import EthernetWire
 from ecu_sim.bus.faults import ErrorState
+from ecu_sim.bus.interface import InterfacedWire
 from ecu_sim.diagnostics.doip import DoipNode
 from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_names, ecu_type
 from ecu_sim.edge_route import EdgeRoute, RouteSettings, RouteTuning
@@ -44,7 +46,7 @@ _ON_WIRE_S: Final = 1.0
 class _Wire:
     """A CAN wire as the edge node uses it: functional requests, and network management."""
 
-    def __init__(self, wire: CanWire, kind: WireType) -> None:
+    def __init__(self, wire: CanWire | InterfacedWire, kind: WireType) -> None:
         fd = kind.kind == "canfd"
         self.port = wire.port(NODE)
         self.functional = FrameHeader(kind.functional_id, fd=fd, bit_rate_switch=fd)
@@ -110,7 +112,7 @@ class EdgeNode:
         self._wires = {
             name: _Wire(wire, WIRES[name])
             for name, wire in vehicle.wires.items()
-            if isinstance(wire, CanWire) and any(its.wire == name for its in fitted)
+            if not isinstance(wire, EthernetWire) and any(its.wire == name for its in fitted)
         }
         self._routes: dict[int, EdgeRoute] = {}
         self._nodes: dict[int, EcuNode] = {}

@@ -19,8 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from ecu_sim.boot import BootMemory, Trust
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.can_core import BusLoad
+from ecu_sim.bus.errors import WireError
 from ecu_sim.bus.ethernet import EthernetWire
 from ecu_sim.bus.faults import ErrorState, WireFaults
+from ecu_sim.bus.interface import InterfacedWire
 from ecu_sim.device import Identity
 from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_type
 from ecu_sim.faults import Fault
@@ -68,6 +70,8 @@ class VehicleOptions:
     #: Share of the time for which the rest of the car keeps each CAN wire busy, besides the
     #: messages of `vehicle.dbc`: 0.0 to 0.8.
     traffic: float = 0.0
+    #: CAN wire -> URI of the interface that it is, in place of a simulated wire; real time only.
+    interfaces: Mapping[str, str] = field(default_factory=dict)
     #: The day around the cabin.
     surroundings: Surroundings = field(default_factory=Surroundings)
 
@@ -97,10 +101,15 @@ class Vehicle:
         self._loop = asyncio.get_running_loop()
         self._files: list[mmap.mmap] = []
         types = [_find(name) for name in options.ecus]
-        self._wires: dict[str, CanWire | EthernetWire] = {
-            name: _open_wire(name, wire, self._loop)
+        fitted = {ecu.wire for ecu in types}
+        if unknown := options.interfaces.keys() - {
+            name for name in fitted if WIRES[name].kind != "doip"
+        }:
+            raise VehicleError(f"no CAN wire {', '.join(sorted(unknown))} in this vehicle")
+        self._wires: dict[str, CanWire | InterfacedWire | EthernetWire] = {
+            name: _make_wire(name, wire, self._loop, options.interfaces.get(name))
             for name, wire in WIRES.items()
-            if any(ecu.wire == name for ecu in types)
+            if name in fitted
         }
         self._identities = {ecu.name: _identity(ecu, options) for ecu in types}
         options.state_directory.mkdir(parents=True, exist_ok=True)
@@ -114,12 +123,12 @@ class Vehicle:
             {
                 name: wire.port("VEH")
                 for name, wire in self._wires.items()
-                if isinstance(wire, CanWire)
+                if not isinstance(wire, EthernetWire)
             },
             traffic={
                 name: _traffic(options.traffic, wire)
                 for name, wire in self._wires.items()
-                if isinstance(wire, CanWire)
+                if not isinstance(wire, EthernetWire)
             },
         )
         self._plant = Periodic(self._loop, PLANT_STEP_S, self._step_plant)
@@ -130,11 +139,20 @@ class Vehicle:
         return MappingProxyType(self._nodes)
 
     @property
-    def wires(self) -> Mapping[str, CanWire | EthernetWire]:
+    def wires(self) -> Mapping[str, CanWire | InterfacedWire | EthernetWire]:
         return MappingProxyType(self._wires)
 
     async def start(self) -> None:
-        """Power on all ECUs; returns when each runs its application or its boot loader."""
+        """Power on all ECUs; returns when each runs its application or its boot loader.
+
+        `VehicleError` for an interface that cannot be opened.
+        """
+        try:
+            for wire in self._wires.values():
+                if isinstance(wire, InterfacedWire):
+                    await wire.open()
+        except WireError as error:
+            raise VehicleError(str(error)) from error
         self._loads_at_start = self._loads()
         self._plant.start()
         self.rest_bus.start()
@@ -144,7 +162,7 @@ class Vehicle:
             await node.booted()
 
     def bus_loads(self) -> dict[str, float]:
-        """CAN wire -> share of the time since `start` in which it was busy, 0.0 to 1.0."""
+        """Simulated CAN wire -> share of the time since `start` that it was busy, 0.0 to 1.0."""
         return {
             name: load.since(self._loads_at_start.get(name, load))
             for name, load in self._loads().items()
@@ -165,6 +183,8 @@ class Vehicle:
         for wire in self._wires.values():
             if isinstance(wire, CanWire):
                 wire.close()
+            elif isinstance(wire, InterfacedWire):
+                await wire.close()
         self._close_files()
 
     def provision(self, ecu: str, image: bytes) -> None:
@@ -203,7 +223,7 @@ class Vehicle:
     def can_port(self, wire: str, node: str) -> CanPort:
         """Access to a CAN wire for a node of that name (the gateway, a tester)."""
         found = self._wires.get(wire)
-        if not isinstance(found, CanWire):
+        if found is None or isinstance(found, EthernetWire):
             raise VehicleError(f"no CAN wire {wire!r} in this vehicle")
         return found.port(node)
 
@@ -257,13 +277,13 @@ class Vehicle:
                     hardware_identifier=ecu.hardware_identifier,
                     public_keys=_pinned(self.options.image_public_keys),
                 ),
-                port=wire.port(ecu.name) if isinstance(wire, CanWire) else None,
+                port=None if isinstance(wire, EthernetWire) else wire.port(ecu.name),
                 corrupt=_corrupting(wire, ecu.name) if isinstance(wire, CanWire) else None,
                 controller=_Controller(wire, ecu.name) if isinstance(wire, CanWire) else None,
                 set_bit_rate=_link(wire, WIRES[ecu.wire]) if isinstance(wire, CanWire) else None,
-                functional=FrameHeader(WIRES[ecu.wire].functional_id, fd=fd, bit_rate_switch=fd)
-                if isinstance(wire, CanWire)
-                else None,
+                functional=None
+                if isinstance(wire, EthernetWire)
+                else FrameHeader(WIRES[ecu.wire].functional_id, fd=fd, bit_rate_switch=fd),
                 functional_address=WIRES[ecu.wire].functional_id,
                 cabin=self.cabin,
                 random_bytes=_draws(self.options.seed, ecu.name),
@@ -304,15 +324,21 @@ def _find(name: str) -> EcuType:
         raise VehicleError(str(error)) from error
 
 
-def _open_wire(
-    name: str, wire: WireType, loop: asyncio.AbstractEventLoop
-) -> CanWire | EthernetWire:
+def _make_wire(
+    name: str, wire: WireType, loop: asyncio.AbstractEventLoop, interface: str | None
+) -> CanWire | InterfacedWire | EthernetWire:
     if wire.kind == "doip":
         return EthernetWire(bit_rate=wire.bit_rate, loop=loop)
-    return CanWire(name, bit_rate=wire.bit_rate, data_bit_rate=wire.data_bit_rate, loop=loop)
+    rates = {"bit_rate": wire.bit_rate, "data_bit_rate": wire.data_bit_rate}
+    if interface is None:
+        return CanWire(name, **rates, loop=loop)
+    try:
+        return InterfacedWire(name, interface, **rates)
+    except WireError as error:
+        raise VehicleError(str(error)) from error
 
 
-def _traffic(load: float, wire: CanWire) -> tuple[CyclicFrame, ...]:
+def _traffic(load: float, wire: CanWire | InterfacedWire) -> tuple[CyclicFrame, ...]:
     try:
         return plan(load, bit_rate=wire.bit_rate, data_bit_rate=wire.data_bit_rate)
     except TrafficError as error:

@@ -57,8 +57,9 @@ def ecus() -> None:
     """
     Run a vehicle's simulated ECUs.
 
-    CAN wires are offered over a socket bridge, the rear zone over DoIP; the command prints the
-    URIs that `canota gateway run --wire` takes. Real time only: others wait at the other end.
+    CAN wires are offered over a socket bridge or are interfaces of this machine, the rear zone is
+    offered over DoIP; the command prints the URIs that `canota gateway run --wire` takes. Real
+    time only: others wait at the other end.
     """
 
 
@@ -107,6 +108,14 @@ def serve(
     tls_only: Annotated[
         bool, typer.Option("--tls-only", help="Refuse routing activation without TLS (code 07).")
     ] = False,
+    wire: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WIRE=URI",
+            help="A CAN interface in place of a simulated wire: can://socketcan/vcan0, or any that"
+            " python-can knows (can://INTERFACE/CHANNEL?option=value).",
+        ),
+    ] = None,
     factory: Annotated[
         str, typer.Option(help="Firmware of ECUs that have never held any.")
     ] = "1.0.0",
@@ -132,11 +141,17 @@ def serve(
     `canota ecus serve WCANHVAC000000001 --port comfort=50091 --port rear=13400`
 
     `canota ecus serve WCANHVAC000000001 --fault 'ccu:late=300ms@31' --fault '*:lost-frames=0.01'`
+
+    `canota ecus serve WCANHVAC000000001 --wire comfort=can://socketcan/vcan0`
     """
     log_to_stderr(verbose=verbose)
     fitted = (*_ECUS, *map(_bench, bench or []))
     options = ServeOptions(
-        vehicle=replace(_options(vin, state), ecus=fitted),
+        vehicle=replace(
+            _options(vin, state),
+            ecus=fitted,
+            interfaces=dict(_interface(argument) for argument in wire or []),
+        ),
         faults=faults_of(fault or [], fitted),
         scenario=scenario_of(scenario, fitted),
         on_event=events_to(events),
@@ -316,6 +331,16 @@ def _port(argument: str, option: str) -> tuple[str, int]:
     if not (number.isascii() and number.isdecimal()) or int(number) > PORT_LIMIT:
         raise CommandError(f"{option} {argument}: a port is 0 to {PORT_LIMIT}", Exit.USAGE)
     return name, int(number)
+
+
+def _interface(argument: str) -> tuple[str, str]:
+    name, _, uri = argument.partition("=")
+    known = [name for name, its in describe_vehicle().wires.items() if its.kind != "doip"]
+    if name not in known or not uri:
+        raise CommandError(
+            f"--wire {argument}: WIRE=URI expected, with one of {', '.join(known)}", Exit.USAGE
+        )
+    return name, uri
 
 
 def _target(argument: str) -> tuple[str, int]:

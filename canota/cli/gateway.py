@@ -54,7 +54,8 @@ def run(
         list[str],
         typer.Option(
             metavar="NAME=URI",
-            help="One of the vehicle's wires: can://bridge/HOST:PORT/WIRE, doip://HOST:PORT.",
+            help="One of the vehicle's wires: can://bridge/HOST:PORT/WIRE, can://socketcan/vcan0 or"
+            " any interface of python-can (can://INTERFACE/CHANNEL?option=value), doip://HOST:PORT.",
         ),
     ],
     cloud: CloudOption = DEFAULT_CLOUD,

@@ -9,6 +9,7 @@ from ecu_sim.bus.can_core import BusLoad
 from ecu_sim.bus.errors import WireError
 from ecu_sim.bus.ethernet import EthernetWire
 from ecu_sim.bus.faults import ErrorCounters, ErrorFrame, ErrorState, WireFaults
+from ecu_sim.bus.interface import InterfacedWire
 
 __all__ = [
     "BridgeServer",
@@ -18,6 +19,7 @@ __all__ = [
     "ErrorFrame",
     "ErrorState",
     "EthernetWire",
+    "InterfacedWire",
     "WireError",
     "WireFaults",
     "serve_bridge",

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Final
 
 from clock import Timer, VirtualLoop
-from ecu_sim.bus.can_core import BusLoad, CanWireCore, arbitration_key
+from ecu_sim.bus.can_core import BusLoad, CanWireCore
 from ecu_sim.bus.errors import WireError
 from ecu_sim.bus.faults import ErrorCounters, ErrorFrame, ErrorState, WireFaults
-from protocols.can import CanPort, FrameHeader, Receive, ReceiveRun, Sent
+from protocols.can import CanPort, FrameHeader, Receive, ReceiveRun, Sent, arbitration_key
 from protocols.can.bits import NS_PER_S
 
 #: On a real loop events are handled up to this much early: selectors round a millisecond up, and

@@ -10,7 +10,6 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
@@ -20,7 +19,7 @@ from ecu_sim.bus.confinement import Confinement
 from ecu_sim.bus.errors import WireError
 from ecu_sim.bus.faults import ErrorCounters, ErrorFrame, ErrorState, Fate, WireFaults
 from ecu_sim.bus.stamps import Stamps
-from protocols.can import FrameHeader, Receive, ReceiveRun, Sent
+from protocols.can import FrameHeader, Receive, ReceiveRun, Sent, arbitration_key
 from protocols.can.bits import (
     INTERMISSION_BITS,
     NS_PER_S,
@@ -54,18 +53,6 @@ class BusLoad:
         """Share of the time between two readings in which the wire was busy, 0.0 to 1.0."""
         elapsed = self.at_ns - earlier.at_ns
         return (self.busy_ns - earlier.busy_ns) / elapsed if elapsed > 0 else 0.0
-
-
-@lru_cache(maxsize=4096)
-def arbitration_key(header: FrameHeader) -> int:
-    """The arbitration field as a number: the lowest wins (dominant bits are 0).
-
-    A base frame wins against an extended one with the same first 11 bits, by its RTR and IDE.
-    One key is one identifier.
-    """
-    if header.extended:
-        return (header.identifier >> 18) << 20 | 0b11 << 18 | header.identifier & 0x3FFFF
-    return header.identifier << 20
 
 
 class _Listener:

@@ -11,6 +11,7 @@ from typing import Final
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.ethernet import EthernetWire, wire_bytes
 from ecu_sim.bus.faults import ErrorFrame, Fate
+from ecu_sim.bus.interface import InterfacedWire
 from protocols.can.bits import NS_PER_S
 from protocols.pcapng import CanError
 from protocols.tcp_frames import SEGMENT, Host, TcpConversation
@@ -26,7 +27,9 @@ _SERVER_PORT: Final = 13400
 _CALLER_PORTS: Final = range(49152, 65536)
 
 
-def channels_of(wires: Mapping[str, CanWire | EthernetWire]) -> tuple[Channel, ...]:
+def channels_of(
+    wires: Mapping[str, CanWire | InterfacedWire | EthernetWire],
+) -> tuple[Channel, ...]:
     """The wires as a log names them, in their order."""
     return tuple(
         Channel(name=name, ethernet=isinstance(wire, EthernetWire), bit_rate=round(wire.bit_rate))
@@ -44,7 +47,7 @@ class Capture:
     def __init__(
         self,
         recorder: Recorder,
-        wires: Mapping[str, CanWire | EthernetWire],
+        wires: Mapping[str, CanWire | InterfacedWire | EthernetWire],
         *,
         start_date: datetime,
     ) -> None:
@@ -54,10 +57,10 @@ class Capture:
         self._connections = 0
         self._closed = False
         for number, wire in enumerate(wires.values()):
-            if isinstance(wire, CanWire):
-                self._add_can(number, wire)
-            else:
+            if isinstance(wire, EthernetWire):
                 self._add_ethernet(number, wire)
+            else:
+                self._add_can(number, wire)
 
     def close(self) -> None:
         """Stop listening."""
@@ -70,7 +73,7 @@ class Capture:
         """One Ethernet frame with its last bit at `at_ns` of loop time."""
         self._recorder.add(EthernetFrame(self._epoch_ns + at_ns, channel, frame))
 
-    def _add_can(self, channel: int, wire: CanWire) -> None:
+    def _add_can(self, channel: int, wire: CanWire | InterfacedWire) -> None:
         recorder, epoch_ns = self._recorder, self._epoch_ns
 
         def hear_error(error: ErrorFrame) -> None:

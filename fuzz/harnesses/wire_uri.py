@@ -18,6 +18,8 @@ HARNESS: Final = Harness(
     seeds=(
         b"can://bridge/127.0.0.1:50091/comfort",
         b"can://bridge/[::1]:50091/comfort",
+        b"can://socketcan/vcan0?fd=true",
+        b"can://socketcand/127.0.0.1:29536/comfort",
         b"doip://127.0.0.1:13400",
         b"doip://[fe80::1]",
     ),

@@ -1,6 +1,7 @@
 """What every frame of one sender has in common; the data bytes travel beside it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +17,15 @@ class FrameHeader:
     fd: bool = False
     #: Data phase at the wire's data bit rate; only with `fd`.
     bit_rate_switch: bool = False
+
+
+@lru_cache(maxsize=4096)
+def arbitration_key(header: FrameHeader) -> int:
+    """The arbitration field as a number: the lowest wins (dominant bits are 0).
+
+    A base frame wins against an extended one with the same first 11 bits, by its RTR and IDE.
+    One key is one identifier.
+    """
+    if header.extended:
+        return (header.identifier >> 18) << 20 | 0b11 << 18 | header.identifier & 0x3FFFF
+    return header.identifier << 20

@@ -16,7 +16,8 @@ from protocols.can import CanPort, FrameHeader, Receive, ReceiveRun, Sent
 from protocols.firmware import formats
 from protocols.stream import ByteStream
 from vehicle_gateway.flashing import updaters
-from vehicle_gateway.update import EcuUpdater, Progress, UpdateJob
+from vehicle_gateway.update import EcuUpdater, Inventory, Progress, UpdateJob
+from vehicle_gateway.wires import Links
 from vehicle_gateway.wires.testers import Testers
 
 NONCE = bytes(range(32))
@@ -118,6 +119,17 @@ class Bench:
             self._noted.clear()
             await self._noted.wait()
         return self.notes[-1].verified
+
+
+async def update(links: Links, ecu: str, what: UpdateJob) -> Inventory:
+    """The whole update of one ECU on these links; what it says of itself afterwards."""
+    async with Testers(describe_vehicle(), links) as testers:
+        master = dev_keys().diagnostics_master
+        updater = updaters(testers, diagnostics_master=master, start_date=START)[ecu]
+        await updater.stage(what, resume_from=0, progress=lambda _: None)
+        await updater.activate(what, resume_from=0, progress=lambda _: None)
+        await updater.confirm(what)
+        return await updater.inventory(what.nonce)
 
 
 @asynccontextmanager

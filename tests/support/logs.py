@@ -12,6 +12,7 @@ from ecu_sim.bus.bridge import serve_bridge
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.capture import channels_of
 from ecu_sim.bus.ethernet import EthernetWire
+from ecu_sim.bus.interface import InterfacedWire
 from recording import Channel, Record
 from recording.reading import LogReader
 from recording.recorder import Recorder
@@ -19,7 +20,7 @@ from recording.records import since_epoch_ns
 from tests.support.flashing import START
 
 
-def recorder(path: Path, wires: Mapping[str, CanWire | EthernetWire]) -> Recorder:
+def recorder(path: Path, wires: Mapping[str, CanWire | InterfacedWire | EthernetWire]) -> Recorder:
     """A log that begins at loop time 0."""
     return Recorder(path, channels_of(wires), start_ns=since_epoch_ns(START))
 

@@ -8,8 +8,8 @@ import pytest
 
 from clock import VirtualLoop, run
 from ecu_sim.bus import CanWire, WireError
-from ecu_sim.bus.can_core import CanWireCore, arbitration_key
-from protocols.can import FrameHeader
+from ecu_sim.bus.can_core import CanWireCore
+from protocols.can import FrameHeader, arbitration_key
 from protocols.can.bits import NS_PER_S, burst_ns, frame_ns
 from tests.support.can import arbitration_bits, seeded
 

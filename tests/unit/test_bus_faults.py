@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from ecu_sim.bus.can_core import CanWireCore, arbitration_key
+from ecu_sim.bus.can_core import CanWireCore
 from ecu_sim.bus.errors import WireError
 from ecu_sim.bus.faults import ErrorCounters, ErrorFrame, ErrorState, Fate, WireFaults
-from protocols.can import FrameHeader
+from protocols.can import FrameHeader, arbitration_key
 from protocols.can.bits import NS_PER_S, frame_ns
 
 RATE = 500_000

@@ -46,7 +46,12 @@ def test_a_uri_says_where_a_wire_is(uri: str, target: BridgeTarget | DoipTarget)
     [
         ("lin://x", "no scheme 'lin'"),
         ("comfort", "no scheme ''"),
-        ("can://pcan/1", "no CAN interface 'pcan'"),
+        ("can://pican/1", "no CAN interface 'pican'"),
+        ("can://socketcan", "names no channel"),
+        ("can://socketcan/vcan0?channel=vcan1", "channel: not to be chosen here"),
+        ("can://socketcan/vcan0?fd", "bad query field"),
+        ("can://socketcand/127.0.0.1:29536", "not can://socketcand/HOST:PORT/CHANNEL"),
+        ("can://socketcand/127.0.0.1:x/comfort", "Port could not be cast"),
         ("can://bridge/127.0.0.1:1", "names no wire"),
         ("can://bridge/127.0.0.1/comfort", "is not HOST:PORT"),
         ("can://bridge/127.0.0.1:port/comfort", "Port could not be cast"),

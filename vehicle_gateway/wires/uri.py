@@ -1,8 +1,11 @@
-"""Links by URI: `can://bridge/HOST:PORT/WIRE`, `doip://HOST:PORT` and `doips://HOST:PORT`.
+"""Links by URI: `can://INTERFACE/CHANNEL`, `can://bridge/HOST:PORT/WIRE`, `doip://HOST:PORT`.
 
-`doips` is DoIP over TLS 1.3: `?ca=FILE` names the authority whose entities are trusted, and
-`&certificate=FILE&key=FILE` what is shown where the entity asks for it; `&entity=1031` insists on
-the logical address in the entity's certificate.
+A CAN interface is any that python-can knows (`can_interfaces.uri`); the bridge is the way to a
+simulated wire of another process.
+
+`doips://HOST:PORT` is DoIP over TLS 1.3: `?ca=FILE` names the authority whose entities are
+trusted, and `&certificate=FILE&key=FILE` what is shown where the entity asks for it;
+`&entity=1031` insists on the logical address in the entity's certificate.
 """
 
 from collections.abc import Mapping
@@ -12,9 +15,13 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from can_interfaces import InterfaceAwayError, InterfaceError
+from can_interfaces.uri import InterfaceTarget
+from can_interfaces.uri import parse as parse_interface
+from can_interfaces.wire import InterfaceWire
 from protocols.can import CanPort
 from protocols.stream import ByteStream
-from vehicle_gateway.wires import LinkError, tcp
+from vehicle_gateway.wires import LinkAwayError, LinkError, tcp
 from vehicle_gateway.wires.bridge import BridgePort
 from vehicle_gateway.wires.tls import TlsFiles
 from vehicle_gateway.wires.tls import connect as connect_tls
@@ -24,7 +31,8 @@ NODE: Final = "gateway"
 DOIP_PORT: Final = 13400
 DOIP_TLS_PORT: Final = 3496
 _KNOWN: Final = (
-    "known: can://bridge/HOST:PORT/WIRE, doip://HOST[:PORT], doips://HOST[:PORT]?ca=FILE"
+    "known: can://INTERFACE/CHANNEL (socketcan, socketcand, ...), can://bridge/HOST:PORT/WIRE,"
+    " doip://HOST[:PORT], doips://HOST[:PORT]?ca=FILE"
 )
 _TLS_QUERY: Final = frozenset({"ca", "certificate", "key", "entity"})
 
@@ -46,7 +54,7 @@ class DoipTarget:
     tls: TlsFiles | None = None
 
 
-def parse(uri: str) -> BridgeTarget | DoipTarget:
+def parse(uri: str) -> BridgeTarget | InterfaceTarget | DoipTarget:
     """What a URI points to; `LinkError` names the URI and what is wrong with it."""
     try:
         parts = urlsplit(uri)
@@ -57,8 +65,8 @@ def parse(uri: str) -> BridgeTarget | DoipTarget:
                 if not wire or "/" in wire:
                     raise LinkError(f"{uri}: names no wire; {_KNOWN}")
                 return BridgeTarget(host=host, port=port, wire=wire)
-            case "can", interface:
-                raise LinkError(f"{uri}: no CAN interface {interface!r}; {_KNOWN}")
+            case "can", _:
+                return parse_interface(uri)
             case "doip", address:
                 if parts.path.strip("/") or parts.query:
                     raise LinkError(f"{uri}: nothing follows host and port; {_KNOWN}")
@@ -71,6 +79,8 @@ def parse(uri: str) -> BridgeTarget | DoipTarget:
                 return DoipTarget(host=host, port=port, tls=_tls_files(uri, parts))
             case scheme, _:
                 raise LinkError(f"{uri}: no scheme {scheme!r}; {_KNOWN}")
+    except InterfaceError as error:
+        raise LinkError(f"{error}; {_KNOWN}") from error
     except ValueError as error:
         raise LinkError(f"{uri}: {error}; {_KNOWN}") from error
 
@@ -108,24 +118,43 @@ class UriLinks:
     def __init__(self, uris: Mapping[str, str], *, node: str = NODE) -> None:
         self._node = node
         self._targets = {wire: (uri, parse(uri)) for wire, uri in uris.items()}
-        self._ports: dict[str, BridgePort] = {}
+        self._ports: dict[str, CanPort] = {}
         self._closing = AsyncExitStack()
 
     async def open(self) -> Self:
         """Open every CAN port; `LinkError` names the first that cannot be had."""
         try:
             for wire, (uri, target) in self._targets.items():
-                if isinstance(target, BridgeTarget):
-                    port = BridgePort(
-                        uri, host=target.host, port=target.port, wire=target.wire, node=self._node
-                    )
-                    await port.open()
-                    self._closing.push_async_callback(port.close)
-                    self._ports[wire] = port
+                match target:
+                    case BridgeTarget():
+                        self._ports[wire] = await self._open_bridge(uri, target)
+                    case InterfaceTarget():
+                        self._ports[wire] = await self._open_interface(target)
+                    case DoipTarget():
+                        pass  # a connection per use
         except LinkError:
             await self.close()
             raise
         return self
+
+    async def _open_bridge(self, uri: str, target: BridgeTarget) -> CanPort:
+        port = BridgePort(
+            uri, host=target.host, port=target.port, wire=target.wire, node=self._node
+        )
+        await port.open()
+        self._closing.push_async_callback(port.close)
+        return port
+
+    async def _open_interface(self, target: InterfaceTarget) -> CanPort:
+        try:
+            wire = InterfaceWire(target, error=LinkError)
+            await wire.open()
+        except InterfaceAwayError as error:
+            raise LinkAwayError(str(error)) from error
+        except InterfaceError as error:
+            raise LinkError(str(error)) from error
+        self._closing.push_async_callback(wire.close)
+        return wire.port(self._node)
 
     async def close(self) -> None:
         self._ports.clear()
