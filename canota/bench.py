@@ -6,9 +6,9 @@ gRPC; vehicle and gateway share the running loop, whose clock may be virtual.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from cloud.app import CloudOptions, CloudThread
 from dbc.vehicle import describe_vehicle
 from ecu_sim.bus.capture import Capture, channels_of
 from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
-from firmware import DevKeys, dev_keys, image_path
+from firmware import dev_keys, image_path
 from protocols.can import CanPort
 from protocols.firmware.formats import detect
 from protocols.stream import ByteStream
@@ -48,7 +48,12 @@ class BenchOptions:
     seed: int
     #: Seconds for which the gateway watches the vehicle after an update, before the last reading.
     observe_s: float
-    #: The date at loop time 0.
+    ecus: tuple[str, ...] = ECUS
+    #: ECU -> what it leaves its factory with, in place of release 1.0.0.
+    factory_images: Mapping[str, bytes] = field(default_factory=dict)
+    #: DER public keys that secure boot trusts beside the published development key.
+    image_public_keys: tuple[bytes, ...] = ()
+    #: The date when the bench begins.
     start_date: datetime = VIRTUAL_START
     #: What the rest of the car keeps each CAN wire busy for: see `VehicleOptions`.
     traffic: float = 0.0
@@ -57,14 +62,15 @@ class BenchOptions:
 
 
 class SimulatedLinks:
-    """The wires of a simulated vehicle, as its gateway takes them."""
+    """The wires of a simulated vehicle, as its gateway takes them, or another node."""
 
-    def __init__(self, vehicle: Vehicle) -> None:
+    def __init__(self, vehicle: Vehicle, *, node: str = "gateway") -> None:
         self._vehicle = vehicle
+        self._node = node
 
     def can(self, wire: str) -> CanPort:
         try:
-            return self._vehicle.can_port(wire, "gateway")
+            return self._vehicle.can_port(wire, self._node)
         except VehicleError as error:
             raise LinkError(str(error)) from error
 
@@ -89,11 +95,17 @@ class Bench:
 
     async def __aenter__(self) -> Self:
         async with self._stack as stack:
-            keys = dev_keys()
-            self.cloud = await self._start_cloud(stack)
+            self.cloud = await stack.enter_async_context(running_cloud(self.options))
             self.operator = stack.enter_context(Operator(self.cloud.target, time_us=self.time_us))
-            self.vehicle = await self._start_vehicle(stack, keys)
-            self.gateway = await stack.enter_async_context(self._make_gateway(keys))
+            self.vehicle = await stack.enter_async_context(running_vehicle(self.options))
+            gateway = gateway_of(
+                self.options,
+                self.vehicle,
+                self.cloud.target,
+                on_progress=self._on_progress,
+                began_s=self._begin,
+            )
+            self.gateway = await stack.enter_async_context(gateway)
             self._stack = stack.pop_all()
         return self
 
@@ -116,83 +128,118 @@ class Bench:
 
     async def register(self) -> None:
         """Make the vehicle known to the cloud, with its ECUs' public keys."""
-        options = self.options
-        vehicle = registration(
-            options.vin,
-            describe_vehicle().model,
-            as_rows(self.vehicle.identities()),
-            source="vehicle",
-        )
-        await self.ask(lambda operator: operator.create_vehicle(vehicle))
+        await self.ask(lambda operator: register(self.options, self.vehicle, operator))
 
     async def publish(self, release_id: str, version: str, files: Sequence[ReleaseFile]) -> None:
         await self.ask(lambda operator: operator.create_release(release_id, files, version=version))
 
-    async def _start_cloud(self, stack: AsyncExitStack) -> CloudThread:
-        cloud = CloudThread(
-            CloudOptions(
-                state_directory=self.options.directory / "cloud",
-                virtual_clock=is_virtual(self._loop),
-                seed=self.options.seed,
-                start_date=self.options.start_date,
-            )
-        )
-        await self._loop.run_in_executor(None, cloud.start)
-        stack.push_async_callback(self._stop_cloud, cloud)
-        return cloud
 
-    async def _stop_cloud(self, cloud: CloudThread) -> None:
-        await self._loop.run_in_executor(None, cloud.stop)
-
-    async def _start_vehicle(self, stack: AsyncExitStack, keys: DevKeys) -> Vehicle:
-        vehicle = Vehicle(
-            VehicleOptions(
-                vin=self.options.vin,
-                state_directory=self.options.directory / "ecus",
-                ecus=ECUS,
-                seed=self.options.seed,
-                image_public_keys=(keys.image_public_key,),
-                diagnostics_master=keys.diagnostics_master,
-                traffic=self.options.traffic,
-            )
+@asynccontextmanager
+async def running_cloud(options: BenchOptions) -> AsyncIterator[CloudThread]:
+    """The bench's cloud, on loopback, in a thread of its own."""
+    loop = asyncio.get_running_loop()
+    cloud = CloudThread(
+        CloudOptions(
+            state_directory=options.directory / "cloud",
+            virtual_clock=is_virtual(loop),
+            seed=options.seed,
+            start_date=options.start_date,
         )
+    )
+    await loop.run_in_executor(None, cloud.start)
+    try:
+        yield cloud
+    finally:
+        await loop.run_in_executor(None, cloud.stop)
+
+
+@asynccontextmanager
+async def running_vehicle(options: BenchOptions) -> AsyncIterator[Vehicle]:
+    """The bench's vehicle, every ECU with its image from the factory and switched on."""
+    keys = dev_keys()
+    began_s = asyncio.get_running_loop().time()
+    vehicle = Vehicle(
+        VehicleOptions(
+            vin=options.vin,
+            state_directory=options.directory / "ecus",
+            ecus=options.ecus,
+            seed=options.seed,
+            image_public_keys=(keys.image_public_key, *options.image_public_keys),
+            diagnostics_master=keys.diagnostics_master,
+            traffic=options.traffic,
+        )
+    )
+    async with AsyncExitStack() as stack:
         stack.push_async_callback(vehicle.stop)
-        for ecu in ECUS:
-            path = image_path(ecu, FACTORY_VERSION)
-            content = path.read_bytes()
-            vehicle.provision(ecu, detect(path.name, content).decode(content).data)
-        if self.options.capture is not None:
-            start_date = self.options.start_date - timedelta(seconds=self._begin)
-            recorder = Recorder(
-                self.options.capture,
-                channels_of(vehicle.wires),
-                start_ns=since_epoch_ns(self.options.start_date),
-            )
-            stack.callback(recorder.close)
-            capture = Capture(recorder, vehicle.wires, start_date=start_date)
-            stack.callback(capture.close)
+        for ecu in options.ecus:
+            if not vehicle.is_provisioned(ecu):
+                vehicle.provision(ecu, options.factory_images.get(ecu) or factory_image(ecu))
+        if options.capture is not None:
+            _capture(options, options.capture, vehicle, stack, began_s)
         await vehicle.start()
-        return vehicle
+        yield vehicle
 
-    def _make_gateway(self, keys: DevKeys) -> Gateway:
-        options = GatewayOptions(
-            vin=self.options.vin,
-            cloud=self.cloud.target,
-            state_directory=self.options.directory / "gateway",
-            description=describe_vehicle(),
+
+def gateway_of(
+    options: BenchOptions,
+    vehicle: Vehicle,
+    cloud: str,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    began_s: float = 0.0,
+) -> Gateway:
+    """The vehicle's gateway, whose cloud is at `cloud`; loop time `began_s` is the start date."""
+    known = describe_vehicle()
+    ecus = {ecu: known.ecus[ecu] for ecu in options.ecus if ecu in known.ecus}
+    keys = dev_keys()
+    return Gateway(
+        GatewayOptions(
+            vin=options.vin,
+            cloud=cloud,
+            state_directory=options.directory / "gateway",
+            description=replace(known, ecus=ecus),
             diagnostics_master=keys.diagnostics_master,
             dev_only_keys=True,
-            start_date=self.options.start_date - timedelta(seconds=self._begin),
-            observe_s=self.options.observe_s,
-            rng=random.Random(f"{self.options.seed}/gateway"),  # noqa: S311 repeatable, no secret
-        )
-        return Gateway(options, SimulatedLinks(self.vehicle), on_progress=self._on_progress)
+            start_date=options.start_date - timedelta(seconds=began_s),
+            observe_s=options.observe_s,
+            rng=random.Random(f"{options.seed}/gateway"),  # noqa: S311 repeatable, no secret
+        ),
+        SimulatedLinks(vehicle),
+        on_progress=on_progress,
+    )
 
 
-def release_files(version: str, replaced: dict[str, Path]) -> list[ReleaseFile]:
+def register(options: BenchOptions, vehicle: Vehicle, operator: Operator) -> None:
+    """Make the vehicle known to the cloud, with its ECUs' public keys."""
+    identities = as_rows(vehicle.identities())
+    model = describe_vehicle().model
+    operator.create_vehicle(registration(options.vin, model, identities, source="vehicle"))
+
+
+def factory_image(ecu: str) -> bytes:
+    """What an ECU of the bench leaves its factory with."""
+    path = image_path(ecu, FACTORY_VERSION)
+    content = path.read_bytes()
+    return detect(path.name, content).decode(content).data
+
+
+def _capture(
+    options: BenchOptions, path: Path, vehicle: Vehicle, stack: AsyncExitStack, began_s: float
+) -> None:
+    recorder = Recorder(
+        path, channels_of(vehicle.wires), start_ns=since_epoch_ns(options.start_date)
+    )
+    stack.callback(recorder.close)
+    start_date = options.start_date - timedelta(seconds=began_s)
+    stack.callback(Capture(recorder, vehicle.wires, start_date=start_date).close)
+
+
+def release_files(
+    version: str, replaced: Mapping[str, Path], chosen: Sequence[str] = ECUS
+) -> list[ReleaseFile]:
     """The files of one of the bench's own releases, some of them replaced by another file."""
     ecus = describe_vehicle().ecus
-    paths = {ecu: replaced.get(ecu) or image_path(ecu, version) for ecu in ECUS}
+    paths = {ecu: replaced.get(ecu) or image_path(ecu, version) for ecu in chosen}
     return [
         ReleaseFile(
             hardware_id=ecus[ecu].hardware_id,

@@ -1,6 +1,6 @@
 """What is known of the vehicle outside its ECUs: signal databases and `vehicle.toml`."""
 
-from dbc.database import load
+from dbc.database import database_names, load
 from dbc.vehicle import (
     EcuDescription,
     RoutineIdentifiers,
@@ -16,6 +16,7 @@ __all__ = [
     "Scaling",
     "VehicleDescription",
     "WireDescription",
+    "database_names",
     "describe_vehicle",
     "load",
 ]

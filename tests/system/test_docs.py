@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("tutorial/*.md")) + sorted((ROOT / "docs").glob("how-to/*.md"))
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: The name of a file that a block shows.
+_FILE = re.compile(r"# (\w+\.py)\n")
 _PORT = re.compile(r"\b50[0-9]{3}\b")
 _PROLOGUE = """\
 set -euo pipefail
@@ -23,11 +25,16 @@ trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 def shell_script(page: str) -> str:
     """Every `$ ` line (and its continuations) of a page's console blocks, in order.
 
+    A Python block runs; one that begins with the name of a file becomes that file.
+
     Ports are replaced by free ones, and after a program is started in the background the script
     waits until its ports answer, as a reader would for its first line.
     """
     commands: list[str] = []
     for kind, block in _BLOCK.findall(page):
+        if file := _FILE.match(block):
+            commands.append(f"cat > {file[1]} <<'PYTHON'\n{block}PYTHON")
+            continue
         if kind == "python":
             commands.append(f"python - <<'PYTHON'\n{block}PYTHON")
             continue
