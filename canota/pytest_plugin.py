@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from canota.testing import (
         BenchCloud,
         BenchEcu,
+        BenchFaults,
         BenchGateway,
         BenchVehicle,
         BenchWire,
@@ -100,6 +101,16 @@ def ecu(vehicle: "BenchVehicle", canota_setup: "Setup") -> "BenchEcu":
 def wire(ecu: "BenchEcu") -> "BenchWire":
     """The wire that `ecu` is on."""
     return ecu.wire
+
+
+@pytest.fixture
+def faults(virtual_clock: "VirtualClock", vehicle: "BenchVehicle") -> "Iterator[BenchFaults]":
+    """What goes wrong with the ECUs, until the end of the test."""
+    from canota.testing.vehicle import BenchFaults
+
+    faults = BenchFaults(virtual_clock, vehicle)
+    yield faults
+    faults.end()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ Where canota is installed the fixtures are there, without an import:
 | `vehicle` | ECUs on their wires, switched on, in a car whose rest bus sends |
 | `ecu` | one of them: requests, udsoncan's client, power, memory |
 | `wire` | the wire of `ecu`: frames recorded and sent, load, error counters |
+| `faults` | what goes wrong with the ECUs on purpose |
 | `cloud` | a real cloud on loopback, and an operator's calls |
 | `gateway` | the vehicle's real gateway, known to `cloud` |
 
@@ -19,11 +20,12 @@ clock and awaits what lies beneath (`vehicle.simulation`, `ecu.tester`).
 from canota.testing.clock import VirtualClock
 from canota.testing.cloud import BenchCloud, BenchGateway
 from canota.testing.setup import Setup
-from canota.testing.vehicle import BenchEcu, BenchVehicle, BenchWire, Heard
+from canota.testing.vehicle import BenchEcu, BenchFaults, BenchVehicle, BenchWire, Heard
 
 __all__ = [
     "BenchCloud",
     "BenchEcu",
+    "BenchFaults",
     "BenchGateway",
     "BenchVehicle",
     "BenchWire",

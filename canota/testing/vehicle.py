@@ -16,6 +16,8 @@ from canota.bench import SimulatedLinks
 from canota.testing.clock import VirtualClock
 from dbc import EcuDescription, VehicleDescription, database_names, describe_vehicle, load
 from ecu_sim.bus.can import CanWire
+from ecu_sim.faults import Fault
+from ecu_sim.faults.ecu import Begun
 from ecu_sim.node import EcuNode, Mode
 from ecu_sim.vehicle import Vehicle
 from protocols.can import FrameHeader
@@ -178,9 +180,7 @@ class BenchEcu:
 
     def key(self, level: int, seed: bytes) -> bytes:
         """The right answer to a seed, for tests that send it wrong, late or twice."""
-        identity = self.node.hardware.identity
-        secret = derive_key(identity.diagnostics_master, identity.serial, level)
-        return compute_key(secret, level=level, ecu_id=identity.serial, seed=seed)
+        return key_of(self.node, level, seed)
 
     def dtcs(self, mask: int = 0x08) -> dict[int, int]:
         """DTC -> status, by 19 02 with this mask; the confirmed ones by default."""
@@ -299,6 +299,38 @@ class BenchVehicle:
         return self.simulation.cabin.cabin_temperature_c
 
 
+class BenchFaults:
+    """What goes wrong with the ECUs on purpose (`canota ecus faults` lists what there is)."""
+
+    def __init__(self, clock: VirtualClock, vehicle: BenchVehicle) -> None:
+        self._clock = clock
+        self._vehicle = vehicle
+        self._begun: list[Begun] = []
+
+    def begin(self, ecu: BenchEcu | str, fault: Fault | str) -> Begun:
+        """From now on, until `end`, the end of a `with` block or of the test.
+
+        A fault is a value (`ecu_sim.faults`) or its text, `late=80ms@22`. `FaultError` says why
+        this ECU cannot have it.
+        """
+        name = ecu if isinstance(ecu, str) else ecu.name
+
+        async def begun() -> Begun:
+            return self._vehicle.simulation.begin_fault(name, fault)
+
+        self._begun.append(self._clock.run(begun()))
+        return self._begun[-1]
+
+    def end(self) -> None:
+        """All of them."""
+
+        async def ended() -> None:
+            while self._begun:
+                self._begun.pop().end()
+
+        self._clock.run(ended())
+
+
 def bench_vehicle(clock: VirtualClock, simulation: Vehicle) -> BenchVehicle:
     """The facade of a vehicle that runs on this clock; its testers are closed with the clock."""
     testers = clock.enter(_testers(simulation))
@@ -335,6 +367,13 @@ def _described(known: VehicleDescription, node: EcuNode) -> EcuDescription:
         security_level=ecu.security_level,
         dtcs=ecu.dtcs,
     )
+
+
+def key_of(node: EcuNode, level: int, seed: bytes) -> bytes:
+    """The key that this ECU accepts for the seed of a level of 27."""
+    identity = node.hardware.identity
+    secret = derive_key(identity.diagnostics_master, identity.serial, level)
+    return compute_key(secret, level=level, ecu_id=identity.serial, seed=seed)
 
 
 @cache

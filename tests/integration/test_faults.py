@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from canota.testing.vehicle import key_of
 from clock import run
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.faults import ErrorState
@@ -24,7 +25,6 @@ from protocols.uds.routine_status import CheckStatus
 from tests.support.doip import DoipTester
 from tests.support.ecu import RawTester, crc_image, signed_image
 from tests.support.programming import erase, expect, program_single_slot, stage, transfer, unlock
-from tests.support.udsoncan_client import key_of
 from tests.support.vehicle import back_in, open_tester, running
 
 Faulty = Callable[[Vehicle, EcuNode, RawTester], Awaitable[None]]

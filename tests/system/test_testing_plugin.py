@@ -6,6 +6,7 @@ from udsoncan.exceptions import NegativeResponseException
 from canota.testing import (
     BenchCloud,
     BenchEcu,
+    BenchFaults,
     BenchGateway,
     BenchVehicle,
     BenchWire,
@@ -13,6 +14,7 @@ from canota.testing import (
     VirtualClock,
 )
 from canota.testing.setup import SetupError
+from ecu_sim.faults import FaultError
 from ecu_sim.node import Mode
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.wires import NoAnswerError
@@ -136,6 +138,20 @@ def test_time_passes_until_something_is_so_or_not_at_all(
     assert 0.0 < virtual_clock.until(lambda: ecu.mode is Mode.APPLICATION) < 5.0
     with pytest.raises(TimeoutError, match=r"not so within 2\.0 s"):
         virtual_clock.until(lambda: ecu.mode is Mode.OFF, within_s=2.0)
+
+
+@BLOWER
+def test_a_fault_is_there_until_it_ends(ecu: BenchEcu, faults: BenchFaults) -> None:
+    with faults.begin(ecu, "nrc=21@22") as busy:
+        assert ecu.ask("22 f1 89") == bytes.fromhex("7f 22 21")
+    assert busy.hits == 1
+    assert ecu.version == "1.0.0"
+    faults.begin(ecu, "nrc=22@22")
+    assert ecu.ask("22 f1 89") == bytes.fromhex("7f 22 22")
+    faults.end()
+    assert ecu.version == "1.0.0"
+    with pytest.raises(FaultError, match="blower"):
+        faults.begin(ecu, "no-such-fault")
 
 
 @BLOWER
