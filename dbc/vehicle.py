@@ -29,6 +29,8 @@ class WireDescription:
     data_bit_rate: int = 0
     #: Functional (all ECUs) request identifier on CAN, logical address on DoIP.
     functional_id: int
+    #: First data byte of functional requests (extended and mixed addressing); None: none.
+    functional_extension: int | None = None
     #: Whether nodes on this CAN wire sleep when nobody needs it (network management).
     network_management: bool = False
     #: Signal databases whose messages are on this wire.
@@ -59,6 +61,11 @@ class EcuDescription:
     #: CAN identifiers tester -> ECU and ECU -> tester; 0 for an ECU on DoIP.
     request_id: int = 0
     response_id: int = 0
+    #: Identifiers of 29 bits, whatever their value.
+    extended_ids: bool = False
+    #: First data byte of each frame to and from the ECU (extended and mixed addressing).
+    request_extension: int | None = None
+    response_extension: int | None = None
     logical_address: int
     #: True: one application slot, programmed through the boot loader; the car waits meanwhile.
     single_slot: bool
@@ -70,7 +77,7 @@ class EcuDescription:
     page_size: int
     erase_s: float
     program_s: float
-    #: maxNumberOfBlockLength of 34's answer (service id and counter included).
+    #: maxNumberOfBlockLength of 34's answer, service id and counter included; 0: not known.
     max_block_length: int
     #: seed/key level of programming (27 `level` / `level + 1`).
     security_level: int
@@ -158,6 +165,7 @@ _FITS: Final[Mapping[object, Callable[[object], bool]]] = {
     bool: lambda value: isinstance(value, bool),
     int: lambda value: isinstance(value, int) and not isinstance(value, bool),
     float: lambda value: isinstance(value, int | float) and math.isfinite(value),
+    int | None: lambda value: value is None or (type(value) is int and 0 <= value <= 0xFF),
 }
 
 

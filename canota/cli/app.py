@@ -99,7 +99,7 @@ def _said(message: str, code: Exit) -> typer.Exit:
         character if character.isprintable() else ascii(character)[1:-1] for character in message
     )
     Console(stderr=True).print(
-        f"[bold red]canota:[/] {escape(line)}", highlight=False, soft_wrap=True
+        f"[bold red]canota:[/] {escape(line)}", highlight=False, emoji=False, soft_wrap=True
     )
     return typer.Exit(code)
 

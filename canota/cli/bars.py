@@ -25,8 +25,8 @@ class EcuStep:
 
     ecu: str
     step: str
-    bytes_done: int
-    bytes_total: int
+    bytes_done: int = 0
+    bytes_total: int = 0
     #: Seconds to the end of the step by the computed bound; 0 when unknown.
     remaining_s: float = 0.0
 

@@ -18,7 +18,7 @@ MEANINGS: Final[dict[Exit, str]] = {
     Exit.FAILED: "it was tried and failed, for example an update that was rolled back",
     Exit.USAGE: "the command line is wrong",
     Exit.NOT_FOUND: "no such vehicle, release, campaign or file",
-    Exit.UNREACHABLE: "the cloud does not answer",
+    Exit.UNREACHABLE: "the cloud, the wire or the ECU does not answer",
     Exit.REFUSED: "the input or the state does not allow it; nothing was changed",
 }
 

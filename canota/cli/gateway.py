@@ -17,10 +17,11 @@ from canota.cli.arguments import seconds
 from canota.cli.arguments import vin as check_vin
 from canota.cli.bars import EcuBars, EcuStep
 from canota.cli.exits import CommandError, Exit
+from canota.cli.gateway_flash import flash_command
+from canota.cli.gateway_options import describe, master_secret
 from canota.cli.output import DEFAULT_CLOUD, CloudOption, console, group
 from canota.cli.serving import log_to_stderr, say, until_stopped
-from dbc.vehicle import DescriptionError, VehicleDescription, describe_vehicle
-from firmware import dev_keys
+from dbc.vehicle import VehicleDescription
 from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError, GatewayOptions
 from vehicle_gateway.update import Progress
 from vehicle_gateway.update.coordinator import Outcome
@@ -33,15 +34,16 @@ app = group()
 
 #: Seconds before wires that nobody serves are tried again.
 _WIRE_AGAIN_S: Final = 1.0
-#: Bytes of a diagnostics master secret, at least: those of the keys made of it.
-_SECRET_LENGTH: Final = 16
 #: Outcome of an update that `--once` ended with -> how the command ends.
 _EXITS: Final = {None: Exit.OK, Outcome.UPDATED: Exit.OK}
 
 
 @app.callback()
 def gateway() -> None:
-    """Run a vehicle's telematics gateway: check in, update, prove, report."""
+    """Run a vehicle's telematics gateway, or program one ECU without a cloud."""
+
+
+app.command(name="flash")(flash_command)
 
 
 @app.command()
@@ -86,8 +88,8 @@ def run(
     --wire thermal=can://bridge/127.0.0.1:50091/thermal --wire rear=doip://127.0.0.1:13400`
     """
     log_to_stderr(verbose=verbose)
-    secret, dev_only = _secret(master_key)
-    vehicle = _describe(description)
+    secret, dev_only = master_secret(master_key)
+    vehicle = describe(description)
     wires = dict(_wire(argument, vehicle) for argument in wire)
     outcome = clock.run(
         _run(
@@ -200,32 +202,3 @@ def _wire(argument: str, vehicle: VehicleDescription) -> tuple[str, str]:
         known = ", ".join(vehicle.wires)
         raise CommandError(f"--wire {argument}: NAME=URI expected, with one of {known}", Exit.USAGE)
     return name, uri
-
-
-def _describe(path: Path | None) -> VehicleDescription:
-    try:
-        return describe_vehicle() if path is None else describe_vehicle(path)
-    except DescriptionError as error:
-        raise CommandError(str(error), Exit.REFUSED) from error
-
-
-def _secret(path: Path | None) -> tuple[bytes, bool]:
-    """The diagnostics master secret, and whether it is the one that everybody has."""
-    published = dev_keys().diagnostics_master
-    if path is None:
-        return published, True
-    try:
-        text = path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: cannot be read: {error}", Exit.REFUSED) from error
-    digits = "".join(line for line in text.splitlines() if not line.startswith("#"))
-    try:
-        secret = bytes.fromhex(digits)
-    except ValueError as error:
-        raise CommandError(f"{path}: not hexadecimal", Exit.REFUSED) from error
-    if len(secret) < _SECRET_LENGTH:
-        raise CommandError(
-            f"{path}: {len(secret)} bytes; a master secret has at least {_SECRET_LENGTH}",
-            Exit.REFUSED,
-        )
-    return secret, secret == published

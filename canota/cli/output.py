@@ -62,7 +62,7 @@ def group() -> typer.Typer:
 
 def console() -> Console:
     """The standard output as it is now; what vehicles sent is never taken for markup."""
-    made = Console(file=sys.stdout, highlight=False, markup=False)
+    made = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = _PIPE_WIDTH
     return made

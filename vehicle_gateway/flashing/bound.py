@@ -41,12 +41,17 @@ class CanWireTime:
     def exchange_s(self, request: bytes, answer: bytes) -> float:
         there = self._header(self.ecu.request_id)
         back = self._header(self.ecu.response_id)
+        asked = _extension(self.ecu.request_extension)
+        answered = _extension(self.ecu.response_extension)
         return (
-            self._message_ns(request, there, back) + self._message_ns(answer, back, there)
+            self._message_ns(request, there, back, asked)
+            + self._message_ns(answer, back, there, answered)
         ) / _NS
 
-    def _message_ns(self, message: bytes, header: FrameHeader, against: FrameHeader) -> int:
-        first, rest = first_and_rest(message, 64 if header.fd else 8)
+    def _message_ns(
+        self, message: bytes, header: FrameHeader, against: FrameHeader, extension: bytes
+    ) -> int:
+        first, rest = first_and_rest(message, 64 if header.fd else 8, extension=extension)
         total = self._frame_ns(header, first)
         if rest:
             total += self._frame_ns(against, _FLOW_CONTROL)
@@ -64,10 +69,14 @@ class CanWireTime:
         fd = self.wire.kind == "canfd"
         return FrameHeader(
             identifier,
-            extended=identifier > 0x7FF,
+            extended=self.ecu.extended_ids or identifier > 0x7FF,
             fd=fd,
             bit_rate_switch=fd and self.wire.data_bit_rate > 0,
         )
+
+
+def _extension(byte: int | None) -> bytes:
+    return b"" if byte is None else bytes([byte])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ answer is asked for again where asking twice does no harm.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from dbc import EcuDescription
@@ -33,6 +34,8 @@ _ONCE: Final = frozenset(
     {ServiceId.SECURITY_ACCESS, ServiceId.REQUEST_TRANSFER_EXIT, ServiceId.ECU_RESET}
 )
 _POLL_S: Final = 0.05
+#: Bytes of 50 with sessionParameterRecord.
+_SESSION_ANSWER: Final = 6
 #: Security access after too many wrong keys: asked again every second, for so many seconds.
 _DELAY_TRIES: Final = 15
 _DELAY_S: Final = 1.0
@@ -80,16 +83,19 @@ class Dialogue:
 
     async def read_text(self, step: str, did: int) -> str:
         """A DID that holds text; what is not ASCII is replaced."""
-        record = await self.read(step, did)
-        return record.decode("ascii", "replace").rstrip("\0 ")
+        return _text(await self.read(step, did))
 
     async def read_if_known(self, step: str, did: int) -> str:
         """A DID that holds text, empty where the ECU refuses it."""
+        return _text(await self.record_if_known(step, did) or b"")
+
+    async def record_if_known(self, step: str, did: int) -> bytes | None:
+        """A DID, None where the ECU refuses it."""
         try:
-            return await self.read_text(step, did)
+            return await self.read(step, did)
         except UpdateError as error:
             if isinstance(error.__cause__, NegativeResponseError):
-                return ""
+                return None
             raise
 
     async def serial(self) -> str:
@@ -163,10 +169,10 @@ class Dialogue:
             cause=f"does not reset (asked {self._patience.tries} times)",
         )
 
-    async def wait_for(self, step: str) -> None:
+    async def wait_for(self, step: str, *, limit_s: float | None = None) -> None:
         """Wait until the ECU answers, application or boot loader."""
         loop = asyncio.get_running_loop()
-        limit_s = self._patience.return_s
+        limit_s = self._patience.return_s if limit_s is None else limit_s
         deadline = loop.time() + limit_s
         while True:
             try:
@@ -180,6 +186,17 @@ class Dialogue:
                 await asyncio.sleep(_POLL_S)
             else:
                 return
+
+    def take_timing(self, answer: bytes) -> None:
+        """P2 and P2* of the new session, as 50 tells them: never less than what is known."""
+        if len(answer) != _SESSION_ANSWER:
+            return
+        timing = self.tester.timing
+        self.tester.timing = replace(
+            timing,
+            p2_s=max(timing.p2_s, int.from_bytes(answer[2:4]) / 1000),
+            p2_star_s=max(timing.p2_star_s, int.from_bytes(answer[4:6]) / 100),
+        )
 
     def decoded(self, step: str, decode: Callable[[bytes, int], T], answer: bytes, of: int) -> T:
         """What an answer says, or the `UpdateError` that it says nothing sensible."""
@@ -219,3 +236,7 @@ class Dialogue:
             step=step,
             cause=f"security access still delayed after {_DELAY_TRIES * _DELAY_S:g} s",
         )
+
+
+def _text(record: bytes) -> str:
+    return record.decode("ascii", "replace").rstrip("\0 ")

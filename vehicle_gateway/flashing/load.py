@@ -1,12 +1,14 @@
 """What a sequence brings to an ECU, block by block, and the values that its requests speak of."""
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as Segments
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from protocols.firmware.formats import Content, FormatError, Image
 from vehicle_gateway.flashing.checksums import CHECKSUMS
-from vehicle_gateway.flashing.sequence import Sequence
+from vehicle_gateway.flashing.sequence import Block, Sequence
 from vehicle_gateway.flashing.template import Filling, Number
 
 
@@ -135,3 +137,78 @@ VALUES: Final[Mapping[str, str]] = {
     "blocks": "number of blocks that are programmed, one byte",
     "entry": "address at which the secondary boot loader is started",
 }
+
+
+class LoadError(Exception):
+    """Firmware that does not go into this ECU; the message names address and block."""
+
+
+def parts_of(segments: Segments[Image], sequence: Sequence) -> tuple[Part, ...]:
+    """What is downloaded, block by block; `LoadError` for bytes that belong to no block."""
+    if not segments:
+        raise LoadError("nothing to program")
+    if not sequence.blocks:
+        found = _whole(segments) if not sequence.by_block else segments
+        return tuple(
+            Part(
+                name=f"0x{one.address:08X}",
+                address=one.address,
+                data=sequence.memory.aligned(one.data),
+                index=number,
+            )
+            for number, one in enumerate(found)
+        )
+    parts: list[Part] = []
+    placed = 0
+    for block in sequence.blocks:
+        pieces = [piece for one in segments if (piece := _within(one, block)) is not None]
+        placed += sum(len(piece.data) for piece in pieces)
+        if pieces:
+            parts.append(_part(block, pieces, sequence))
+    if placed != sum(len(one.data) for one in segments):
+        raise LoadError(_astray(segments, sequence.blocks))
+    if len(parts) > 1 and not sequence.by_block:
+        raise LoadError(
+            f"the file fills {len(parts)} blocks, and the sequence has no each_block for them"
+        )
+    return tuple(parts)
+
+
+def _whole(segments: Segments[Image]) -> tuple[Image, ...]:
+    try:
+        return (Content(segments=tuple(segments)).joined(),)
+    except FormatError as error:
+        raise LoadError(str(error)) from error
+
+
+def _within(image: Image, block: Block) -> Image | None:
+    start = max(image.address, block.address)
+    end = min(image.end, block.address + block.size)
+    if start >= end:
+        return None
+    return Image(address=start, data=image.data[start - image.address : end - image.address])
+
+
+def _part(block: Block, pieces: list[Image], sequence: Sequence) -> Part:
+    pieces = sorted(pieces, key=lambda piece: piece.address)
+    fill = bytes([sequence.memory.fill])
+    data = bytearray()
+    for piece in pieces:
+        data += fill * (piece.address - pieces[0].address - len(data)) + piece.data
+    return Part(
+        name=block.name,
+        address=pieces[0].address,
+        data=sequence.memory.aligned(bytes(data)),
+        index=block.index,
+    )
+
+
+def _astray(segments: Segments[Image], blocks: Segments[Block]) -> str:
+    for one in segments:
+        at = one.address
+        while at < one.end:
+            inside = [b for b in blocks if b.address <= at < b.address + b.size]
+            if not inside:
+                return f"0x{at:08X} is in none of the blocks {', '.join(b.name for b in blocks)}"
+            at = inside[0].address + inside[0].size
+    return "two files fill one address"

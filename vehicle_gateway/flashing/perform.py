@@ -53,7 +53,10 @@ _WAITING: Final = {
 #: A routine that runs on is given up after so many seconds.
 _RUNNING_S: Final = 600.0
 
-#: Told which step begins; returns at once and never raises.
+#: Longest 36 to reckon with until the ECU has said its own: the most that most take on CAN.
+_USUAL_BLOCK: Final = 4095
+
+#: Told which step begins to ask something; returns at once and never raises.
 StepSink = Callable[[Step], None]
 
 
@@ -186,7 +189,6 @@ class Performance:
         return True
 
     async def _step(self, step: Step, at: _Underway) -> bool:
-        self._on_step(step)
         match step.action:
             case Stop(condition, wanted):
                 return await self._holds(condition) is not wanted
@@ -196,6 +198,7 @@ class Performance:
             case EachBlock(steps):
                 return await self._each_block(steps, at)
             case action:
+                self._on_step(step)
                 try:
                     await self._act(step, action, at)
                 except TemplateError as error:
@@ -314,7 +317,9 @@ class Performance:
             self._session_of_all = session
         elif session == Session.PROGRAMMING and self._phase_name == PROGRAM:
             self._out_of_use()
-        await self._ask(step, _session_control(session, quiet=step.quiet))
+        answers = await self._ask(step, _session_control(session, quiet=step.quiet))
+        if (answer := answers.get(self._site.ecu.name)) is not None:
+            self._dialogue.take_timing(answer)
 
     async def _request(self, step: Step, request: bytes, expected: bytes) -> None:
         if not request:
@@ -378,7 +383,9 @@ class Performance:
             self._note(step.name, done=at.before, remaining_s=sectors * self._site.ecu.erase_s)
             # The ECU erases for seconds: time enough to slice the image and compute the bound.
             transfer = self._transfer("transferring", at.part, at)
-            planning = asyncio.create_task(transfer.plan(self._site.ecu.max_block_length))
+            planning = asyncio.create_task(
+                transfer.plan(self._site.ecu.max_block_length or _USUAL_BLOCK)
+            )
             self._planning = (transfer, planning)
         await self._routine(step, routine, self._filled(option, at), critical=True)
         if self._planning is not None:
@@ -427,7 +434,7 @@ class Performance:
             transfer, plan = planned[0], await planned[1]
         else:
             transfer = self._transfer(step.name, at.part, at)
-            plan = await transfer.plan(self._site.ecu.max_block_length)
+            plan = await transfer.plan(self._site.ecu.max_block_length or _USUAL_BLOCK)
         try:
             figures = await transfer.run(plan)
         except OverflowError as error:

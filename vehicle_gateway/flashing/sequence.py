@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
 from dbc import EcuDescription, RoutineIdentifiers
@@ -286,6 +287,26 @@ class Loader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Addressing:
+    """How the ECU is reached, where no vehicle's description says it; None: not told."""
+
+    request_id: int | None = None
+    response_id: int | None = None
+    extended_ids: bool = False
+    request_extension: int | None = None
+    response_extension: int | None = None
+    functional_id: int | None = None
+    functional_extension: int | None = None
+    fd: bool = False
+    bit_rate: int | None = None
+    data_bit_rate: int | None = None
+    #: On DoIP.
+    ecu_address: int | None = None
+    tester_address: int | None = None
+    functional_address: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sequence:
     name: str
     description: str = ""
@@ -301,13 +322,34 @@ class Sequence:
     loader: Loader | None = None
     #: What `{checksum}` is.
     checksum: Callable[[bytes], bytes] | None = None
-    #: Handed to the key hook: `variant`, and whatever else it wants to know.
-    key_options: Mapping[str, str] = field(default_factory=dict)
+    addressing: Addressing = field(default_factory=Addressing)
+    #: Where its keys come from (`key_hook`); empty: told on the command line, or the vehicle's own.
+    key: str = ""
+    #: Handed to the key hook.
+    variant: str = ""
+    key_options: str = ""
+    #: The folder that file names in it are relative to; None: not from a file.
+    folder: Path | None = None
 
     @property
     def single_slot(self) -> bool:
         """Whether the ECU waits while it is programmed: one phase writes and runs the image."""
         return PROGRAM in self.phases
+
+    @property
+    def by_block(self) -> bool:
+        """Whether it has steps for one block after the other."""
+        writing = self.phase(PROGRAM if self.single_slot else STAGE)
+        return any(isinstance(step.action, EachBlock) for step in writing.steps)
+
+    @property
+    def unlocks(self) -> bool:
+        """Whether it asks for keys."""
+        return any(
+            isinstance(step.action, Unlock)
+            for phase in self.phases.values()
+            for step in phase.steps
+        )
 
     def phase(self, name: str) -> Phase:
         """Empty where the ECU has nothing to do in it."""

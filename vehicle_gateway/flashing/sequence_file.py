@@ -6,13 +6,16 @@ them. Errors name file, line and key.
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path as FilePath
 from typing import Any, Final  # Any: what TOML holds, until it has been looked at
 
 from dbc import EcuDescription, RoutineIdentifiers
+from protocols.can import FrameHeader
+from protocols.isotp import Address, addressing
+from protocols.isotp.errors import ParameterError
 from vehicle_gateway.flashing.checksums import CHECKSUMS, Crc
 from vehicle_gateway.flashing.load import VALUES
 from vehicle_gateway.flashing.positions import lines_of
@@ -41,6 +44,7 @@ from vehicle_gateway.flashing.sequence import (
     REVERT,
     STAGE,
     Action,
+    Addressing,
     Block,
     Check,
     Condition,
@@ -323,8 +327,34 @@ SECURITY_KEYS: Final[Keys] = {
     "level": Key(
         Kind(_read_level, "odd number, 0x01 to 0x7D"), 'level that `unlock = "default"` means'
     ),
+    "key": Key(
+        TEXT, "key hook: FILE.py:FUNCTION, MODULE:FUNCTION or LIBRARY.so[:SYMBOL]", "`--key`"
+    ),
     "variant": Key(TEXT, "handed to the key hook: the variant of the ECU", "empty"),
     "options": Key(TEXT, "handed to the key hook", "empty"),
+}
+ADDRESSING_KEYS: Final[Keys] = {
+    "kind": Key(
+        choice({name: name for name in ("normal", "normal_fixed", "extended", "mixed", "doip")}),
+        "addressing of ISO 15765-2, or DoIP",
+        '"normal"',
+    ),
+    "request_id": Key(whole(0, 0x1FFF_FFFF), "CAN identifier, tester to ECU"),
+    "response_id": Key(whole(0, 0x1FFF_FFFF), "CAN identifier, ECU to tester"),
+    "functional_id": Key(
+        whole(0, 0x1FFF_FFFF), "CAN identifier of requests to all", "0x7DF, or 0x18DB33F1"
+    ),
+    "bits": Key(choice({"11": False, "29": True}), "bits of the identifiers", "by their values"),
+    "source": Key(whole(0, 0xFF), "address of the tester (normal_fixed, extended, mixed)", "0xF1"),
+    "target": Key(whole(0, 0xFF), "address of the ECU (the same)"),
+    "functional_target": Key(whole(0, 0xFF), "address of all ECUs (the same)", "0x33"),
+    "extension": Key(whole(0, 0xFF), "address extension N_AE (mixed)"),
+    "fd": Key(FLAG, "CAN FD", "false"),
+    "bit_rate": Key(whole(1, 100_000_000), "bit/s, for the remaining time", "500000"),
+    "data_bit_rate": Key(whole(1, 100_000_000), "the same, data phase of CAN FD", "2000000"),
+    "ecu_address": Key(whole(1, 0xFFFF), "logical address of the ECU (DoIP)"),
+    "tester_address": Key(whole(1, 0xFFFF), "logical address of the tester (DoIP)", "0x0E80"),
+    "functional_address": Key(whole(1, 0xFFFF), "logical address of all ECUs (DoIP)", "0xE400"),
 }
 BLOCK_KEYS: Final[Keys] = {
     "name": Key(TEXT, "what it is called in progress and errors", required=True),
@@ -409,10 +439,108 @@ def _read_prose(place: Place, value: object) -> str:
     return value
 
 
+#: Keys of `addressing` that each kind needs, and those that it knows besides the wire's own.
+_ADDRESSES: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
+    "normal": (frozenset({"request_id", "response_id"}), frozenset({"functional_id", "bits"})),
+    "normal_fixed": (frozenset({"target"}), frozenset({"source", "functional_target"})),
+    "extended": (
+        frozenset({"request_id", "response_id", "target"}),
+        frozenset({"source", "functional_id", "functional_target", "bits"}),
+    ),
+    "mixed": (
+        frozenset({"extension"}),
+        frozenset(
+            {"request_id", "response_id", "functional_id", "source", "target", "functional_target"}
+        ),
+    ),
+    "doip": (frozenset({"ecu_address"}), frozenset({"tester_address", "functional_address"})),
+}
+_WIRE: Final = frozenset({"kind", "fd", "bit_rate", "data_bit_rate"})
+_TESTER: Final = 0xF1
+_EVERYONE: Final = 0x33
+
+
+def _read_addressing(place: Place, value: object) -> Addressing:
+    read = read_table(place, value, ADDRESSING_KEYS)
+    kind = read.get("kind", "normal")
+    needed, known = _ADDRESSES[kind]
+    for name in sorted(needed - read.keys()):
+        raise place.refuse(f'{name} is missing, for kind = "{kind}"')
+    for name in read:
+        if name not in needed | known | _WIRE:
+            raise place.of(name).refuse(f'not with kind = "{kind}"')
+    found = {name: read[name] for name in _WIRE & read.keys() if name != "kind"}
+    if kind == "doip":
+        return Addressing(**found, **{name: read[name] for name in (needed | known) & read.keys()})
+    try:
+        physical, functional = _can_addresses(kind, read)
+    except ParameterError as error:
+        raise place.refuse(str(error)) from error
+    return Addressing(
+        **found,
+        request_id=physical.transmit.identifier,
+        response_id=physical.receive.identifier,
+        extended_ids=physical.transmit.extended,
+        request_extension=physical.transmit_extension,
+        response_extension=physical.receive_extension,
+        functional_id=functional.transmit.identifier,
+        functional_extension=functional.transmit_extension,
+    )
+
+
+def _can_addresses(kind: str, read: Mapping[str, Any]) -> tuple[Address, Address]:
+    """The way to the ECU, and the way to all."""
+    source, target = read.get("source", _TESTER), read.get("target", 0)
+    everyone = read.get("functional_target", _EVERYONE)
+    if kind == "normal_fixed":
+        return (
+            addressing.normal_fixed(source=source, target=target),
+            addressing.normal_fixed(source=source, target=everyone, functional=True),
+        )
+    if kind == "mixed" and "request_id" not in read:
+        if "target" not in read:
+            raise ParameterError("target, or request_id and response_id, is missing")
+        extension = read["extension"]
+        return (
+            addressing.mixed_29(source=source, target=target, extension=extension),
+            addressing.mixed_29(
+                source=source, target=everyone, extension=extension, functional=True
+            ),
+        )
+    if "response_id" not in read:
+        raise ParameterError("response_id is missing")
+    request, response = read["request_id"], read["response_id"]
+    wide = read.get("bits", request > 0x7FF or response > 0x7FF)
+    if not wide and max(request, response) > 0x7FF:
+        raise ParameterError("identifiers of more than 11 bits")
+    default = 0x18DB_33F1 if wide else 0x7DF
+    there, back, all_of_them = (
+        FrameHeader(identifier, extended=wide)
+        for identifier in (request, response, read.get("functional_id", default))
+    )
+    if kind == "extended":
+        return (
+            addressing.extended(there, back, source=source, target=target),
+            addressing.extended(all_of_them, back, source=source, target=everyone, functional=True),
+        )
+    if kind == "mixed":
+        extension = read["extension"]
+        return (
+            addressing.mixed_11(there, back, extension=extension),
+            addressing.mixed_11(all_of_them, back, extension=extension, functional=True),
+        )
+    return addressing.normal(there, back), addressing.normal(all_of_them, back, functional=True)
+
+
 #: The keys of a file.
 FILE_KEYS: Final[Keys] = {
     "name": Key(TEXT, "what the sequence is for", required=True),
     "description": Key(Kind(_read_prose, "text"), "for people"),
+    "addressing": Key(
+        Kind(_read_addressing, "table"),
+        "how it is reached",
+        "the vehicle's description, or the command line",
+    ),
     "timing": Key(_table(TIMING_KEYS), "how long and how often the ECU is asked"),
     "memory": Key(_table(MEMORY_KEYS), "how its memory is spoken of, and what it costs"),
     "security": Key(_table(SECURITY_KEYS), "what opens it"),
@@ -458,7 +586,7 @@ def read_sequence(text: str, *, name: str) -> Sequence:
 
 
 def load_sequence(path: FilePath) -> Sequence:
-    """The sequence in a file; its loader's path is made whole."""
+    """The sequence in a file; files that it names are beside it."""
     try:
         with path.open("rb") as opened:
             text = opened.read(_LONGEST + 1).decode("utf-8")
@@ -466,7 +594,7 @@ def load_sequence(path: FilePath) -> Sequence:
         raise SequenceError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SequenceError(f"{path}: {error}") from error
-    return read_sequence(text, name=str(path))
+    return replace(read_sequence(text, name=str(path)), folder=path.parent)
 
 
 @cache
@@ -508,7 +636,10 @@ def _sequence(place: Place, read: dict[str, Any]) -> Sequence:
         digest=None if digest is None else context.routine(place.of("digest_routine"), digest),
         loader=Loader(**read["loader"]) if "loader" in read else None,
         checksum=read.get("checksum"),
-        key_options={key: security[key] for key in ("variant", "options") if key in security},
+        addressing=read.get("addressing", Addressing()),
+        key=security.get("key", ""),
+        variant=security.get("variant", ""),
+        key_options=security.get("options", ""),
     )
 
 

@@ -88,7 +88,7 @@ class Download:
         loop = asyncio.get_running_loop()
         start_s = loop.time()
         allowed = await self._announce(plan.max_block_length)
-        if allowed < plan.max_block_length:
+        if allowed < plan.max_block_length or not self._dialogue.ecu.max_block_length:
             # The ECU's own word counts, not the vehicle description's.
             plan = await self.plan(allowed)
         left_s = plan.bound.total_s

@@ -4,7 +4,9 @@ import asyncio
 from dataclasses import replace
 
 from dbc import EcuDescription
-from vehicle_gateway.flashing.load import Load, Part
+from protocols.firmware.formats import Image
+from vehicle_gateway.flashing.firmware_file import loader_of
+from vehicle_gateway.flashing.load import Load, LoadError, parts_of
 from vehicle_gateway.flashing.perform import Performance
 from vehicle_gateway.flashing.sequence import ACTIVATE, CONFIRM, PROGRAM, REVERT, STAGE
 from vehicle_gateway.flashing.site import Site
@@ -85,16 +87,24 @@ class SequenceUpdater:
     async def _run(
         self, phase: str, job: UpdateJob, progress: ProgressSink, *, resume_from: int = 0
     ) -> TransferFigures:
-        part = Part(name=job.ecu, address=job.address, data=job.image)
+        try:
+            parts = parts_of((Image(address=job.address, data=job.image),), self._site.sequence)
+            loader = loader_of(self._site.sequence)
+        except LoadError as error:
+            raise UpdateError(ecu=self.ecu, step=phase, cause=str(error)) from error
         load = Load(
-            parts=(part,),
+            parts=parts,
+            loader=loader.parts,
+            entry=loader.entry,
             new_sha256=job.image_sha256,
             old_sha256=job.before_sha256,
             nonce=job.nonce,
         )
+        # Where there are several blocks, or a loader before them, it begins afresh.
         offset = resume_point(
             job.image, resume_from=resume_from, sector_size=self._site.ecu.sector_size
         )
+        offset = offset if len(parts) == 1 and not loader.parts else 0
         return await Performance(self._site, load, progress=progress, offset=offset).run(phase)
 
 

@@ -179,6 +179,8 @@ class IsoTpWire:
         self._fd = description.kind == "canfd"
         self._tx_data_length = _FD_DATA_LENGTH if self._fd else _CLASSIC_DATA_LENGTH
         self._functional = self._header(description.functional_id)
+        extension = description.functional_extension
+        self._functional_extension = b"" if extension is None else bytes([extension])
         self._gate = Gate()
         self._keeper = NetworkKeeper(port) if description.network_management else None
         self._channels: dict[str, IsoTpChannel] = {}
@@ -193,9 +195,13 @@ class IsoTpWire:
             self._channels[ecu.name] = IsoTpChannel(
                 self._port,
                 name=ecu.name,
-                parameters=IsoTpParameters(tx_data_length=self._tx_data_length),
-                request=self._header(ecu.request_id),
-                response=self._header(ecu.response_id),
+                parameters=IsoTpParameters(
+                    tx_data_length=self._tx_data_length,
+                    tx_address_extension=ecu.request_extension,
+                    rx_address_extension=ecu.response_extension,
+                ),
+                request=self._header(ecu.request_id, extended=ecu.extended_ids),
+                response=self._header(ecu.response_id, extended=ecu.extended_ids),
                 gate=self._gate,
                 awake=self._wakers.get(ecu.name),
             )
@@ -203,7 +209,7 @@ class IsoTpWire:
 
     async def broadcast(self, request: bytes) -> float:
         """Send one single frame to all; raises `LinkError` if it does not get on the wire."""
-        frames = segment(request, self._tx_data_length)
+        frames = segment(request, self._tx_data_length, extension=self._functional_extension)
         if len(frames) != 1:
             raise LinkError(
                 f"{self._description.name}: a functional request is one frame, not "
@@ -235,10 +241,10 @@ class IsoTpWire:
         if self._keeper is not None:
             self._keeper.close()
 
-    def _header(self, identifier: int) -> FrameHeader:
+    def _header(self, identifier: int, *, extended: bool = False) -> FrameHeader:
         return FrameHeader(
             identifier,
-            extended=identifier > 0x7FF,
+            extended=extended or identifier > 0x7FF,
             fd=self._fd,
             bit_rate_switch=self._fd and self._description.data_bit_rate > 0,
         )

@@ -5,7 +5,7 @@ file that another tool would repair in silence is refused, and the error names t
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, Protocol, runtime_checkable
 
@@ -42,12 +42,28 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """All that a file says: its contiguous ranges by address, and what stands beside them."""
+
+    segments: tuple[Image, ...]
+    #: Where the code is started, where the file says it.
+    entry: int | None = None
+    #: What the file says of itself, for people.
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    def joined(self) -> Image:
+        """One image, gaps filled as erased flash; `FormatError` for a huge gap."""
+        return join(Chunk(address=one.address, data=one.data, line=None) for one in self.segments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """The data of one record, before the records are joined."""
 
     address: int
     data: bytes
-    line: int
+    #: None in formats without lines.
+    line: int | None
 
 
 @runtime_checkable
@@ -69,12 +85,21 @@ class Format(Protocol):
         """Whether a file of this format says where its bytes belong."""
         ...
 
+    @property
+    def in_lines(self) -> bool:
+        """Whether it is text with a record and its checksum on each line."""
+        ...
+
     def recognizes(self, data: bytes) -> bool:
         """Whether the content looks like this format (it may still be malformed)."""
         ...
 
+    def content(self, data: bytes) -> Content:
+        """Everything in a file; `FormatError` names the line that breaks a rule."""
+        ...
+
     def decode(self, data: bytes) -> Image:
-        """The image in a file; `FormatError` names the line that breaks a rule."""
+        """The image in a file, gaps filled; errors as of `content`."""
         ...
 
     def encode(self, image: Image) -> bytes:
@@ -111,26 +136,44 @@ def detect(file_name: str, data: bytes) -> Format:
     return formats()["raw"]
 
 
-def join(chunks: Iterable[Chunk]) -> Image:
-    """The chunks as one image, gaps filled as erased flash; overlap and huge gaps are refused."""
-    ordered = sorted(chunks, key=lambda chunk: (chunk.address, chunk.line))
-    if not ordered:
-        raise FormatError("no data records")
-    start = ordered[0].address
-    pieces: list[bytes] = []
-    end = start
-    for chunk in ordered:
+def contiguous(chunks: Iterable[Chunk]) -> tuple[Image, ...]:
+    """The chunks as contiguous images by address; overlap is refused."""
+    runs: list[tuple[int, list[bytes]]] = []
+    end = -1
+    for chunk in _in_order(chunks):
         if chunk.address < end:
             raise FormatError(
                 f"address 0x{chunk.address:08X} is already written by another record",
                 line=chunk.line,
             )
+        if chunk.address != end:
+            runs.append((chunk.address, []))
+        runs[-1][1].append(chunk.data)
+        end = chunk.address + len(chunk.data)
+    return tuple(Image(address=address, data=b"".join(pieces)) for address, pieces in runs)
+
+
+def join(chunks: Iterable[Chunk]) -> Image:
+    """The chunks as one image, gaps filled as erased flash; overlap and huge gaps are refused."""
+    ordered = _in_order(chunks)
+    start = ordered[0].address
+    for chunk in ordered:
         if chunk.address + len(chunk.data) - start > MAX_SPAN:
             raise FormatError(
                 f"address 0x{chunk.address:08X} lies more than {MAX_SPAN} bytes behind the first"
                 f" one, 0x{start:08X}",
                 line=chunk.line,
             )
-        pieces.extend((bytes([ERASED]) * (chunk.address - end), chunk.data))
-        end = chunk.address + len(chunk.data)
+    pieces: list[bytes] = []
+    end = start
+    for run in contiguous(ordered):
+        pieces.extend((bytes([ERASED]) * (run.address - end), run.data))
+        end = run.end
     return Image(address=start, data=b"".join(pieces))
+
+
+def _in_order(chunks: Iterable[Chunk]) -> list[Chunk]:
+    ordered = sorted(chunks, key=lambda chunk: (chunk.address, chunk.line or 0))
+    if not ordered:
+        raise FormatError("no data records")
+    return ordered

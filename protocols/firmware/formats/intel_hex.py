@@ -6,7 +6,7 @@ from typing import Final
 
 import bincopy
 
-from protocols.firmware.formats import Chunk, FormatError, Image, join
+from protocols.firmware.formats import Chunk, Content, FormatError, Image, contiguous, join
 
 #: Every form of line end that is in use; a blank line carries nothing and harms nothing.
 _LINE: Final = re.compile(rb":(?:[0-9A-Fa-f]{2}){5,260}")
@@ -40,6 +40,7 @@ class _Reader:
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
         self.ended = False
+        self.entry: int | None = None
         self._base = 0
         self._segmented = False
 
@@ -56,8 +57,10 @@ class _Reader:
                 self._base, self._segmented = int.from_bytes(data, "big") << 4, True
             case RecordType.EXTENDED_LINEAR_ADDRESS:
                 self._base, self._segmented = int.from_bytes(data, "big") << 16, False
-            case RecordType.START_SEGMENT_ADDRESS | RecordType.START_LINEAR_ADDRESS:
-                pass  # where a debugger starts; the application area has an entry of its own
+            case RecordType.START_SEGMENT_ADDRESS:
+                self.entry = (int.from_bytes(data[:2]) << 4) + int.from_bytes(data[2:])
+            case RecordType.START_LINEAR_ADDRESS:
+                self.entry = int.from_bytes(data)
 
     def _data(self, line: int, offset: int, data: bytes) -> None:
         if self._segmented and offset + len(data) > _SEGMENT:
@@ -90,24 +93,33 @@ def _record(line: int, text: bytes) -> tuple[RecordType, int, bytes]:
     return record_type, int.from_bytes(raw[1:3], "big"), raw[4:-1]
 
 
+def _read(data: bytes) -> _Reader:
+    reader = _Reader()
+    line = 0
+    for line, text in enumerate(data.splitlines(), start=1):
+        if text.strip():
+            reader.read(line, text.rstrip(b" \t"))
+    if not reader.ended:
+        raise FormatError("the end-of-file record is missing", line=line or None)
+    return reader
+
+
 class IntelHex:
     name = "Intel HEX"
     suffixes = (".hex", ".ihex", ".ihx")
     carries_address = True
+    in_lines = True
 
     def recognizes(self, data: bytes) -> bool:
         """Whether the first thing in the file is a record mark and hex digits."""
         return re.match(rb"\s*:[0-9A-Fa-f]{10}", data) is not None
 
+    def content(self, data: bytes) -> Content:
+        reader = _read(data)
+        return Content(segments=contiguous(reader.chunks), entry=reader.entry)
+
     def decode(self, data: bytes) -> Image:
-        reader = _Reader()
-        line = 0
-        for line, text in enumerate(data.splitlines(), start=1):
-            if text.strip():
-                reader.read(line, text.rstrip(b" \t"))
-        if not reader.ended:
-            raise FormatError("the end-of-file record is missing", line=line or None)
-        return join(reader.chunks)
+        return join(_read(data).chunks)
 
     def encode(self, image: Image) -> bytes:
         """32 data bytes a line, linear addresses, LF line ends."""

@@ -1,16 +1,20 @@
 """Raw binary: the bytes as they stand; the address is told apart from the file."""
 
-from protocols.firmware.formats import MAX_SPAN, FormatError, Image
+from protocols.firmware.formats import MAX_SPAN, Content, FormatError, Image
 
 
 class Raw:
     name = "raw binary"
     suffixes = (".bin", ".img", ".raw")
     carries_address = False
+    in_lines = False
 
     def recognizes(self, data: bytes) -> bool:
         """Whether there is anything at all: every byte string is a raw image."""
         return bool(data)
+
+    def content(self, data: bytes) -> Content:
+        return Content(segments=(self.decode(data),))
 
     def decode(self, data: bytes) -> Image:
         if not data:

@@ -5,7 +5,7 @@ from typing import Final
 
 import bincopy
 
-from protocols.firmware.formats import Chunk, FormatError, Image, join
+from protocols.firmware.formats import Chunk, Content, FormatError, Image, contiguous, join
 
 _LINE: Final = re.compile(rb"S[0-9](?:[0-9A-Fa-f]{2}){4,256}")
 _BYTES_PER_RECORD: Final = 32
@@ -27,6 +27,7 @@ class _Reader:
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
         self.ended = False
+        self.entry: int | None = None
         self._data_records = 0
         self._data_type: int | None = None
         self._counted = False
@@ -45,6 +46,8 @@ class _Reader:
             self._count(line, address, data)
         elif kind in _END:
             self._end(line, kind, data)
+            # Zero is what tools write that know of no start.
+            self.entry = address or None
 
     def _data(self, line: int, kind: int, address: int, data: bytes) -> None:
         if self._data_type not in {None, kind}:
@@ -96,24 +99,33 @@ def _record(line: int, text: bytes) -> tuple[int, int, bytes]:
     return kind, int.from_bytes(raw[1:data_start], "big"), raw[data_start:-1]
 
 
+def _read(data: bytes) -> _Reader:
+    reader = _Reader()
+    line = 0
+    for line, text in enumerate(data.splitlines(), start=1):
+        if text.strip():
+            reader.read(line, text.rstrip(b" \t"))
+    if not reader.ended:
+        raise FormatError("the end record (S7, S8 or S9) is missing", line=line or None)
+    return reader
+
+
 class SRecord:
     name = "S-record"
     suffixes = (".s19", ".s28", ".s37", ".srec", ".mot")
     carries_address = True
+    in_lines = True
 
     def recognizes(self, data: bytes) -> bool:
         """Whether the first thing in the file is a record mark, a type and hex digits."""
         return re.match(rb"\s*S[0-9][0-9A-Fa-f]{8}", data) is not None
 
+    def content(self, data: bytes) -> Content:
+        reader = _read(data)
+        return Content(segments=contiguous(reader.chunks), entry=reader.entry)
+
     def decode(self, data: bytes) -> Image:
-        reader = _Reader()
-        line = 0
-        for line, text in enumerate(data.splitlines(), start=1):
-            if text.strip():
-                reader.read(line, text.rstrip(b" \t"))
-        if not reader.ended:
-            raise FormatError("the end record (S7, S8 or S9) is missing", line=line or None)
-        return join(reader.chunks)
+        return join(_read(data).chunks)
 
     def encode(self, image: Image) -> bytes:
         """32 data bytes a line, 32-bit addresses, with a count and an S7 end record."""
