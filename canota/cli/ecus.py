@@ -12,6 +12,7 @@ from typing import Annotated, Final, cast
 import typer
 
 import clock
+from canota.cli import firmware_files
 from canota.cli.arguments import PORT_LIMIT
 from canota.cli.arguments import vin as check_vin
 from canota.cli.captures import CaptureOption, KeepOption, MaxSizeOption, recording_to
@@ -31,8 +32,8 @@ from canota.cli.serving import log_to_stderr, say, until_stopped
 from canota.identities import as_rows
 from dbc.vehicle import describe_vehicle
 from ecu_sim.app import EDGE, EcuServer, ServeOptions, TlsOptions
+from ecu_sim.descriptions import APPLICATION, FlashImageError, summary
 from ecu_sim.descriptions import pdx as make_pdx
-from ecu_sim.descriptions import summary
 from ecu_sim.diagnostics.doip_certificates import dev_certificates, make_dev_certificates
 from ecu_sim.ecus import EcuType, ecu_type
 from ecu_sim.edge_node import LOGICAL_ADDRESS as EDGE_ADDRESS
@@ -40,7 +41,7 @@ from ecu_sim.faults.table import KINDS
 from ecu_sim.faults.table import summary as table_of_faults
 from ecu_sim.vehicle import EcuIdentity, Vehicle, VehicleError, VehicleOptions
 from firmware import dev_keys, image_path
-from protocols.firmware.formats import detect
+from protocols.firmware.formats import Image, detect
 from recording import LogError
 
 app = group()
@@ -222,18 +223,31 @@ def describe(
     pdx: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the ODX 2.2 package.", dir_okay=False)
     ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[AREA=]FILE",
+            help="Firmware that the package brings, for the application if no area is named: with"
+            " its checksum, its signature, and what it says of itself.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """
     Describe an ECU for other tools, from the tables that its server runs on.
 
-    `canota ecus describe ccu --pdx ccu.pdx`
+    `canota ecus describe ccu --pdx ccu.pdx --image ccu-2.0.0.hex`
     """
     found = _type(ecu)
     if pdx is None and not json:
         raise CommandError("describe: --pdx FILE or --json is needed", Exit.USAGE)
+    if image and pdx is None:
+        raise CommandError("describe: --image goes into the package of --pdx", Exit.USAGE)
     if pdx is not None:
-        content = make_pdx(found)
+        try:
+            content = make_pdx(found, dict(map(_area_image, image or [])))
+        except FlashImageError as error:
+            raise CommandError(str(error), Exit.REFUSED) from error
         write_file(pdx, content)
         if not json:
             say(f"{pdx}: {len(content)} bytes")
@@ -263,6 +277,14 @@ def faults(
         show_faults()
     else:
         show_fault(name)
+
+
+def _area_image(argument: str) -> tuple[str, Image]:
+    area, equals, name = argument.partition("=")
+    if not equals or Path(argument).exists():
+        area, name = APPLICATION, argument
+    path = Path(name)
+    return area, firmware_files.decode(path, firmware_files.read(path))[1]
 
 
 def _type(name: str) -> EcuType:

@@ -12,7 +12,7 @@ from canota.cli.exits import CommandError, Exit
 from cloud.fleet.releases import FILE_LIMIT
 from protocols.firmware import FirmwareError
 from protocols.firmware.containers import Declared, declared
-from protocols.firmware.formats import FormatError, detect
+from protocols.firmware.formats import Format, FormatError, Image, detect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +45,20 @@ def read(path: Path) -> bytes:
     return content
 
 
-def inspect(path: Path, *, address: int = 0) -> Inspection:
-    """Read a file; `CommandError` names file and line of what is wrong with it."""
-    content = read(path)
+def decode(path: Path, content: bytes) -> tuple[Format, Image]:
+    """The image in a file's content; `CommandError` names file and line of what is wrong."""
     try:
         kind = detect(path.name, content)
-        image = kind.decode(content)
+        return kind, kind.decode(content)
     except FormatError as error:
         line = "" if error.line is None else f":{error.line}"
         raise CommandError(f"{path}{line}: {error.reason}", Exit.REFUSED) from error
+
+
+def inspect(path: Path, *, address: int = 0) -> Inspection:
+    """Read a file; `CommandError` names file and line of what is wrong with it."""
+    content = read(path)
+    kind, image = decode(path, content)
     start = image.address if kind.carries_address else address
     if start + len(image.data) > ADDRESS_LIMIT:
         raise CommandError(

@@ -4,7 +4,8 @@
 operations themselves, one per service, sub-function and identifier, are in `operations`.
 """
 
+from ecu_sim.descriptions.flash import APPLICATION, FlashImageError
 from ecu_sim.descriptions.package import pdx
 from ecu_sim.descriptions.summary import summary
 
-__all__ = ["pdx", "summary"]
+__all__ = ["APPLICATION", "FlashImageError", "pdx", "summary"]
