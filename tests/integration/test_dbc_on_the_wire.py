@@ -102,6 +102,27 @@ def test_a_message_comes_with_its_cycle_time(wire: str, message: Message) -> Non
 
 
 @pytest.mark.parametrize(("wire", "message"), ROWS, ids=IDS)
+def test_a_message_is_sent_as_its_send_type_says(wire: str, message: Message) -> None:
+    """Cyclic: again and again with the same content, and no sooner when that changes."""
+    assert message.send_type == "Cyclic"
+    sender = NODES.get(message.senders[0])
+    ecus = [name for name in NODES.values() if ecu_type(name).wire == wire]
+    quiet = recorded(wire, *([sender] if sender else ecus), idle=True)
+    contents = [data for _, data, _ in quiet[message.frame_id]]
+    assert any(one == other for one, other in pairwise(contents))
+
+
+def test_some_messages_change_what_they_say_while_they_keep_their_time() -> None:
+    changing = {
+        message.name
+        for wire, message in ROWS
+        if len({data for _, data, _ in recorded(wire, "ccu", "blower", "ecomp")[message.frame_id]})
+        > 1
+    }
+    assert {"CCU_Status", "CCU_Control", "Blower_Status", "ECP_Status"} <= changing
+
+
+@pytest.mark.parametrize(("wire", "message"), ROWS, ids=IDS)
 def test_a_message_has_its_length_and_frame_format(wire: str, message: Message) -> None:
     header, data, _ = recorded(wire, "ccu", "blower", "ecomp")[message.frame_id][0]
     assert len(data) == message.length

@@ -1,12 +1,16 @@
 """The signal databases: what the ECUs, the rest bus and the recorder build on."""
 
 from itertools import combinations
+from pathlib import Path
 
 import pytest
+from cantools.database import load_file, load_string
 from cantools.database.can import Database, Message
 
+import dbc
 from dbc import VehicleDescription, describe_vehicle, load
 
+FOLDER = Path(dbc.__file__).parent
 NAMES = ("hvac_comfort", "hvac_thermal", "vehicle")
 
 SIGNALS = {
@@ -40,6 +44,37 @@ def messages() -> list[Message]:
 ])  # fmt: skip
 def test_a_signal_that_others_build_on_is_there(name: str, message: str, signal: str) -> None:
     assert signal in load(name).get_message_by_name(message).signal_tree
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.dbc")), ids=lambda file: file.stem)
+def test_a_database_is_read_strictly_and_comes_through_cantools_unchanged(file: Path) -> None:
+    """Strict: no signals that overlap or do not fit, no message twice."""
+    assert file.stem in NAMES
+    read = load_file(file, strict=True)
+    assert isinstance(read, Database)
+    again = load_string(read.as_dbc_string(), "dbc", strict=True)
+    assert isinstance(again, Database)
+    nodes = {node.name for node in read.nodes}
+    for message in read.messages:
+        other = again.get_message_by_name(message.name)
+        assert _facts(other) == _facts(message)
+        receivers = {name for signal in message.signals for name in signal.receivers}
+        assert {*message.senders, *receivers} <= nodes
+
+
+def _facts(message: Message) -> tuple[object, ...]:
+    return (
+        message.frame_id,
+        message.length,
+        message.is_fd,
+        message.senders,
+        message.cycle_time,
+        message.send_type,
+        [
+            (one.name, one.start, one.length, one.scale, one.offset, one.raw_initial, one.unit)
+            for one in message.signals
+        ],
+    )
 
 
 @pytest.mark.parametrize("message", messages(), ids=lambda message: message.name)
