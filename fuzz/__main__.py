@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ _FINDINGS: Final = Path("fuzz-findings")
 #: A harness that takes so long for one input, or so much memory, has a finding too.
 _INPUT_LIMIT_S: Final = 5
 _MEMORY_LIMIT_MB: Final = 1024
-#: To import and instrument a harness and what it tests, in seconds at most.
-_START_S: Final = 5
-_ROOMS: Final = ("protocols", "recording", "ecu_sim", "vehicle_gateway", "dbc", "fuzz")
+#: A harness fuzzes so long at least, whatever its start has taken.
+_LEAST_S: Final = 2
+_ROOMS: Final = (
+    *("protocols", "dbc", "recording", "ecu_sim", "vehicle_gateway", "cloud", "canota", "fuzz"),
+)
 _EXECUTIONS: Final = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
 _COVERAGE: Final = re.compile(r"cov: (\d+)")
 
@@ -56,22 +59,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(names: Sequence[str], seconds: int) -> int:
     jobs = min(len(names), os.cpu_count() or 1)
-    turns = -(-len(names) // jobs)
-    share_s = max(2, seconds // turns - _START_S)
+    budget = Budget(seconds=seconds, harnesses=len(names), jobs=jobs, now=time.perf_counter())
+
+    def watch(name: str) -> Verdict:
+        return _watch(name, budget.take(now=time.perf_counter()))
+
     failed = False
     with ThreadPoolExecutor(jobs) as pool:
-        for verdict in pool.map(lambda name: _watch(name, share_s), names):
+        for verdict in pool.map(watch, names):
             said = f"{verdict.executions:>9} inputs, {verdict.coverage:>5} branches"
-            print(f"{verdict.name:<16} {said}  {'FOUND' if verdict.finding else 'ok'}", flush=True)  # noqa: T201 a command line
+            print(f"{verdict.name:<18} {said}  {'FOUND' if verdict.finding else 'ok'}", flush=True)  # noqa: T201 a command line
             if verdict.finding:
                 failed = True
                 print(verdict.finding, flush=True)  # noqa: T201 a command line
     return int(failed)
 
 
-def _watch(name: str, seconds: int) -> Verdict:
+class Budget:
+    """Seconds for all harnesses together, some of them side by side.
+
+    Each gets its share of what is left, so that a slow start of one shortens the others, and time
+    that one does not need is theirs.
+    """
+
+    def __init__(self, *, seconds: float, harnesses: int, jobs: int, now: float) -> None:
+        self._end = now + seconds
+        self._left = harnesses
+        self._jobs = jobs
+
+    def take(self, *, now: float) -> float:
+        """The share of one harness from its start on, import and instrumentation included."""
+        turns = -(-self._left // self._jobs)
+        self._left -= 1
+        return max(0.0, self._end - now) / max(1, turns)
+
+
+def _watch(name: str, seconds: float) -> Verdict:
     """One harness in a process of its own, since a finding ends the fuzzer's."""
-    command = [sys.executable, "-m", "fuzz", "--child", f"--seconds={seconds}", name]
+    command = [sys.executable, "-m", "fuzz", "--child", f"--seconds={round(seconds)}", name]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 ourselves
     said = done.stdout + done.stderr
     executions = _EXECUTIONS.findall(said)
@@ -87,7 +112,8 @@ def _watch(name: str, seconds: int) -> Verdict:
 
 
 def _fuzz(name: str, seconds: int) -> None:
-    """Does not return: the fuzzer ends the process."""
+    """Does not return: the fuzzer ends the process `seconds` after the start."""
+    started = time.perf_counter()
     import atheris  # noqa: PLC0415 only here: the harnesses are replayed without it
 
     with atheris.instrument_imports(include=list(_ROOMS)):
@@ -99,8 +125,9 @@ def _fuzz(name: str, seconds: int) -> None:
         for number, seed in enumerate(harness.seeds):
             (Path(folder) / f"seed-{number}").write_bytes(seed)
         known = CORPUS / name
+        spent = time.perf_counter() - started
         flags = {
-            "max_total_time": seconds,
+            "max_total_time": max(_LEAST_S, round(seconds - spent)),
             "max_len": harness.max_length,
             "timeout": _INPUT_LIMIT_S,
             "rss_limit_mb": _MEMORY_LIMIT_MB,

@@ -143,7 +143,9 @@ def _folder(folder: Path) -> list[ReleaseFile]:
 def _listed(path: Path) -> list[ReleaseFile]:
     try:
         listed = tomllib.loads(read(path).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise CommandError(f"{path}: nested too deep", Exit.REFUSED) from error
+    except ValueError as error:  # no TOML, no text, or a number of thousands of digits
         raise CommandError(f"{path}: {error}", Exit.REFUSED) from error
     images = listed.get("images")
     if not isinstance(images, list) or not images:

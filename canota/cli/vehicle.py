@@ -62,7 +62,7 @@ def register(
 
     `canota ecus identities WCANHVAC000000001 | canota vehicle register WCANHVAC000000001 -`
     """
-    made = registration(vin, model, _read_rows(identities), source=_source(identities))
+    made = registration(vin, model, read_rows(identities), source=_source(identities))
     with Operator(cloud) as operator:
         created = operator.create_vehicle(made)
     if as_json:
@@ -139,7 +139,8 @@ def _source(path: Path) -> str:
     return "standard input" if str(path) == "-" else str(path)
 
 
-def _read_rows(path: Path) -> list[dict[str, object]]:
+def read_rows(path: Path) -> list[dict[str, object]]:
+    """The rows of a file; `CommandError` names it, and the line of what is no JSON."""
     name = _source(path)
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
@@ -152,6 +153,8 @@ def _read_rows(path: Path) -> list[dict[str, object]]:
         raise CommandError(f"{name}: nested too deep", Exit.REFUSED) from error
     except json.JSONDecodeError as error:
         raise CommandError(f"{name}:{error.lineno}: not JSON: {error.msg}", Exit.REFUSED) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise CommandError(f"{name}: cannot be read: {error}", Exit.REFUSED) from error
     if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
         raise CommandError(f"{name}: not a list of ECUs", Exit.REFUSED)
     return listed

@@ -15,6 +15,16 @@ from cloud.store.now import from_microseconds, microseconds
 
 _T = TypeVar("_T")
 
+#: What reading raises on bytes that `dump` has not made.
+_DAMAGE = (
+    zlib.error,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 #: Fast; snapshots are mostly digits of signals.
 _LEVEL = 1
 
@@ -25,10 +35,13 @@ def dump(value: object) -> bytes:
 
 
 def load(kind: type[_T], document: bytes) -> _T:
-    """Decode what `dump` made of a `kind`; unknown keys are ignored, missing ones take defaults."""
+    """Decode what `dump` made of a `kind`; unknown keys are ignored, missing ones take defaults.
+
+    `StoreDamagedError` for anything else.
+    """
     try:
         value: _T = _typed(kind, json.loads(zlib.decompress(document)))
-    except (zlib.error, ValueError, TypeError, KeyError) as error:
+    except _DAMAGE as error:
         raise StoreDamagedError(f"a stored {kind.__name__} cannot be read: {error}") from error
     return value
 

@@ -8,6 +8,7 @@ from protocols.doip.messages import (
     AliveCheckRequest,
     DiagnosticMessage,
     EntityStatusRequest,
+    EntityStatusResponse,
     RoutingActivationRequest,
     VehicleIdentificationRequest,
     encode,
@@ -38,6 +39,7 @@ SEEDS: Final = (
     encode(VehicleIdentificationRequest()),
     encode(AliveCheckRequest()),
     encode(EntityStatusRequest()),
+    encode(EntityStatusResponse(node_type=1, max_sockets=4, open_sockets=0, max_data_size=4095)),
     encode(RoutingActivationRequest(source_address=0x0F00)),
     encode(RoutingActivationRequest(source_address=0x0F00))
     + encode(

@@ -5,13 +5,16 @@ from typing import Final
 
 from fuzz import Harness
 from protocols.uds import DynamicDefinition, OutputControl, UdsError, responses
+from protocols.uds.dtc import ExtendedDataRecord
 
 _DECODERS: Final = (
     responses.decode_negative,
     responses.decode_session,
     responses.decode_download,
     responses.decode_dtcs,
-    responses.decode_extended_data,
+    lambda payload: [
+        responses.decode_extended_data(payload).counter(one) for one in ExtendedDataRecord
+    ],
     lambda payload: responses.decode_snapshots(payload, {0x0101: 2, 0: 0}),
     lambda payload: responses.decode_routine(payload, 0xFF00),
     lambda payload: responses.decode_seed(payload, 1),

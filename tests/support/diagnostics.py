@@ -190,22 +190,14 @@ class BenchDevice:
         return b""
 
 
-class Bench:
-    """A server and its device, with a clock that the test moves."""
+class Served:
+    """A server with a clock that the test moves."""
 
-    def __init__(self, rules: ServerRules, device: BenchDevice | None = None) -> None:
-        self.device = device or BenchDevice()
-        self.rules = rules
-        self.now = 100.0
+    def __init__(self, server: UdsServer, *, now: float = 100.0) -> None:
+        self.server = server
+        self.now = now
         #: Whether an answer is on the wire as soon as it is given.
         self.prompt = True
-        self.restart()
-
-    def restart(self) -> None:
-        """Power the ECU on again: only the device's memories are left."""
-        self.server = UdsServer(
-            self.device, self.rules, timing=ServerTiming(), now=self.now, max_response=256
-        )
 
     def tell(
         self, request: str | bytes, *, source: int = TESTER, functional: bool = False
@@ -251,12 +243,32 @@ class Bench:
             self.now = max(self.now, due)
             events = self._sent(self.server.handle_timeout(now=self.now))
 
-    def unlock(self, level: int = 1, *, source: int = TESTER) -> None:
+    def unlock_with(
+        self, secret: bytes, *, serial: str = SERIAL, level: int = 1, source: int = TESTER
+    ) -> None:
         seed = bytes.fromhex(self.ask(bytes([0x27, level]), source=source))[2:]
-        secret = self.device.security_key(level)
-        key = compute_key(secret, level=level, ecu_id=SERIAL, seed=seed)
+        key = compute_key(secret, level=level, ecu_id=serial, seed=seed)
         answer = self.ask(bytes([0x27, level + 1]) + key, source=source)
         assert answer == bytes([0x67, level + 1]).hex()
+
+
+class Bench(Served):
+    """A server and its small device."""
+
+    def __init__(self, rules: ServerRules, device: BenchDevice | None = None) -> None:
+        self.device = device or BenchDevice()
+        self.rules = rules
+        super().__init__(self._new_server(100.0))
+
+    def restart(self) -> None:
+        """Power the ECU on again: only the device's memories are left."""
+        self.server = self._new_server(self.now)
+
+    def _new_server(self, now: float) -> UdsServer:
+        return UdsServer(self.device, self.rules, timing=ServerTiming(), now=now, max_response=256)
+
+    def unlock(self, level: int = 1, *, source: int = TESTER) -> None:
+        self.unlock_with(self.device.security_key(level), level=level, source=source)
 
 
 def hexes(events: list[ServerEvent]) -> list[str]:

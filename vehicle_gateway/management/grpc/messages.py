@@ -41,7 +41,14 @@ _SHA256_BYTES: Final = 32
 def check_in_of(message: gateway_pb2.CheckInResponse) -> CheckIn:
     """The cloud's answer; `ManagementError` names a field that is not as `fleet.v1` has it."""
     offer = offer_of(message.offer) if message.HasField("offer") else None
-    return CheckIn(offer=offer, next_check_in_s=message.next_check_in.ToTimedelta().total_seconds())
+    try:
+        wait_s = message.next_check_in.ToTimedelta().total_seconds()
+    except (OverflowError, ValueError) as error:
+        seconds = message.next_check_in.seconds
+        raise ManagementError(f"next_check_in: {seconds} s is no duration") from error
+    if wait_s < 0:
+        raise ManagementError(f"next_check_in: {wait_s} s lie in the past")
+    return CheckIn(offer=offer, next_check_in_s=wait_s)
 
 
 def offer_of(message: gateway_pb2.Offer) -> Offer:

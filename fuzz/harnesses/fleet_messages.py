@@ -1,0 +1,171 @@
+"""Any message of a vehicle or an operator becomes fleet values, or is refused by a `FleetError`.
+
+What is no protobuf at all, gRPC refuses before the cloud sees it.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+from google.protobuf.message import DecodeError, Message
+
+from cloud.fleet.diagnostics import check_snapshot
+from cloud.fleet.errors import FleetError
+from cloud.fleet.names import campaign_id_of, check_vin, release_id_of, snapshot_of, vin_of
+from cloud.fleet.releases import check_announcement
+from cloud.fleet.vehicles import check_vehicle
+from cloud.messages.campaigns import from_phase, from_progress
+from cloud.messages.diagnostics import from_snapshot
+from cloud.messages.evidence import from_inventory, from_report
+from cloud.messages.releases import from_header
+from cloud.messages.vehicles import from_vehicle
+from fuzz import Harness
+from protocols.fleet.v1 import (
+    campaigns_pb2,
+    diagnostics_pb2,
+    gateway_pb2,
+    releases_pb2,
+    vehicles_pb2,
+)
+
+_NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_VIN: Final = "WCANHVAC000000001"
+
+
+def _check_in(content: bytes) -> None:
+    request = gateway_pb2.CheckInRequest.FromString(content)
+    check_vin(request.vin, field="vin")
+    for one in request.ecus:
+        from_inventory(one, field="ecus")
+
+
+def _progress(content: bytes) -> None:
+    request = gateway_pb2.ReportProgressRequest.FromString(content)
+    campaign_id_of(request.campaign, field="campaign")
+    from_phase(request.phase, field="phase")
+    from_progress(request.ecus)
+
+
+def _snapshot(content: bytes) -> None:
+    message = diagnostics_pb2.DiagnosticSnapshot.FromString(content)
+    check_snapshot(from_snapshot(message, vin=_VIN))
+
+
+def _report(content: bytes) -> None:
+    from_report(gateway_pb2.UpdateReport.FromString(content), vin=_VIN)
+
+
+def _vehicle(content: bytes) -> None:
+    check_vehicle(from_vehicle(vehicles_pb2.Vehicle.FromString(content), now=_NOW))
+
+
+def _release(content: bytes) -> None:
+    header = releases_pb2.CreateReleaseRequest.Header.FromString(content)
+    check_announcement(from_header(header))
+
+
+def _names(content: bytes) -> None:
+    name = content.decode("utf-8", "replace")
+    for read in (vin_of, release_id_of, campaign_id_of, snapshot_of):
+        with suppress(FleetError):
+            read(name, field="name")
+
+
+_READERS: Final[tuple[Callable[[bytes], None], ...]] = (
+    _check_in,
+    _progress,
+    _snapshot,
+    _report,
+    _vehicle,
+    _release,
+    _names,
+)
+
+
+def prove(data: bytes) -> None:
+    if not data:
+        return
+    with suppress(DecodeError, FleetError):
+        _READERS[data[0] % len(_READERS)](data[1:])
+
+
+def _seed(number: int, message: Message) -> bytes:
+    return bytes((number,)) + message.SerializeToString(deterministic=True)
+
+
+_READ_BACK: Final = gateway_pb2.ReadBack(
+    nonce=bytes(16), image_sha256=bytes(32), signature=bytes(64)
+)
+_INVENTORY: Final = gateway_pb2.EcuInventory(
+    ecu="ccu", hardware_id="CCU-2", software_version="1.0.0", read_back=_READ_BACK
+)
+_SNAPSHOT: Final = diagnostics_pb2.DiagnosticSnapshot(
+    name=f"vehicles/{_VIN}/snapshots/a1",
+    occasion="on_request",
+    ecus=[
+        diagnostics_pb2.EcuDiagnostics(
+            ecu="ccu",
+            dtcs=[
+                diagnostics_pb2.Dtc(
+                    code=0x9A0100,
+                    display="B1A01-00",
+                    status=0x2F,
+                    snapshots=[diagnostics_pb2.DtcRecord(record_number=1, record=b"\1")],
+                )
+            ],
+        )
+    ],
+    signals=[
+        diagnostics_pb2.SignalSeries(
+            wire="comfort", message="CCU_Status", signal="S", offsets_seconds=[0.5], values=[1.0]
+        )
+    ],
+)
+_REPORT: Final = gateway_pb2.UpdateReport(
+    campaign="campaigns/summer",
+    release="releases/hvac-2",
+    outcome=campaigns_pb2.OUTCOME_UPDATED,
+    ecus=[gateway_pb2.EcuResult(ecu="ccu", read_back=_READ_BACK)],
+    steps=[gateway_pb2.Step(ecu="ccu", step="stage")],
+)
+HARNESS: Final = Harness(
+    prove=prove,
+    seeds=(
+        _seed(0, gateway_pb2.CheckInRequest(vin=_VIN, ecus=[_INVENTORY])),
+        _seed(
+            1,
+            gateway_pb2.ReportProgressRequest(
+                vin=_VIN,
+                campaign="campaigns/summer",
+                phase=campaigns_pb2.PHASE_DOWNLOADING,
+                ecus=[campaigns_pb2.EcuProgress(ecu="ccu", bytes_done=5, bytes_total=9)],
+            ),
+        ),
+        _seed(2, _SNAPSHOT),
+        _seed(3, _REPORT),
+        _seed(
+            4,
+            vehicles_pb2.Vehicle(
+                vin=_VIN,
+                model="m",
+                ecus=[vehicles_pb2.Ecu(ecu="ccu", hardware_id="CCU-2", public_key=bytes(32))],
+            ),
+        ),
+        _seed(
+            5,
+            releases_pb2.CreateReleaseRequest.Header(
+                release_id="hvac-2",
+                version="2.0.0",
+                files=[
+                    releases_pb2.CreateReleaseRequest.File(
+                        hardware_id="CCU-2", file_name="a.hex", file_size=9, file_sha256=bytes(32)
+                    )
+                ],
+            ),
+        ),
+        b"\x06vehicles/" + _VIN.encode() + b"/snapshots/a1",
+        b"\x06campaigns/summer",
+    ),
+    max_length=1024,
+)
