@@ -22,6 +22,7 @@ from cloud.fleet.campaigns import ADVANCES, Phase
 from dbc import describe_vehicle
 from dbc.vehicle import EcuDescription, VehicleDescription
 from docs import ecus
+from docs.tables import table
 from ecu_sim.boot import conventional, mcuboot_ab
 from ecu_sim.ecus import all_ecu_names, ecu_type
 from ecu_sim.faults import Layer
@@ -171,7 +172,7 @@ def faults() -> str:
     for layer in Layer:
         parts.append(f"## {layer.value}\n")
         parts.append(
-            _table(
+            table(
                 ("fault", "what it does", "parameters", "example"),
                 (
                     (
@@ -203,7 +204,7 @@ def vehicle(description: VehicleDescription) -> str:
         "# The vehicle\n",
         "As `dbc/vehicle.toml` describes it to the gateway, generated from `ecu_sim/ecus`.\n",
         "## Wires\n",
-        _table(
+        table(
             ("wire", "kind", "bit rate", "data phase", "functional", "signals"),
             (
                 (
@@ -218,7 +219,7 @@ def vehicle(description: VehicleDescription) -> str:
             ),
         ),
         "## Routines\n",
-        _table(
+        table(
             ("31 01 ...", "routine"),
             (
                 (f"`{getattr(description.routines, name):04X}`", name.replace("_", " "))
@@ -256,22 +257,17 @@ def _ecu(ecu: EcuDescription) -> str:
     return "\n".join(
         (
             f"## `{ecu.name}`\n",
-            _table(("property", "value"), rows),
-            _table(
+            table(("property", "value"), rows),
+            table(
                 ("DID", "data"),
                 ((f"`{did:04X}`", text) for did, text in ecu.data_identifiers.items()),
             ),
-            _table(
+            table(
                 ("DTC", "number", "text"),
                 ((f"`{display(code)}`", f"{code:06X}", text) for code, text in ecu.dtcs.items()),
             ),
         )
     )
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 # The command line
@@ -295,7 +291,7 @@ def _command(path: str, command: "Command") -> Iterator[str]:
         if not getattr(parameter, "hidden", False) and "completion" not in (parameter.name or "")
     ]
     if rows:
-        yield _table(("parameter", "meaning"), rows)
+        yield table(("parameter", "meaning"), rows)
     for name, child in getattr(command, "commands", {}).items():
         if not child.hidden:
             yield from _command(f"{path} {name}", child)

@@ -36,7 +36,7 @@ from protocols.uds.rules import (
 )
 
 #: 78 goes out after this share of P2 or P2*, early enough for the wire.
-_PENDING_MARGIN = 0.8
+PENDING_MARGIN = 0.8
 #: A loop that counts whole nanoseconds calls us at the one nearest to a deadline.
 _RESOLUTION_S = 1e-9
 #: Suppressed, so it never interrupts the tester that waits for its answer.
@@ -237,7 +237,7 @@ class UdsServer:
             functional=functional,
             suppress=suppress,
             work=outcome,
-            pending_due=now + self._state.timing.p2_s * _PENDING_MARGIN,
+            pending_due=now + self._state.timing.p2_s * PENDING_MARGIN,
         )
         return self._advance_pending(now)
 
@@ -279,7 +279,7 @@ class UdsServer:
         if pending is None:
             return []
         pending.pending_sent = True
-        pending.pending_due = now + self._state.timing.p2_star_s * _PENDING_MARGIN
+        pending.pending_due = now + self._state.timing.p2_star_s * PENDING_MARGIN
         return _negative(pending.service_id, Nrc.RESPONSE_PENDING, pending.source)
 
     def _advance_routines(self, now: float) -> list[ServerEvent]:
