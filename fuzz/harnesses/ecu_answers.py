@@ -10,6 +10,7 @@ from fuzz import Draw, Harness
 from protocols.uds import UdsError
 from vehicle_gateway.diagnostics.reader import read_dtcs, read_identification
 from vehicle_gateway.flashing.dialogue import Dialogue
+from vehicle_gateway.flashing.keys import DerivedKeys
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.wires import (
     AnswerBroken,
@@ -64,11 +65,10 @@ async def _ask(data: bytes) -> None:
         await read_dtcs(tester, _CCU, {one.data_identifier: len(one.record) for one in found})
     except (WireError, UdsError):
         pass
-    dialogue = Dialogue(tester, _CCU, master=bytes(32))
+    dialogue = Dialogue(tester, _CCU, keys=DerivedKeys(bytes(32)))
     try:
         await dialogue.read_text("reading", 0xF188)
-        await dialogue.check("checking", 0x0202)
-        await dialogue.unlock("unlocking")
+        await dialogue.unlock("unlocking", 1)
     except UpdateError:
         pass
 
