@@ -1,7 +1,8 @@
 """odxtools reads what was said on the wires, from the package that the ECU's tables gave."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from ecu_sim.descriptions.operations import operations
 from ecu_sim.ecus import ecu_names, ecu_type
 from ecu_sim.node import EcuNode
 from ecu_sim.vehicle import Vehicle
+from protocols.uds import DataIdentifier, RoutineId, requests
 from tests.support import bench, programming
 from tests.support.ecu import RawTester, application
 from tests.support.flashing import NONCE, Bench, job
 from tests.support.odx import (
     base_variant,
     database,
+    downloads,
     read_answer,
     read_request,
     sample,
@@ -57,6 +60,45 @@ def _check(layer: HierarchyElement, recording: Recording) -> None:
             assert read_answer(layer, exchange.request, answer), f"{said}: {answer[:8].hex(' ')}"
 
 
+def check_flash(ecu: str, recording: Recording, images: Mapping[int, bytes]) -> None:
+    """The package says of a flash what was flashed: by its address, the image that went there."""
+    layer, kind = base_variant(ecu), ecu_type(ecu)
+    found = downloads(layer, recording.exchanges)
+    assert {one.address: bytes(one.data) for one in found} == images
+    for one in found:
+        assert one.complete
+        assert one.size == len(one.data)
+        assert one.counters == [(number + 1) % 256 for number in range(len(one.counters))]
+        assert one.max_block_length == kind.max_block_length
+    erased: set[int] = set()
+    checked: set[int] = set()
+    for exchange in recording.exchanges:
+        asked = values(read_request(layer, exchange.request)[0])
+        told = [values(read_answer(layer, exchange.request, one)[0]) for one in exchange.answers]
+        for refusal in told[:-1]:
+            assert refusal["negative_response_code"] == "response pending"
+        match exchange.request[:1].hex():
+            case "10" if told:
+                assert told[-1]["p2_server_max"] == round(kind.p2_s * 1000)
+                assert told[-1]["p2_star_server_max"] == round(kind.p2_star_s * 1000)
+            case "27" if "seed" in told[-1]:
+                assert told[-1]["seed"] == exchange.answers[-1][2:]
+            case "31":
+                assert told[-1]["status"] in {"done", "correct", "fulfilled"}, asked
+                if asked["routine_identifier"] == RoutineId.ERASE_MEMORY:
+                    erased.add(asked["memory_address"])
+                if asked["routine_identifier"] == RoutineId.CHECK_MEMORY and kind.single_slot:
+                    checked.add(asked["crc32"])
+    in_flash = {
+        address: image
+        for address, image in images.items()
+        if kind.secondary_loader is None or address != kind.secondary_loader.start
+    }
+    assert erased == set(in_flash)
+    if kind.single_slot:
+        assert checked == {zlib.crc32(image) for image in in_flash.values()}
+
+
 @pytest.mark.parametrize("ecu", ecu_names())
 def test_every_message_of_an_update_is_read_from_the_package(tmp_path: Path, ecu: str) -> None:
     async def main(on: Bench) -> None:
@@ -73,6 +115,16 @@ def test_every_message_of_an_update_is_read_from_the_package(tmp_path: Path, ecu
     assert sum(len(one.request) - 2 for one in blocks) >= len(job(ecu).image)
     assert any(answer[2:3] == b"\x78" for one in recording.exchanges for answer in one.answers)
     check(ecu, recording)
+    check_flash(ecu, recording, {ecu_type(ecu).application_base: job(ecu).image})
+    asked = requests.read_data(DataIdentifier.VEHICLE_MANUFACTURER_ECU_SOFTWARE_VERSION)
+    versions = [
+        values(reading)["text"]
+        for one in recording.exchanges
+        if one.request == asked
+        for reading in read_answer(base_variant(ecu), asked, one.answers[-1])
+        if "text" in values(reading)
+    ]
+    assert (versions[0], versions[-1]) == ("1.0.0", "2.0.0")
 
 
 @pytest.mark.parametrize("ecu", ecu_names())
@@ -215,6 +267,7 @@ def test_blocks_programmed_by_a_secondary_loader_are_read_from_the_package(tmp_p
     recording = on_the_bench(tmp_path, bench.with_application(nothing_else))
     assert {0x27, 0x31, 0x34, 0x36, 0x37} <= recording.services
     check("bench", recording)
+    check_flash("bench", recording, {bench.LOADER: bench.loader_image(), **bench.blocks()})
 
 
 def test_every_operation_of_a_bench_ecu_is_answered_in_words_of_the_package(tmp_path: Path) -> None:
@@ -232,6 +285,30 @@ def test_every_operation_of_a_bench_ecu_is_answered_in_words_of_the_package(tmp_
     recording = on_the_bench(tmp_path, bench.with_application(walk))
     check("bench", recording)
     assert {0x38, 0x84, 0x86} <= recording.services
+
+
+def test_a_flash_of_the_edition_of_2013_is_read_from_the_package(tmp_path: Path) -> None:
+    ecu = "bench_2013"
+    kind, recording = ecu_type(ecu), Recording()
+    address = kind.can_addresses[0]
+    image = bench.image(application(), hardware_id=kind.hardware_identifier)
+
+    async def flash() -> None:
+        vehicle = new_vehicle(tmp_path, ecu)
+        try:
+            vehicle.provision(ecu, image)
+            await vehicle.start()
+            listen(vehicle, ecu, recording)
+            port = vehicle.can_port(kind.wire, "tester")
+            tester = RawTester.can(port, address.request_id, address.response_id)
+            await programming.program_single_slot(tester, vehicle.nodes[ecu], image)
+            tester.close()
+        finally:
+            await vehicle.stop()
+
+    run(flash(), virtual=True)
+    check(ecu, recording)
+    check_flash(ecu, recording, {kind.application_base: image})
 
 
 def test_every_operation_of_the_edition_of_2013_is_read_from_the_package(tmp_path: Path) -> None:

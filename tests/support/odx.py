@@ -1,6 +1,8 @@
 """The ECUs' packages as an independent reader (odxtools) sees them."""
 
 import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
@@ -26,6 +28,7 @@ from ecu_sim.descriptions.layout import (
     TroubleCode,
 )
 from ecu_sim.ecus import EcuType, ecu_type
+from tests.support.recording import Exchange
 
 
 @cache
@@ -78,6 +81,51 @@ def read_answer(layer: HierarchyElement, request: bytes, answer: bytes) -> list[
         for one in found
         if _is_whole(one, one.coding_object.encode(coded_request=request, **one.param_dict), answer)
     ]
+
+
+@dataclass(slots=True, kw_only=True)
+class Download:
+    """One 34 with the 36 and the 37 after it, in values of the package alone."""
+
+    address: int
+    size: int
+    max_block_length: int
+    counters: list[int] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)
+    complete: bool = False
+
+
+def only(readings: list[Message]) -> dict[str, Any]:  # Any: what the package says it is
+    """The values of a message that has one reading."""
+    (reading,) = readings
+    return values(reading)
+
+
+def downloads(layer: HierarchyElement, exchanges: Iterable[Exchange]) -> list[Download]:
+    """What was transferred, as the package reads it."""
+    found: list[Download] = []
+    for one in exchanges:
+        match one.request[0]:
+            case 0x34:
+                asked = only(read_request(layer, one.request))
+                told = only(read_answer(layer, one.request, one.answers[-1]))
+                found.append(
+                    Download(
+                        address=asked["memory_address"],
+                        size=asked["memory_size"],
+                        max_block_length=told["max_number_of_block_length"],
+                    )
+                )
+            case 0x36:
+                asked = only(read_request(layer, one.request))
+                told = only(read_answer(layer, one.request, one.answers[-1]))
+                assert told["block_sequence_counter"] == asked["block_sequence_counter"]
+                found[-1].counters.append(asked["block_sequence_counter"])
+                found[-1].data += asked["data"]
+            case 0x37:
+                only(read_answer(layer, one.request, one.answers[-1]))
+                found[-1].complete = True
+    return found
 
 
 #: What a field must hold for the request to make sense; else the smallest number there is.
