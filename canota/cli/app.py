@@ -59,6 +59,11 @@ GROUPS: Final[dict[str, Group]] = {
     "ecus": Group(
         module="canota.cli.ecus", help="Run a vehicle's simulated ECUs.", panel=_PROGRAMS
     ),
+    "trace": Group(
+        module="canota.cli.trace",
+        help="Put the wires into words, live or from a log.",
+        panel=_WIRES,
+    ),
     "log": Group(
         module="canota.cli.log", help="Record, convert and replay logs of wires.", panel=_WIRES
     ),

@@ -74,7 +74,7 @@ def info(
 
     `canota log info car.blf --ids`
     """
-    with _log_errors(), LogReader(file) as reader:
+    with log_errors(), LogReader(file) as reader:
         found = summary(_with_bar(reader, "reading"), reader.channels)
     if json:
         print_json(_info_json(reader, found, ids=ids))
@@ -109,7 +109,7 @@ def convert(
     _known_format(target)
     if source.resolve() == target.resolve():
         raise CommandError(f"{target}: is the log itself", Exit.USAGE)
-    with _log_errors(), ByteBar("converting", None) as bar:
+    with log_errors(), ByteBar("converting", None) as bar:
         done = convert_log(
             source,
             target,
@@ -154,7 +154,7 @@ def record(
     limit_s = None if duration is None else seconds(duration, option="--for")
 
     async def main() -> int:
-        start_ns = _loop_epoch_ns()
+        start_ns = loop_epoch_ns()
         async with opened(wires, node=f"canota log record {file.name}") as ports:
             now_ns = start_ns + round(asyncio.get_running_loop().time() * NS_PER_S)
             log_file = open_log([Channel(name=name) for name in ports], now_ns)
@@ -174,7 +174,7 @@ def record(
                 stop.cancel()
             return log_file.count
 
-    with _log_errors():
+    with log_errors():
         count = clock.run(main(), virtual=False)
     say(f"{file}: {count} records")
 
@@ -224,7 +224,7 @@ def replay(
             await _unless_stopped(work)
             return played.replay.report
 
-    with _log_errors():
+    with log_errors():
         report = clock.run(main(), virtual=False)
     say(_replayed_text(report))
 
@@ -292,7 +292,7 @@ async def _unless_stopped(work: "asyncio.Task[None]") -> None:
             await work
 
 
-def _loop_epoch_ns() -> int:
+def loop_epoch_ns() -> int:
     """The date at the loop's time 0, in ns since 1970."""
     loop_time = asyncio.get_running_loop().time()
     now = datetime.now(UTC)  # noqa: TID251 the one look at the calendar
@@ -324,12 +324,13 @@ def _known_format(target: Path) -> None:
 
 
 @contextmanager
-def _log_errors() -> Iterator[None]:
+def log_errors(code: Exit = Exit.REFUSED) -> Iterator[None]:
+    """What is wrong with a log, or with what is asked of it, ends the command."""
     try:
         yield
     except LogError as error:
         missing = isinstance(error.__cause__, FileNotFoundError)
-        raise CommandError(str(error), Exit.NOT_FOUND if missing else Exit.REFUSED) from error
+        raise CommandError(str(error), Exit.NOT_FOUND if missing else code) from error
     except ReplayError as error:
         raise CommandError(str(error)) from error
 
