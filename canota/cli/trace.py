@@ -368,7 +368,7 @@ def _live(source: Sequence[str]) -> dict[str, str]:
         if "://" not in argument:
             continue
         if not equals or "://" in name:
-            name, uri = argument.rstrip("/").rpartition("/")[2], argument
+            name, uri = argument.partition("?")[0].rstrip("/").rpartition("/")[2], argument
         wires[name] = uri
     if wires and len(wires) < len(source):
         raise CommandError("trace: a log, or wires of different names", Exit.USAGE)
