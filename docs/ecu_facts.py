@@ -158,6 +158,8 @@ def _doip(ecu: EcuType) -> Iterator[tuple[str, str]]:
         "ports",
         f"TCP and UDP {_DOIP_PORT}; {_TLS_PORT} with TLS 1.3, where it is served with it",
     )
+    taken = ", ".join(f"{one:02X}" for one in sorted(its.versions))
+    yield "protocol version", f"announces {its.version:02X}, takes {taken}, answers in yours"
     yield "tester addresses", f"{TESTER_ADDRESSES[0]:04X} to {TESTER_ADDRESSES[-1]:04X}"
     types = ", ".join(f"{kind:02X}" for kind in sorted(its.activations))
     yield "routing activation types", f"{types}; others are answered 06"
@@ -192,10 +194,10 @@ def _timing(ecu: EcuType) -> Iterator[tuple[str, str]]:
     )
     yield (
         "S3",
-        f"{ecu.s3_s:g} s without a request: default session, locked, transfer forgotten",
+        f"{ecu.s3_s:g} s after an answer without a request: default session, locked",
     )
-    until = "reset, and 10 02 into the boot loader" if ecu.single_slot else "reset"
-    yield f"{until}, to the first answer", f"{ecu.boot_s:g} s"
+    begin = "reset, and 10 02 into the boot loader," if ecu.single_slot else "reset"
+    yield f"{begin} to the first answer", f"{ecu.boot_s:g} s"
     sectors = ecu.slot.size // ecu.slot.sector_size
     yield "erase of the whole application area", f"{sectors * ecu.slot.erase_s:g} s"
     pages = ecu.slot.size // ecu.slot.page_size

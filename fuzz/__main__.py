@@ -43,26 +43,29 @@ class Verdict:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=200, help="for all harnesses together")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    # The child's: a reading of the clock that all processes share.
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", metavar="NAME", help="all harnesses if none is named")
     options = parser.parse_args(arguments)
-    if options.child:
-        _fuzz(options.names[0], options.seconds)
+    if options.until is not None:
+        _fuzz(options.names[0], options.until)
         return 0
+    started = time.perf_counter()
     names = options.names or list(every_harness())
     if unknown := set(names) - set(every_harness()):
         parser.error(
             f"no harness {', '.join(sorted(unknown))}; there are {', '.join(every_harness())}"
         )
-    return _run(names, options.seconds)
+    return _run(names, options.seconds, started=started)
 
 
-def _run(names: Sequence[str], seconds: int) -> int:
+def _run(names: Sequence[str], seconds: int, *, started: float) -> int:
     jobs = min(len(names), os.cpu_count() or 1)
-    budget = Budget(seconds=seconds, harnesses=len(names), jobs=jobs, now=time.perf_counter())
+    budget = Budget(seconds=seconds, harnesses=len(names), jobs=jobs, now=started)
 
     def watch(name: str) -> Verdict:
-        return _watch(name, budget.take(now=time.perf_counter()))
+        now = time.perf_counter()
+        return _watch(name, now + budget.take(now=now))
 
     failed = False
     with ThreadPoolExecutor(jobs) as pool:
@@ -94,9 +97,9 @@ class Budget:
         return max(0.0, self._end - now) / max(1, turns)
 
 
-def _watch(name: str, seconds: float) -> Verdict:
+def _watch(name: str, until: float) -> Verdict:
     """One harness in a process of its own, since a finding ends the fuzzer's."""
-    command = [sys.executable, "-m", "fuzz", "--child", f"--seconds={round(seconds)}", name]
+    command = [sys.executable, "-m", "fuzz", f"--until={until}", name]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 ourselves
     said = done.stdout + done.stderr
     executions = _EXECUTIONS.findall(said)
@@ -111,9 +114,8 @@ def _watch(name: str, seconds: float) -> Verdict:
     )
 
 
-def _fuzz(name: str, seconds: int) -> None:
-    """Does not return: the fuzzer ends the process `seconds` after the start."""
-    started = time.perf_counter()
+def _fuzz(name: str, until: float) -> None:
+    """Does not return: the fuzzer ends the process then, however long its start has taken."""
     import atheris  # noqa: PLC0415 only here: the harnesses are replayed without it
 
     with atheris.instrument_imports(include=list(_ROOMS)):
@@ -125,9 +127,8 @@ def _fuzz(name: str, seconds: int) -> None:
         for number, seed in enumerate(harness.seeds):
             (Path(folder) / f"seed-{number}").write_bytes(seed)
         known = CORPUS / name
-        spent = time.perf_counter() - started
         flags = {
-            "max_total_time": max(_LEAST_S, round(seconds - spent)),
+            "max_total_time": max(_LEAST_S, round(until - time.perf_counter())),
             "max_len": harness.max_length,
             "timeout": _INPUT_LIMIT_S,
             "rss_limit_mb": _MEMORY_LIMIT_MB,

@@ -10,7 +10,7 @@ from docs.ecus import page
 from ecu_sim.descriptions.operations import operations
 from ecu_sim.ecus import CanAddress, DtcTraits, all_ecu_names, ecu_type
 from ecu_sim.server_rules import programs
-from protocols.editions import Editions, IsoTpEdition
+from protocols.editions import DoipEdition, Editions, IsoTpEdition
 from protocols.isotp import IsoTpParameters
 from protocols.uds.dtc import FunctionalGroup
 
@@ -105,6 +105,9 @@ def test_a_doip_ecu_says_how_it_is_reached_instead() -> None:
     text = page(ecu_type("rear"))
     assert "## ISO-TP" not in text
     doip = section(text, "DoIP")
+    assert row(doip, "protocol version")[1] == "announces 03, takes 02, 03, answers in yours"
+    older = replace(ecu_type("rear"), editions=Editions(doip=DoipEdition.E2012))
+    assert row(section(page(older), "DoIP"), "protocol version")[1].startswith("announces 02")
     assert row(doip, "tester addresses")[1] == "0E00 to 0FFF"
     assert row(doip, "routing activation types")[1] == "00, 01; others are answered 06"
     assert row(doip, "longest request")[1].startswith("65535 bytes")
