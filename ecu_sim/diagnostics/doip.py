@@ -43,6 +43,7 @@ class DoipNode:
     """Runs a `DoipEntity` for as long as its ECU is awake; made anew at every boot.
 
     `on_request` is called on the loop's thread; its answers go back through `respond`.
+    `disconnected` is told the number of every connection that is over.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class DoipNode:
         on_request: OnRequest,
         *,
         announce: Callable[[bytes], None] | None = None,
+        disconnected: Callable[[int], None] = lambda _connection: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._entity = entity
         self._on_request = on_request
         self._announce = announce
+        self._disconnected = disconnected
         self._timer = Timer(self._loop, self._timeout)
         self._connections: dict[int, _Connection] = {}
         self._numbers = 0
@@ -83,10 +86,27 @@ class DoipNode:
         if writer is not None:
             await asyncio.wait([writer])
 
-    def respond(self, payload: bytes, *, tester: int, source: int | None = None) -> None:
-        """Send what an ECU answers (by default the entity's own); dropped if the tester is gone."""
-        now = self._loop.time()
-        self._handle(self._entity.send(payload, tester=tester, source=source, now=now))
+    def respond(
+        self,
+        payload: bytes,
+        *,
+        tester: int,
+        source: int | None = None,
+        connection: int | None = None,
+    ) -> None:
+        """Send what an ECU answers (by default the entity's own).
+
+        Dropped if the tester is gone, or on another connection than the one that is given.
+        """
+        self._handle(
+            self._entity.send(
+                payload,
+                tester=tester,
+                source=source,
+                connection=connection,
+                now=self._loop.time(),
+            )
+        )
 
     def delivered(self, request: Request, nack: DiagnosticNack | None = None) -> None:
         """A request is on its network, or failed there (`Acknowledge.ON_DELIVERY`)."""
@@ -150,6 +170,7 @@ class DoipNode:
             if connection.reader is not None:
                 connection.reader.cancel()
             self._handle(self._entity.disconnected(number, now=self._loop.time()))
+            self._disconnected(number)
             with suppress(OSError):
                 await connection.stream.close()
 

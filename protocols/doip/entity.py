@@ -85,23 +85,30 @@ class DoipEntity:
         return events + self._resume(now)
 
     def send(
-        self, payload: bytes, *, tester: int, now: float, source: int | None = None
+        self,
+        payload: bytes,
+        *,
+        tester: int,
+        now: float,
+        source: int | None = None,
+        connection: int | None = None,
     ) -> list[EntityEvent]:
         """A response of an ECU (`None`: the one at the entity's own address).
 
-        Dropped if that tester is not connected any more.
+        Dropped if that tester is not connected any more, or is by another `connection` than the
+        one that asked (`None`: any).
         """
         found = self._table.routing_for(tester)
-        if found is None:
+        if found is None or connection not in {None, found[0]}:
             return []
-        connection, socket = found
+        at, socket = found
         socket.inactive_at = now + self.settings.general_inactivity_s
         message = DiagnosticMessage(
             source_address=self.settings.logical_address if source is None else source,
             target_address=tester,
             user_data=payload,
         )
-        return [self._transmit(connection, message)]
+        return [self._transmit(at, message)]
 
     def next_deadline(self) -> float | None:
         deadlines = [

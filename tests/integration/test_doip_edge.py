@@ -53,7 +53,10 @@ async def edge(
     tuning: RouteTuning | None = None,
     **changes: Any,  # noqa: ANN401 any of the settings
 ) -> AsyncIterator[Edge]:
-    images = {"bench": crc_image(hardware_id="BCH-1")}
+    images = {
+        "bench": crc_image(hardware_id="BCH-1"),
+        "bench_2013": crc_image(hardware_id="BCH-2013"),
+    }
     async with running(directory, *ecus, images=images) as vehicle, AsyncExitStack() as stack:
         node = EdgeNode(vehicle, replace(edge_settings(vehicle), **changes), tuning)
         stack.push_async_callback(node.close)

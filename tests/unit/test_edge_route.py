@@ -10,6 +10,7 @@ import pytest
 
 import clock
 from ecu_sim.edge_route import EdgeRoute, RouteSettings, RouteTuning
+from ecu_sim.edge_subscriptions import Asker
 from protocols.can import FrameHeader
 from protocols.can.port import Receive, ReceiveRun, Sent
 from protocols.doip.entity import Request
@@ -90,9 +91,9 @@ class Bench:
             )
         )
 
-    def _respond(self, answer: bytes, tester: int, source: int) -> None:
-        assert source == 0x1010
-        self.answers.append((answer.hex(), tester))
+    def _respond(self, answer: bytes, asker: Asker) -> None:
+        assert asker.connection == asker.tester
+        self.answers.append((answer.hex(), asker.tester))
 
     @property
     def frames(self) -> list[str]:
@@ -222,19 +223,64 @@ def test_without_flow_control_a_long_request_fails_after_n_bs() -> None:
 
 
 def test_the_wire_is_listened_to_for_a_while_after_the_last_request() -> None:
-    """What the ECU sends unasked meanwhile goes to the tester that asked last."""
+    """An answer that is late by then goes to the tester that asked last."""
 
     async def scenario(bench: Bench) -> None:
         assert bench.wire.listener is None
-        bench.put("2a0301")
+        bench.put("22f190")
         await asyncio.sleep(0)
-        bench.wire.answer("016a")
+        bench.wire.answer("0462f19041")
         await asyncio.sleep(LINGER_S - A_LITTLE_S)
-        bench.wire.answer("03010203")
-        assert bench.answers == [("6a", ONE), ("010203", ONE)]
+        bench.wire.answer("0462f18942")
+        assert bench.answers == [("62f19041", ONE), ("62f18942", ONE)]
         await asyncio.sleep(2 * A_LITTLE_S)
         assert bench.wire.listener is None
         assert not bench.route.in_use
+
+    drive(scenario)
+
+
+def test_what_repeats_another_identifier_is_no_answer_to_the_open_request() -> None:
+    """An event that names one data identifier comes while another is asked for."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.put("86020201" + "220101", TWO)
+        await asyncio.sleep(0)
+        bench.wire.answer("04c6020002")
+        bench.put("860502", TWO)
+        await asyncio.sleep(0)
+        bench.wire.answer("04c6050002")
+        bench.answers.clear()
+        bench.put("220102")
+        await asyncio.sleep(0)
+        bench.wire.answer("0462010133")
+        bench.wire.answer("0462010244")
+        assert bench.answers == [("62010133", TWO), ("62010244", ONE)]
+
+    drive(scenario)
+
+
+@pytest.mark.parametrize("told_by", ["the next answer", "P2"])
+def test_a_session_that_is_changed_without_an_answer_ends_what_was_asked_for(told_by: str) -> None:
+    """The ECU takes one request after the other: what it has answered later it has heard before."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.put("2a0301")
+        await asyncio.sleep(0)
+        bench.wire.answer("016a")
+        bench.wire.answer("036a012a")
+        assert bench.answers.pop() == ("6a012a", ONE)
+        bench.put("1083")
+        if told_by == "P2":
+            await asyncio.sleep(P2_S + MARGIN_S + A_LITTLE_S)
+        else:
+            bench.put("2a0302")
+            await asyncio.sleep(0)
+            bench.wire.answer("016a")
+        bench.answers.clear()
+        for frame in ("036a012a", "036a022a"):
+            bench.wire.answer(frame)
+        assert bench.answers == ([("6a022a", ONE)] if told_by == "the next answer" else [])
 
     drive(scenario)
 
@@ -244,7 +290,7 @@ def test_functional_answers_go_to_who_asked_and_leave_the_turn_alone() -> None:
         bench.put("22f190")
         await asyncio.sleep(0)
         now = asyncio.get_running_loop().time()
-        bench.route.expect(TWO, bytes.fromhex("3e00"), sent_by=now)
+        bench.route.expect(Asker(TWO, TWO), bytes.fromhex("3e00"), sent_by=now)
         bench.wire.answer("027e00")
         bench.wire.answer("0462f19041")
         assert bench.answers == [("7e00", TWO), ("62f19041", ONE)]
@@ -255,7 +301,7 @@ def test_functional_answers_go_to_who_asked_and_leave_the_turn_alone() -> None:
 @pytest.mark.parametrize("after", [-A_LITTLE_S, A_LITTLE_S])
 def test_a_functional_answer_is_awaited_for_p2(after: float) -> None:
     async def scenario(bench: Bench) -> None:
-        bench.route.expect(TWO, bytes.fromhex("3e00"), sent_by=0.0)
+        bench.route.expect(Asker(TWO, TWO), bytes.fromhex("3e00"), sent_by=0.0)
         await asyncio.sleep(P2_S + MARGIN_S + after)
         assert (bench.wire.listener is None) == (after > 0)
 
