@@ -31,9 +31,9 @@ from ecu_sim.bus import CanWire, EthernetWire
 from ecu_sim.bus.ethernet import wire_bytes
 from protocols.can import CanPort
 from protocols.can.bits import NS_PER_S, burst_ns
+from protocols.ip_frames import SEGMENT
 from protocols.isotp import first_and_rest
 from protocols.stream import ByteStream
-from protocols.tcp_frames import SEGMENT
 from vehicle_gateway.wires import LinkError
 
 

@@ -229,9 +229,7 @@ class Vehicle:
 
     async def connect(self, wire: str) -> ByteStream:
         """A connection to the ECU on a DoIP wire; `ConnectionRefusedError` while it is silent."""
-        found = self._wires.get(wire)
-        if not isinstance(found, EthernetWire):
-            raise VehicleError(f"no DoIP wire {wire!r} in this vehicle")
+        found = self._ethernet(wire)
         node = next(node for node in self._nodes.values() if node.ecu.wire == wire)
         ours, theirs = found.connect()
         try:
@@ -249,6 +247,16 @@ class Vehicle:
         """
         return self._node(ecu).faults.begin(fault)
 
+    async def ask_all(self, wire: str, question: bytes) -> list[bytes]:
+        """Broadcast a datagram on a DoIP wire, as discovery does; what its ECU answers."""
+        return await self._ethernet(wire).ask(question)
+
+    def _ethernet(self, name: str) -> EthernetWire:
+        found = self._wires.get(name)
+        if not isinstance(found, EthernetWire):
+            raise VehicleError(f"no DoIP wire {name!r} in this vehicle")
+        return found
+
     def _node(self, ecu: str) -> EcuNode:
         if ecu not in self._nodes:
             raise VehicleError(f"no ECU {ecu!r} in this vehicle: {', '.join(self._nodes)}")
@@ -262,7 +270,7 @@ class Vehicle:
         data = Flash(self._map(directory / f"{ecu.name}.nvm", DATA_FLASH.size), DATA_FLASH)
         wire, kind = self._wires[ecu.wire], WIRES[ecu.wire].kind
         fd = kind == "canfd"
-        return EcuNode(
+        node = EcuNode(
             Hardware(
                 ecu=ecu,
                 memory=BootMemory(
@@ -291,6 +299,9 @@ class Vehicle:
             nvm_address=NVM_ADDRESS,
             nvm_size=NVM_COPY_SIZE,
         )
+        if isinstance(wire, EthernetWire):
+            node.announce, wire.answer = wire.announce, node.answer_datagram
+        return node
 
     def _map(self, path: Path, size: int) -> mmap.mmap:
         """The file as memory cells, made erased if it is not there."""

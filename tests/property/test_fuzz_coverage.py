@@ -27,7 +27,7 @@ PARSERS: Final = frozenset(
 )
 #: Function -> why nobody else's bytes come to it, or where they go from there.
 NOT_FUZZED: Final[Mapping[str, str]] = {
-    "protocols/tcp_frames.py:_summed": "adds up the checksum of what we write ourselves",
+    "protocols/ip_frames.py:checksum": "adds up the checksum of what we write ourselves",
     "ecu_sim/__main__.py:_serve_options": "the key file that the user hands to his own program",
     "ecu_sim/node.py:announce_vehicle": "a random number",
     "vehicle_gateway/flashing/load.py:__getitem__": "the date of today",

@@ -1,14 +1,21 @@
-"""Wireshark's dissectors, which know nothing of us, read whole flashes off the simulated wires."""
+"""Wireshark's dissectors, which know nothing of us, read whole flashes off the simulated wires.
+
+Checksums and sequence numbers are checked on every packet, and what Wireshark reads of DoIP is
+compared, field by field, with the bytes that went through the gateway's own streams.
+"""
 
 import asyncio
 import hashlib
+import json
 import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +24,20 @@ from dbc import EcuDescription, describe_vehicle
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.capture import Capture
 from ecu_sim.bus.faults import WireFaults
+from ecu_sim.vehicle import Vehicle
 from protocols.can import FrameHeader
+from protocols.doip import messages as m
+from protocols.doip.decoder import DoipDecoder, HeaderFault
+from protocols.doip.messages import (
+    VERSION_DISCOVERY,
+    DiagnosticMessage,
+    Message,
+    PayloadType,
+    encode,
+)
+from protocols.stream import ByteStream
 from tests.support.cli import canota
-from tests.support.ecu import DIAGNOSTICS_MASTER, application, crc_image, signed_image
+from tests.support.ecu import DIAGNOSTICS_MASTER, VIN, application, crc_image, signed_image
 from tests.support.flashing import NONCE, START, SimLinks
 from tests.support.logs import recorder
 from tests.support.vehicle import running
@@ -37,6 +55,17 @@ pytestmark = [
 PADDING = b"\x00" + b"\xff\xff\x01" + b"\x01x" + bytes(0x7FFF - 2)
 #: Wireshark's severities: chat and note below, warning and error from here on.
 WARNING = 0x0060_0000
+
+#: By UDP before anything else: anybody, this VIN, another VIN.
+IDENTIFICATIONS = (
+    m.VehicleIdentificationRequest(),
+    m.VehicleIdentificationRequest(vin=VIN.encode()),
+    m.VehicleIdentificationRequest(vin=b"WVWZZZ1KZAW000001"),
+)
+#: tshark's word for a checksum that it has checked.
+GOOD = "1"
+#: What Wireshark says of the life of every connection, and nothing worse.
+CHAT, NOTE = 0x0020_0000, 0x0040_0000
 
 #: (service id, whether it is an answer) -> how many; a refusal counts as service 3F.
 Services = Counter[tuple[int, bool]]
@@ -107,8 +136,47 @@ def new_image(ecu: str, version: tuple[int, int, int]) -> bytes:
     )
 
 
-def flash(directory: Path, file: Path, ecu: str) -> Services:
-    """Program 2.0.0 as the gateway does, up to the confirmed trial; what was said meanwhile."""
+class HeardStream:
+    """A stream (`protocols.stream.ByteStream`) that keeps what goes through it."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self.sent = b""
+        self.received = b""
+
+    async def receive(self) -> bytes:
+        data = await self._stream.receive()
+        self.received += data
+        return data
+
+    async def send(self, data: bytes) -> None:
+        self.sent += data
+        await self._stream.send(data)
+
+    async def close(self) -> None:
+        await self._stream.close()
+
+
+class HeardLinks(SimLinks):
+    """Links that keep the byte streams of all their connections, in their order."""
+
+    def __init__(self, vehicle: Vehicle, heard: list[HeardStream]) -> None:
+        super().__init__(vehicle)
+        self._heard = heard
+
+    async def stream(self, wire: str) -> ByteStream:
+        stream = HeardStream(await super().stream(wire))
+        self._heard.append(stream)
+        return stream
+
+
+def flash(
+    directory: Path, file: Path, ecu: str, heard: list[HeardStream] | None = None
+) -> Services:
+    """Program 2.0.0 as the gateway does, up to the confirmed trial; what was said meanwhile.
+
+    On DoIP a tester also looks for the vehicle first; `heard` gets the streams of connections.
+    """
     description = describe_vehicle().ecus[ecu]
     before, after = new_image(ecu, (1, 0, 0)), new_image(ecu, (2, 0, 0))
     job = UpdateJob(
@@ -127,7 +195,11 @@ def flash(directory: Path, file: Path, ecu: str) -> Services:
         async with running(directory, ecu, images={ecu: before}) as vehicle:
             with closing(recorder(file, vehicle.wires)) as log:
                 capture = Capture(log, vehicle.wires, start_date=START)
-                async with CountedTesters(SimLinks(vehicle)) as testers:
+                if description.wire == "rear":
+                    for question in IDENTIFICATIONS:
+                        await vehicle.ask_all("rear", encode(question, version=VERSION_DISCOVERY))
+                links = HeardLinks(vehicle, [] if heard is None else heard)
+                async with CountedTesters(links) as testers:
                     updater = updaters(
                         testers, diagnostics_master=DIAGNOSTICS_MASTER, start_date=START
                     )[ecu]
@@ -136,7 +208,8 @@ def flash(directory: Path, file: Path, ecu: str) -> Services:
                     await updater.confirm(job)
                     after = await updater.inventory(NONCE)
                     assert after.software_version == "2.0.0"
-                await asyncio.sleep(0.1)
+                # The third announcement after the reset comes last.
+                await asyncio.sleep(2.0)
                 capture.close()
                 return testers.services
 
@@ -154,7 +227,7 @@ def dissect(file: Path, ecus: Sequence[str], *fields: str) -> Iterator[list[str]
     command = ["tshark", "-r", str(file), "-d", "iso15765.subdissector,uds"]
     if identifiers:
         command += ["-o", f"iso15765.can.ids:{','.join(map(str, sorted(identifiers)))}"]
-    for check in ("ip.check_checksum", "tcp.check_checksum"):
+    for check in ("ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"):
         command += ["-o", f"{check}:TRUE"]
     command += ["-T", "fields", *(part for field in fields for part in ("-e", field))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 a fixed program, our own file
@@ -187,6 +260,273 @@ def test_every_block_is_put_together_again_from_its_frames(tmp_path: Path) -> No
     blocks = [int(length) for length, *which in rows if which == ["0x36", "0x00"]]
     assert len(blocks) == said[0x36, False]
     assert sum(blocks) == len(new_image("ccu", (2, 0, 0))) + 2 * len(blocks)
+
+
+def test_doip_is_tcp_as_it_would_be_on_a_wire(tmp_path: Path) -> None:
+    """Handshake, acknowledgements and ends of every connection; the streams are the real bytes."""
+    file, heard = tmp_path / "flash.pcapng", list[HeardStream]()
+    flash(tmp_path / "state", file, "rear", heard)
+    rows = list(
+        dissect(
+            file,
+            ["rear"],
+            "tcp.stream",
+            "ip.src",
+            "tcp.flags",
+            "tcp.seq",
+            "tcp.ack",
+            "tcp.payload",
+            "ip.checksum.status",
+            "tcp.checksum.status",
+            "tcp.analysis.flags",
+            "_ws.expert.severity",
+            "frame.time_epoch",
+            "frame.interface_name",
+        )
+    )
+    ethernet = [row for row in rows if row[11] == "rear"]
+    assert [row[10] for row in ethernet] == sorted(row[10] for row in ethernet)
+    assert {row[6] for row in ethernet} == {GOOD}
+    tcp = [row for row in ethernet if row[0]]
+    assert {row[7] for row in tcp} == {GOOD}
+    assert {row[8] for row in tcp} == {""}, "a sequence number that Wireshark did not expect"
+    connections = [
+        [row for row in tcp if row[0] == name] for name in dict.fromkeys(row[0] for row in tcp)
+    ]
+    # While the ECU boots it hangs up at once: nothing was said then.
+    spoken = iter(heard)
+    assert sum(any(row[5] for row in its) for its in connections) == len(heard) > 1
+    for its in connections:
+        stream = next(spoken) if any(row[5] for row in its) else HeardStream(heard[0])
+        caller = its[0][1]
+        # Handshake, and nothing else opens; each end is told once, and all is acknowledged.
+        assert [int(row[2], 0) for row in its[:3]] == [0x002, 0x012, 0x010]
+        assert [(row[3], row[4]) for row in its[:3]] == [("0", "0"), ("0", "1"), ("1", "1")]
+        assert sum(int(row[2], 0) & 0x002 > 0 for row in its) == 2
+        assert [row[1] == caller for row in its if int(row[2], 0) & 0x001].count(True) == 1
+        assert [row[1] == caller for row in its if int(row[2], 0) & 0x001].count(False) == 1
+        for from_caller, expected in ((True, stream.sent), (False, stream.received)):
+            mine = [row for row in its if (row[1] == caller) == from_caller]
+            carried = b"".join(bytes.fromhex(row[5]) for row in mine)
+            assert carried == expected
+            others = [row for row in its if (row[1] == caller) != from_caller]
+            assert int(others[-1][4]) == 1 + len(expected) + 1
+        # A flash sends thousands of bytes one way: every second segment is acknowledged.
+        bare = [row for row in its[3:] if not row[5] and int(row[2], 0) == 0x010]
+        full = [row for row in its if len(row[5]) == 2 * 1460]
+        assert len(bare) >= len(full) // 2
+    assert any(len(row[5]) == 2 * 1460 for row in tcp)
+    worst = {int(one, 0) for row in ethernet for one in row[9].split(",") if one}
+    assert worst <= {CHAT, NOTE}
+
+
+def test_wireshark_reads_of_doip_what_was_said(tmp_path: Path) -> None:
+    """Every field of every message, against our decoder on the bytes of the gateway's streams."""
+    file, heard = tmp_path / "flash.pcapng", list[HeardStream]()
+    flash(tmp_path / "state", file, "rear", heard)
+    said = [
+        message
+        for stream in heard
+        for data in (stream.sent, stream.received)
+        for message in DoipDecoder().receive(data)
+        if not isinstance(message, HeaderFault)
+    ]
+    found = list(_messages(file, "tcp"))
+    # Each connection's requests in their order, then its answers, as above.
+    order = {at: (number, back) for number, back, at in _ordered(found)}
+    told = [found[at].fields for at in sorted(order, key=lambda at: (*order[at], at))]
+    assert told == [_fields(message) for message in said]
+    services = {message.user_data[0] for message in said if isinstance(message, DiagnosticMessage)}
+    assert services >= {0x10, 0x11, 0x22, 0x27, 0x2E, 0x31, 0x34, 0x36, 0x37, 0x3E, 0x7F, 0x76}
+    blocks = [row for row in told if row.get("uds.sid") == 0x36 and not row["uds.reply"]]
+    image = new_image("rear", (2, 0, 0))
+    assert sum(int(row["doip.length"]) - 6 for row in blocks) == len(image)
+
+
+def test_wireshark_reads_discovery_and_the_announcements_after_a_reset(tmp_path: Path) -> None:
+    file = tmp_path / "flash.pcapng"
+    flash(tmp_path / "state", file, "rear")
+    found = list(_messages(file, "udp"))
+    who = [(its.source[0], its.target) for its in found]
+    tester, entity = "198.51.100.1", ("198.51.100.2", 13400)
+    asked = [its for its in found if its.source[0] == tester]
+    assert [its.fields["doip.type"] for its in asked] == [1, 3, 3]
+    assert {its.target for its in asked} == {("255.255.255.255", 13400)}
+    assert {its.fields["doip.version"] for its in asked} == {0xFF}
+    answers = [its for its in found if its.source == entity and its.target[0] == tester]
+    # Two of the three; each to the port that asked.
+    assert [its.target for its in answers] == [its.source for its in asked[:2]]
+    announced = [its for its in found if its.target == ("255.255.255.255", 13400)][len(asked) :]
+    assert len(announced) >= 3
+    assert len(found) == len(asked) + len(answers) + len(announced), who
+    gaps = [later.at_s - earlier.at_s for earlier, later in pairwise(announced[-3:])]
+    assert gaps == pytest.approx([0.5, 0.5], abs=1e-6)
+    for its in (*answers, *announced):
+        assert its.fields | {"doip.eid": 0, "doip.gid": 0} == {
+            "doip.version": 3,
+            "doip.inverse": 0xFC,
+            "doip.type": 4,
+            "doip.length": 33,
+            "doip.vin": VIN,
+            "doip.logical_address": 0x1031,
+            "doip.eid": 0,
+            "doip.gid": 0,
+            "doip.futher_action": 0,
+            "doip.sync_status": 0,
+        }
+        assert int(its.fields["doip.eid"]) >> 40 == int(its.fields["doip.gid"]) >> 40 == 0x02
+
+
+Fields = dict[str, int | str]
+
+
+@dataclass(frozen=True)
+class DoipLayer:
+    """One DoIP message as Wireshark reads it, with the UDS message inside."""
+
+    stream: int
+    at_s: float
+    source: tuple[str, int]
+    target: tuple[str, int]
+    fields: Fields
+
+
+def _ordered(found: Sequence[DoipLayer]) -> Iterator[tuple[int, bool, int]]:
+    for at, its in enumerate(found):
+        yield its.stream, its.source[1] == 13400, at
+
+
+#: What is compared of Wireshark's many fields; how each reads.
+NUMBERS = (
+    *("doip.version", "doip.inverse", "doip.type", "doip.length", "doip.logical_address"),
+    *("doip.futher_action", "doip.sync_status", "doip.source_address", "doip.target_address"),
+    *("doip.activation_type", "doip.reserved_iso", "doip.tester_logical_address"),
+    *("doip.response_code", "doip.diag_ack_code", "uds.sid", "uds.reply", "uds.dsc.type"),
+    *("uds.er.type", "uds.sa.type", "uds.rdbi.data_identifier", "uds.wdbi.data_identifier"),
+    *("uds.rc.type", "uds.rc.identifier", "uds.rd.memory_address", "uds.rd.memory_size"),
+    *("uds.rd.max_number_of_block_length", "uds.td.block_sequence_counter", "uds.err.sid"),
+    "uds.err.code",
+)
+BYTES = (
+    *("doip.eid", "doip.gid", "uds.sa.seed", "uds.sa.key", "uds.rdbi.data_record"),
+    *("uds.dsc.parameter_record", "uds.wdbi.data_record"),
+)
+TEXTS = ("doip.vin",)
+
+
+def _messages(file: Path, transport: str) -> Iterator[DoipLayer]:
+    command = ["tshark", "-r", str(file), "-Y", f"doip && {transport}"]
+    command += ["-T", "json", "--no-duplicate-keys"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 a fixed program, our own file
+    assert done.returncode == 0, done.stderr
+    for packet in json.loads(done.stdout):
+        layers = packet["_source"]["layers"]
+        ip, ports = layers["ip"], layers[transport]
+        inside = iter(_listed(layers.get("uds", [])))
+        for layer in _listed(layers["doip"]):
+            found = dict(_leaves(layer))
+            if int(found["doip.type"], 0) == PayloadType.DIAGNOSTIC_MESSAGE:
+                found |= dict(_leaves(next(inside)))
+            numbers: Fields = {its: int(found[its], 0) for its in NUMBERS if its in found}
+            texts: Fields = {its: found[its] for its in TEXTS if its in found}
+            yield DoipLayer(
+                stream=int(ports[f"{transport}.stream"]),
+                at_s=float(layers["frame"]["frame.time_epoch"]),
+                source=(ip["ip.src"], int(ports[f"{transport}.srcport"])),
+                target=(ip["ip.dst"], int(ports[f"{transport}.dstport"])),
+                fields=numbers
+                | texts
+                | {its: int(found[its].replace(":", ""), 16) for its in BYTES if its in found},
+            )
+        assert next(inside, None) is None
+
+
+def _listed(layer: Any) -> list[Any]:  # noqa: ANN401 a piece of JSON
+    return layer if isinstance(layer, list) else [layer]
+
+
+def _leaves(layer: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 a piece of JSON
+    for name, value in layer.items():
+        if isinstance(value, dict):
+            yield from _leaves(value)
+        elif isinstance(value, str):
+            yield name, value
+
+
+def _fields(message: Message) -> Fields:
+    """The same of a message, from its bytes by the clauses of ISO 13400-2 and 14229-1."""
+    raw = encode(message)
+    fields: Fields = {
+        "doip.version": raw[0],
+        "doip.inverse": raw[1],
+        "doip.type": int.from_bytes(raw[2:4]),
+        "doip.length": len(raw) - 8,
+    }
+    match message:
+        case m.RoutingActivationRequest():
+            fields |= {
+                "doip.source_address": message.source_address,
+                "doip.activation_type": message.activation_type,
+                "doip.reserved_iso": 0,
+            }
+        case m.RoutingActivationResponse():
+            fields |= {
+                "doip.tester_logical_address": message.source_address,
+                "doip.source_address": message.entity_address,
+                "doip.response_code": message.code,
+                "doip.reserved_iso": 0,
+            }
+        case m.DiagnosticAcknowledge():
+            fields |= {
+                "doip.source_address": message.source_address,
+                "doip.target_address": message.target_address,
+                "doip.diag_ack_code": message.code,
+            }
+        case DiagnosticMessage():
+            fields |= {
+                "doip.source_address": message.source_address,
+                "doip.target_address": message.target_address,
+            } | _uds_fields(message.user_data)
+        case _:
+            raise AssertionError(message)
+    return fields
+
+
+#: (service, reply) -> field, first byte and end; bit 7 of a sub-function is not of its number.
+UDS: dict[tuple[int, bool], tuple[tuple[str, int, int | None], ...]] = {
+    (0x10, False): (("uds.dsc.type", 1, 2),),
+    (0x10, True): (("uds.dsc.type", 1, 2), ("uds.dsc.parameter_record", 2, None)),
+    (0x11, False): (("uds.er.type", 1, 2),),
+    (0x11, True): (("uds.er.type", 1, 2),),
+    (0x22, False): (("uds.rdbi.data_identifier", 1, 3),),
+    (0x22, True): (("uds.rdbi.data_identifier", 1, 3), ("uds.rdbi.data_record", 3, None)),
+    (0x27, False): (("uds.sa.type", 1, 2), ("uds.sa.key", 2, None)),
+    (0x27, True): (("uds.sa.type", 1, 2), ("uds.sa.seed", 2, None)),
+    (0x2E, False): (("uds.wdbi.data_identifier", 1, 3), ("uds.wdbi.data_record", 3, None)),
+    (0x2E, True): (("uds.wdbi.data_identifier", 1, 3),),
+    (0x31, False): (("uds.rc.type", 1, 2), ("uds.rc.identifier", 2, 4)),
+    (0x31, True): (("uds.rc.type", 1, 2), ("uds.rc.identifier", 2, 4)),
+    (0x34, False): (("uds.rd.memory_address", 3, 7), ("uds.rd.memory_size", 7, 11)),
+    (0x34, True): (("uds.rd.max_number_of_block_length", 2, None),),
+    (0x36, False): (("uds.td.block_sequence_counter", 1, 2),),
+    (0x36, True): (("uds.td.block_sequence_counter", 1, 2),),
+    (0x37, False): (),
+    (0x37, True): (),
+    (0x3E, False): (),
+    (0x3E, True): (),
+    (0x3F, True): (("uds.err.sid", 1, 2), ("uds.err.code", 2, 3)),
+}
+
+
+def _uds_fields(data: bytes) -> Fields:
+    reply = bool(data[0] & 0x40)
+    service = data[0] & ~0x40
+    fields: Fields = {"uds.sid": service, "uds.reply": reply}
+    for name, start, end in UDS[service, reply]:
+        if part := data[start:end]:
+            number = int.from_bytes(part)
+            fields[name] = number & 0x7F if name.endswith((".type",)) else number
+    return fields
 
 
 def test_every_diagnostic_message_over_doip_is_acknowledged_before_its_answer(

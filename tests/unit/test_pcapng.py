@@ -4,10 +4,6 @@ from collections.abc import Iterator
 from protocols import pcapng
 from protocols.can import FrameHeader
 from protocols.pcapng import CanError, LinkType
-from protocols.tcp_frames import Host, TcpConversation
-
-CLIENT = Host(mac=bytes.fromhex("020000000001"), ip=bytes((198, 51, 100, 1)), port=50000)
-SERVER = Host(mac=bytes.fromhex("020000000002"), ip=bytes((198, 51, 100, 2)), port=13400)
 
 
 def blocks(capture: bytes) -> Iterator[tuple[int, bytes]]:
@@ -19,15 +15,6 @@ def blocks(capture: bytes) -> Iterator[tuple[int, bytes]]:
         assert struct.unpack_from("<I", capture, at + length - 4) == (length,)
         yield kind, capture[at + 8 : at + length - 4]
         at += length
-
-
-def internet_sum(data: bytes) -> int:
-    """The sum of a checksummed header: all ones where the checksum is right (RFC 1071)."""
-    words = data + bytes(len(data) % 2)
-    total: int = sum(struct.unpack(f">{len(words) // 2}H", words))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
 
 
 def test_a_capture_is_a_section_then_interfaces_then_packets() -> None:
@@ -64,28 +51,3 @@ def test_an_error_frame_says_what_was_wrong() -> None:
     corrupted = pcapng.can_error_frame(CanError.PROTOCOL_VIOLATION)
     assert unheard == bytes.fromhex("20000020 08 00 0000") + bytes(8)
     assert corrupted == bytes.fromhex("20000008 08 00 0000 00000008 00000000")
-
-
-def test_a_conversation_counts_its_bytes_and_sums_its_headers() -> None:
-    talk = TcpConversation(CLIENT, SERVER)
-    frames = [
-        *talk.open(),
-        *talk.data(bytes(range(256)) * 10 + b"!", from_client=True),
-        *talk.data(b"yes", from_client=False),
-        talk.close(from_client=True),
-        talk.close(from_client=False),
-    ]
-    expected = {CLIENT.port: 0x1000, SERVER.port: 0x8000_0000}
-    for frame in frames:
-        ip, segment = frame[14:34], frame[34:]
-        assert int.from_bytes(ip[2:4]) == len(frame) - 14
-        assert internet_sum(ip) == 0xFFFF
-        pseudo = ip[12:20] + bytes((0, 6)) + len(segment).to_bytes(2)
-        assert internet_sum(pseudo + segment) == 0xFFFF
-        source, target, number, acknowledged = struct.unpack_from(">HHII", segment)
-        flags, data = segment[13], segment[segment[12] // 4 :]
-        assert number == expected[source]
-        assert acknowledged == (expected[target] if flags & 0x10 else 0)
-        expected[source] += len(data) + bool(flags & 0x03)
-    assert expected == {CLIENT.port: 0x1000 + 2 + 2561, SERVER.port: 0x8000_0000 + 2 + 3}
-    assert [len(frame) - 54 for frame in frames[3:5]] == [1460, 1101]
