@@ -9,9 +9,9 @@ from protocols.can import FrameHeader
 from protocols.can.bits import FrameError, check
 from protocols.doip.messages import DiagnosticMessage, RoutingActivationRequest, encode
 from protocols.isotp import segment
-from protocols.tcp_frames import Host, TcpConversation
 from recording import CanErrorFrame, CanFrame, Channel, EthernetFrame, Record
 from recording.trace import IsoTpPair, TraceOptions, Tracer, VehicleNames
+from tests.support.tcp import client_frames
 
 _NAMES: Final = VehicleNames(describe_vehicle())
 _CHANNELS: Final = (
@@ -71,15 +71,11 @@ def _can(index: int, message: bytes) -> bytes:
 
 
 def _doip() -> bytes:
-    talk = TcpConversation(
-        Host(mac=bytes(6), ip=bytes((10, 0, 0, 1)), port=50000),
-        Host(mac=bytes(6), ip=bytes((10, 0, 0, 2)), port=13400),
-    )
     asked = DiagnosticMessage(
         source_address=0x0F00, target_address=0x1031, user_data=b"\x22\xf1\x90"
     )
     said = encode(RoutingActivationRequest(source_address=0x0F00)) + encode(asked)
-    frames = [*talk.open(), *talk.data(said, from_client=True)]
+    frames = client_frames(said)
     return b"".join(bytes((_ETHERNET,)) + len(frame).to_bytes(2) + frame for frame in frames)
 
 

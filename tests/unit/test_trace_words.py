@@ -15,11 +15,11 @@ from protocols.doip.messages import (
 )
 from protocols.doip.messages import Message as DoipMessage
 from protocols.isotp import segment
-from protocols.tcp_frames import Host, TcpConversation
 from protocols.uds.enums import ServiceId
 from recording.trace import VehicleNames, doip_words, uds_words
 from recording.trace.isotp_listener import KEPT, Broken, IsoTpListener, Message
 from recording.trace.tcp_listener import TcpListener, packet
+from tests.support.tcp import client_frames
 
 NAMES = VehicleNames(describe_vehicle())
 CCU = NAMES.ecus["ccu"]
@@ -146,8 +146,6 @@ def test_a_message_that_is_given_up_is_said() -> None:
     assert isinstance(odd, Broken)
 
 
-CLIENT = Host(mac=bytes(6), ip=bytes((10, 0, 0, 1)), port=50000)
-SERVER = Host(mac=bytes(6), ip=bytes((10, 0, 0, 2)), port=13400)
 SPOKEN = [
     DiagnosticMessage(source_address=0x0F00, target_address=0x1031, user_data=bytes((n,)) * 4000)
     for n in range(5)
@@ -166,10 +164,8 @@ def heard_of(frames: list[bytes]) -> list[DoipMessage | HeaderFault]:
 
 
 def conversation(*, opened: bool = True) -> list[bytes]:
-    talk = TcpConversation(CLIENT, SERVER)
-    start = talk.open()
-    stream = b"".join(encode(message, version=3) for message in SPOKEN)
-    return [*(start if opened else ()), *talk.data(stream, from_client=True)]
+    frames = client_frames(b"".join(encode(message, version=3) for message in SPOKEN))
+    return frames if opened else frames[3:]
 
 
 def test_a_stream_is_put_together_from_its_segments() -> None:
@@ -184,10 +180,7 @@ def test_segments_may_come_twice_or_in_another_order() -> None:
 
 
 def test_after_a_loss_the_stream_goes_on_at_the_next_message_that_begins_a_segment() -> None:
-    talk = TcpConversation(CLIENT, SERVER)
-    frames = talk.open()
-    for message in SPOKEN * 8:
-        frames += talk.data(encode(message, version=3), from_client=True)
+    frames = client_frames(*(encode(message, version=3) for message in SPOKEN * 8))
     del frames[4]
     heard = heard_of(frames)
     assert len(heard) > 10
