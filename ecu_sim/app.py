@@ -171,7 +171,7 @@ class EcuServer:
         await self._stack.aclose()
 
     def _begin_faults(self) -> None:
-        for node in self.vehicle.nodes.values():
+        for node in self.vehicle.everyone.values():
             node.faults.on_event.append(self._tell_of_fault)
         try:
             for ecu, fault in self.options.faults:
@@ -184,7 +184,9 @@ class EcuServer:
             return None
         vehicle = self.vehicle
         try:
-            return Player(self.options.scenario, vehicle.nodes, vehicle.rest_bus, tell=self._tell)
+            return Player(
+                self.options.scenario, vehicle.everyone, vehicle.rest_bus, tell=self._tell
+            )
         except ScenarioError as error:
             raise VehicleError(str(error)) from error
 

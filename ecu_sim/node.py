@@ -128,6 +128,11 @@ class EcuNode:
         if self._doip is not None:
             self._doip.hang_up()
 
+    @property
+    def sleeps(self) -> bool:
+        """Whether it has network management, and sleeps with its wire."""
+        return self.hardware.port is not None
+
     def watch_mode(self, watch: Callable[[str], None]) -> Callable[[], None]:
         """Call back with the name of each new mode; returns what ends that."""
 

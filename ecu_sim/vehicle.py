@@ -27,6 +27,7 @@ from ecu_sim.device import Identity
 from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_type
 from ecu_sim.faults import Fault
 from ecu_sim.faults.ecu import Begun
+from ecu_sim.guest import Guest, GuestNode, Site
 from ecu_sim.memory import Flash, FlashGeometry, TwoCopyRecord
 from ecu_sim.memory.flash import ERASED
 from ecu_sim.node import EcuNode
@@ -72,6 +73,8 @@ class VehicleOptions:
     traffic: float = 0.0
     #: CAN wire -> URI of the interface that it is, in place of a simulated wire; real time only.
     interfaces: Mapping[str, str] = field(default_factory=dict)
+    #: ECUs that are no types of ours, each on a CAN wire.
+    guests: tuple[Guest, ...] = ()
     #: The day around the cabin.
     surroundings: Surroundings = field(default_factory=Surroundings)
 
@@ -101,7 +104,8 @@ class Vehicle:
         self._loop = asyncio.get_running_loop()
         self._files: list[mmap.mmap] = []
         types = [_find(name) for name in options.ecus]
-        fitted = {ecu.wire for ecu in types}
+        _check_guests(options)
+        fitted = {ecu.wire for ecu in types} | {guest.wire for guest in options.guests}
         if unknown := options.interfaces.keys() - {
             name for name in fitted if WIRES[name].kind != "doip"
         }:
@@ -115,6 +119,7 @@ class Vehicle:
         options.state_directory.mkdir(parents=True, exist_ok=True)
         try:
             self._nodes = {ecu.name: self._build(ecu) for ecu in types}
+            self._guests = {guest.name: self._build_guest(guest) for guest in options.guests}
         except BaseException:
             self._close_files()
             raise
@@ -139,6 +144,16 @@ class Vehicle:
         return MappingProxyType(self._nodes)
 
     @property
+    def guests(self) -> Mapping[str, GuestNode]:
+        """ECUs that are no types of ours."""
+        return MappingProxyType(self._guests)
+
+    @property
+    def everyone(self) -> Mapping[str, EcuNode | GuestNode]:
+        """Nodes and guests."""
+        return MappingProxyType({**self._nodes, **self._guests})
+
+    @property
     def wires(self) -> Mapping[str, CanWire | InterfacedWire | EthernetWire]:
         return MappingProxyType(self._wires)
 
@@ -156,10 +171,11 @@ class Vehicle:
         self._loads_at_start = self._loads()
         self._plant.start()
         self.rest_bus.start()
-        for node in self._nodes.values():
+        for node in self.everyone.values():
             node.power_on()
-        for node in self._nodes.values():
-            await node.booted()
+        for node in self.everyone.values():
+            if not node.faults.boots.hangs():
+                await node.booted()
 
     def bus_loads(self) -> dict[str, float]:
         """Simulated CAN wire -> share of the time since `start` that it was busy, 0.0 to 1.0."""
@@ -178,6 +194,8 @@ class Vehicle:
         for node in self._nodes.values():
             node.power_off()
             await node.closed()
+        for guest in self._guests.values():
+            guest.power_off()
         self.rest_bus.stop()
         self._plant.stop()
         for wire in self._wires.values():
@@ -245,7 +263,8 @@ class Vehicle:
 
         `VehicleError` for an unknown ECU, `FaultError` for a fault that this one cannot have.
         """
-        return self._node(ecu).faults.begin(fault)
+        found = self._guests.get(ecu)
+        return (self._node(ecu) if found is None else found).faults.begin(fault)
 
     async def ask_all(self, wire: str, question: bytes) -> list[bytes]:
         """Broadcast a datagram on a DoIP wire, as discovery does; what its ECU answers."""
@@ -303,6 +322,21 @@ class Vehicle:
             node.announce, wire.answer = wire.announce, node.answer_datagram
         return node
 
+    def _build_guest(self, guest: Guest) -> GuestNode:
+        wire = self._wires[guest.wire]
+        if isinstance(wire, EthernetWire):
+            raise VehicleError(f"{guest.name}: {guest.wire} is no CAN wire")
+        directory = self.options.state_directory
+        return guest.build(
+            Site(
+                port=wire.port(guest.name),
+                fd=WIRES[guest.wire].kind == "canfd",
+                cells=lambda name, size: self._map(directory / f"{guest.name}.{name}", size),
+                random_bytes=_draws(self.options.seed, guest.name),
+                corrupt=_corrupting(wire, guest.name) if isinstance(wire, CanWire) else None,
+            )
+        )
+
     def _map(self, path: Path, size: int) -> mmap.mmap:
         """The file as memory cells, made erased if it is not there."""
         try:
@@ -326,6 +360,16 @@ class Vehicle:
 
     def _step_plant(self) -> None:
         self.cabin.step(PLANT_STEP_S)
+
+
+def _check_guests(options: VehicleOptions) -> None:
+    names = [*options.ecus, *(guest.name for guest in options.guests)]
+    for guest in options.guests:
+        if names.count(guest.name) > 1:
+            raise VehicleError(f"two ECUs are called {guest.name!r}")
+        if guest.wire not in WIRES or WIRES[guest.wire].kind == "doip":
+            known = ", ".join(name for name, its in WIRES.items() if its.kind != "doip")
+            raise VehicleError(f"{guest.name}: no CAN wire {guest.wire!r}; there are: {known}")
 
 
 def _find(name: str) -> EcuType:

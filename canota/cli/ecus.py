@@ -27,6 +27,18 @@ from canota.cli.faults import (
     show_fault,
     show_faults,
 )
+from canota.cli.guests import (
+    DEFAULT_WIRE,
+    EcuOptionsOption,
+    GuestWireOption,
+    PdxOption,
+    RecordedIdsOption,
+    RecordedOption,
+    VariantOption,
+    described_guest,
+    fitted,
+    recorded_guests,
+)
 from canota.cli.output import Json, JsonOption, group, print_json, write_file
 from canota.cli.serving import log_to_stderr, say, until_stopped
 from canota.identities import as_rows
@@ -120,6 +132,13 @@ def serve(
     factory: Annotated[
         str, typer.Option(help="Firmware of ECUs that have never held any.")
     ] = "1.0.0",
+    ecu: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ECU",
+            help="Serve these of the vehicle's ECUs only (none: none of them); all if left out.",
+        ),
+    ] = None,
     bench: Annotated[
         list[str] | None,
         typer.Option(
@@ -128,6 +147,12 @@ def serve(
             " programmed.",
         ),
     ] = None,
+    pdx: PdxOption = None,
+    variant: VariantOption = "",
+    ecu_options: EcuOptionsOption = None,
+    recorded: RecordedOption = None,
+    recorded_ids: RecordedIdsOption = None,
+    guest_wire: GuestWireOption = DEFAULT_WIRE,
     fault: FaultOption = None,
     scenario: ScenarioOption = None,
     events: EventsOption = None,
@@ -141,27 +166,36 @@ def serve(
 
     `canota ecus serve WCANHVAC000000001 --port comfort=50091 --port rear=13400`
 
-    `canota ecus serve WCANHVAC000000001 --fault 'ccu:late=300ms@31' --fault '*:lost-frames=0.01'`
+    `canota ecus serve WCANHVAC000000001 --fault 'ccu:late=300ms@31' --fault '*:lost-cf=2'`
+
+    `canota ecus serve WCANHVAC000000001 --ecu none --pdx brakes.pdx --recorded car.blf`
 
     `canota ecus serve WCANHVAC000000001 --wire comfort=can://socketcan/vcan0`
     """
     log_to_stderr(verbose=verbose)
-    fitted = (*_ECUS, *map(_bench, bench or []))
+    own = (*fitted(_ECUS, ecu or []), *map(_bench, bench or []))
+    guests = (
+        *described_guest(pdx, variant=variant, options=ecu_options, wire=guest_wire),
+        *recorded_guests(recorded, ids=recorded_ids, wire=guest_wire),
+    )
+    everyone = (*own, *(guest.name for guest in guests))
     options = ServeOptions(
         vehicle=replace(
             _options(vin, state),
-            ecus=fitted,
+            ecus=own,
+            guests=guests,
             interfaces=dict(_interface(argument) for argument in wire or []),
         ),
-        faults=faults_of(fault or [], fitted),
-        scenario=scenario_of(scenario, fitted),
+        faults=faults_of(fault or [], everyone),
+        scenario=scenario_of(scenario, everyone),
         on_event=events_to(events),
         host=host,
+        edge=bool(own),
         ports=dict(_port(argument, "--port") for argument in port or []),
         doip_hosts=tuple(doip_host or ()),
         announce_to=tuple(_target(argument) for argument in announce or []),
         tls=_tls(tls, tls_port or [], clients=tls_clients, only=tls_only),
-        factory_images={ecu: _factory_image(ecu, factory) for ecu in _ECUS},
+        factory_images={name: _factory_image(name, factory) for name in own if name in _ECUS},
         record=recording_to(capture, max_size=max_size, keep=keep),
     )
     try:

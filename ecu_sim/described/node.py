@@ -1,6 +1,6 @@
 """A described ECU on its CAN wire: it boots, answers, and is reset."""
 
-import asyncio
+import random
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -12,6 +12,8 @@ from ecu_sim.diagnostics import EnterBootloader, Respond, Restart, ServerEvent
 from ecu_sim.diagnostics.security import KeyScheme
 from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
+from ecu_sim.faults.cells import Area
+from ecu_sim.guest import GuestNode, guest_traits
 from ecu_sim.memory import Flash, Nvm, PowerLossError
 from ecu_sim.transport import Addresses, IsoTpBinding
 from protocols.can import CanPort, FrameHeader
@@ -26,7 +28,7 @@ def complement(_level: int, seed: bytes) -> bytes:
     return bytes(byte ^ 0xFF for byte in seed)
 
 
-class DescribedNode:
+class DescribedNode(GuestNode):
     """Made inside a running loop; flash and NVM are handed in and outlive it."""
 
     def __init__(
@@ -39,44 +41,43 @@ class DescribedNode:
         random_bytes: Callable[[int], bytes],
         fd: bool = False,
         key: KeyHook = complement,
+        corrupt: Callable[[float, random.Random | None], None] | None = None,
     ) -> None:
+        super().__init__(
+            guest_traits(
+                ecu.name,
+                port,
+                request_id=ecu.request_id,
+                response_id=ecu.response_id,
+                memory=tuple(
+                    Area(start=its.start, size=its.size, chip=flash[its.name], places=(0,))
+                    for its in ecu.memory
+                    if not its.ram
+                ),
+                p2_s=ecu.p2_s,
+                p2_star_s=ecu.p2_star_s,
+                corrupt=corrupt,
+            ),
+            boot_s=ecu.boot_s,
+        )
         self.ecu = ecu
-        self._port = port
         self.flash = flash
         self._nvm = nvm
         self._random_bytes = random_bytes
         self._fd = fd
         self._key = key
-        self._loop = asyncio.get_running_loop()
         self._server: UdsServer | None = None
         self._bindings: list[IsoTpBinding] = []
         self._timer = Timer(self._loop, self._timeout)
-        self._boot_timer: asyncio.TimerHandle | None = None
-        self._booted = asyncio.Event()
-        self.boots = 0
 
-    def power_on(self) -> None:
-        """Silent for the boot time."""
-        self._booted.clear()
-        self._boot_timer = self._loop.call_later(self.ecu.boot_s, self._boot)
-
-    async def booted(self) -> None:
-        await self._booted.wait()
-
-    def power_off(self) -> None:
-        """Everything volatile ends."""
-        if self._boot_timer is not None:
-            self._boot_timer.cancel()
-            self._boot_timer = None
+    def _close(self) -> None:
         self._timer.cancel()
         for binding in self._bindings:
             binding.close()
         self._bindings = []
         self._server = None
 
-    def _boot(self) -> None:
-        self._boot_timer = None
-        self.boots += 1
+    def _open(self) -> None:
         ecu = self.ecu
         device = DescribedDevice(
             ecu, flash=self.flash, nvm=self._nvm, random_bytes=self._random_bytes
@@ -90,8 +91,8 @@ class DescribedNode:
             scheme=KeyScheme(expected=self._key, seed_length=ecu.seed_length),
             stock_answer=device.stock_answer,
         )
+        self._server.watch_sessions(self.faults.dialogue.entered)
         self._bindings = [self._bind(functional=False), self._bind(functional=True)]
-        self._booted.set()
 
     def _bind(self, *, functional: bool) -> IsoTpBinding:
         ecu = self.ecu
@@ -102,7 +103,7 @@ class DescribedNode:
             functional=functional,
         )
         return IsoTpBinding(
-            self._port,
+            self.port,
             Addresses(request=self._header(identifier), response=self._header(ecu.response_id)),
             parameters,
             partial(self._request, functional=functional),
@@ -115,6 +116,18 @@ class DescribedNode:
         return FrameHeader(identifier, extended=extended, fd=self._fd, bit_rate_switch=self._fd)
 
     def _request(self, message: bytes, *, functional: bool) -> None:
+        if not self._bindings:
+            return
+        self.faults.dialogue.request(
+            message,
+            source=self.ecu.request_id,
+            serve=partial(self._receive, functional=functional),
+            send=self._bindings[0].send,
+        )
+        if not functional:
+            self._failed()  # where a fault has kept it from the server
+
+    def _receive(self, message: bytes, *, functional: bool) -> None:
         server = self._server
         if server is not None:
             now, source = self._loop.time(), self.ecu.request_id
@@ -155,13 +168,20 @@ class DescribedNode:
         self._arm()
         for event in events:
             match event:
-                case Respond(payload):
-                    self._bindings[0].send(payload, partial(self._sent, event))
+                case Respond():
+                    self._respond(event)
                 case Restart() | EnterBootloader():
-                    self._bindings[0].when_idle(self._restart)
+                    idle = partial(self._bindings[0].when_idle, self._restart)
+                    self.faults.dialogue.when_idle(idle)
                 case _:
                     pass  # a described ECU has no periodic messages and no link control
 
-    def _restart(self) -> None:
-        self.power_off()
-        self.power_on()
+    def _respond(self, answer: Respond) -> None:
+        sent = partial(self._sent, answer)
+        binding = self._bindings[0]
+        self.faults.dialogue.answer(
+            answer.payload,
+            source=answer.source,
+            send=lambda payload: binding.send(payload, sent),
+            lost=sent,
+        )

@@ -33,6 +33,12 @@ class Ecu(Protocol):
 
     @property
     def faults(self) -> EcuFaults: ...
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether `fall_asleep` does anything."""
+        ...
+
     def power_on(self) -> None: ...
     def kill(self) -> None: ...
     def reset_by_fault(self) -> None: ...
@@ -97,8 +103,10 @@ class Player:
     def _check(self, step: Step) -> None:
         if isinstance(step.action, Sleep):
             for ecu in step.action.ecus:
-                if self._ecus[ecu].faults.port is None:
-                    raise ScenarioError(f"step {step.name}: {ecu} is on DoIP, and does not sleep")
+                if not self._ecus[ecu].sleeps:
+                    raise ScenarioError(
+                        f"step {step.name}: {ecu} does not sleep: it has no network management"
+                    )
         if isinstance(step.action, BeginFault):
             for ecu, fault in step.action.faults:
                 try:

@@ -316,7 +316,7 @@ def test_a_scenario_that_cannot_be_is_refused_with_the_place(text: str, said: st
     ("action", "said"),
     [
         ("fault = 'rear:silent'", "step 1: rear: silent is of CAN frames, and rear is on DoIP"),
-        ("sleep = 'rear'", "step 1: rear is on DoIP, and does not sleep"),
+        ("sleep = 'rear'", "step 1: rear does not sleep: it has no network management"),
     ],
 )
 def test_what_an_ecu_cannot_have_is_said_before_anything_begins(
