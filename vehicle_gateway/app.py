@@ -21,6 +21,7 @@ from vehicle_gateway.calls import Caller
 from vehicle_gateway.diagnostics.reader import clear_dtcs, read_ecu
 from vehicle_gateway.diagnostics.signals import SignalRecorder
 from vehicle_gateway.flashing import updaters
+from vehicle_gateway.flashing.pace import Pace
 from vehicle_gateway.management import ManagementError, Snapshot, UnreachableError
 from vehicle_gateway.management.grpc import GrpcManagement, ProgressReporter
 from vehicle_gateway.outbox import Outbox, OutboxError
@@ -106,13 +107,15 @@ class Gateway:
         self._links = links
         self._on_progress = on_progress
         self._on_phase = on_phase
+        #: Holds all downloads between two blocks, and lets them go on.
+        self.pace = Pace()
         self._open: _Open | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Open everything; `GatewayError` says what cannot be opened."""
         async with AsyncExitStack() as stack:
-            self._open = await _opened(self._options, self._links, stack)
+            self._open = await _opened(self._options, self._links, stack, self.pace)
             self._stack = stack.pop_all()
         return self
 
@@ -324,7 +327,9 @@ class _WirelessDiagnostics:
         return ""
 
 
-async def _opened(options: GatewayOptions, links: Links, stack: AsyncExitStack) -> _Open:
+async def _opened(
+    options: GatewayOptions, links: Links, stack: AsyncExitStack, pace: Pace
+) -> _Open:
     folder = options.state_directory
     _lock(folder, stack)
     loop = asyncio.get_running_loop()
@@ -353,7 +358,11 @@ async def _opened(options: GatewayOptions, links: Links, stack: AsyncExitStack) 
         artifacts=artifacts,
         outbox=outbox,
         updaters=updaters(
-            testers, diagnostics_master=options.diagnostics_master, start_date=options.start_date
+            testers,
+            diagnostics_master=options.diagnostics_master,
+            start_date=options.start_date,
+            random_bytes=options.rng.randbytes,
+            pace=pace,
         ),
         images=GrpcImages(channel, caller, artifacts),
         management=management,

@@ -1,7 +1,10 @@
 """`canota gateway flash`: one ECU programmed from a file, without a cloud."""
 
 import asyncio
-from contextlib import AsyncExitStack
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +31,7 @@ from vehicle_gateway.flashing.direct import (
     load_for,
     reached_over,
 )
+from vehicle_gateway.flashing.encoding import DownloadCipher
 from vehicle_gateway.flashing.explain import Explainer, Line
 from vehicle_gateway.flashing.firmware_file import (
     Firmware,
@@ -38,6 +42,7 @@ from vehicle_gateway.flashing.firmware_file import (
 from vehicle_gateway.flashing.key_hook import HookKeys, KeyHookError, NoKeys, parse_hook
 from vehicle_gateway.flashing.keys import DerivedKeys, Keys
 from vehicle_gateway.flashing.load import Load, LoadError, parts_of
+from vehicle_gateway.flashing.pace import Pace
 from vehicle_gateway.flashing.sequence import Addressing, Sequence, SequenceError
 from vehicle_gateway.flashing.sequence_file import load_sequence, packaged
 from vehicle_gateway.flashing.site import Site
@@ -303,7 +308,8 @@ def _usual_address(sequence: Sequence, vehicle: VehicleDescription, ecu: str) ->
 async def _run(job: Job, uri: str, *, arrive_s: float, as_json: bool) -> Report:
     loop_time = asyncio.get_running_loop().time()
     # JSON alone goes to the standard output.
-    bars = EcuBars(Console(stderr=True, highlight=False, markup=False) if as_json else console())
+    out = Console(stderr=True, highlight=False, markup=False) if as_json else console()
+    bars = EcuBars(out)
     ecu = job.sequence.describe(job.vehicle.ecus[job.ecu])
     vehicle = replace(job.vehicle, ecus={**job.vehicle.ecus, ecu.name: ecu})
     try:
@@ -318,6 +324,10 @@ async def _run(job: Job, uri: str, *, arrive_s: float, as_json: bool) -> Report:
                 testers=testers,
                 keys=job.keys,
                 start_date=datetime.now(UTC) - timedelta(seconds=loop_time),  # noqa: TID251 the one look at the calendar
+                cipher=DownloadCipher(job.keys.master, secrets.token_bytes)
+                if isinstance(job.keys, DerivedKeys)
+                else None,
+                pace=stack.enter_context(_held_by_ctrl_z(out)),
             )
             stack.enter_context(bars)
             return await flash(
@@ -332,6 +342,29 @@ async def _run(job: Job, uri: str, *, arrive_s: float, as_json: bool) -> Report:
         raise CommandError(str(error), Exit.UNREACHABLE if away else Exit.FAILED) from error
     except WireError as error:
         raise CommandError(str(error), Exit.UNREACHABLE) from error
+
+
+@contextmanager
+def _held_by_ctrl_z(out: Console) -> Iterator[Pace]:
+    """Ctrl-Z (SIGTSTP) holds the download at the next block, and lets it go on again.
+
+    To be stopped like any other program would cost it its session in the ECU.
+    """
+    pace, loop = Pace(), asyncio.get_running_loop()
+
+    def turn() -> None:
+        if pace.held:
+            pace.go_on()
+            out.print("goes on")
+        else:
+            pace.hold()
+            out.print("held at the next block, the session stays open; Ctrl-Z again goes on")
+
+    loop.add_signal_handler(signal.SIGTSTP, turn)
+    try:
+        yield pace
+    finally:
+        loop.remove_signal_handler(signal.SIGTSTP)
 
 
 def _step(note: Progress) -> EcuStep:

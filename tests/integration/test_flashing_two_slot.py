@@ -211,7 +211,8 @@ def test_an_interrupted_download_goes_on_at_the_last_verified_sector(tmp_path: P
         line.requests.clear()
         await updater.stage(update, resume_from=verified, progress=on.progress)
         blocks = [begun for _, begun in line.requests if begun[0] == 0x36]
-        assert len(blocks) == -(-(len(update.image) - verified) // 3840)
+        # Of what is left, compressed.
+        assert 0 < len(blocks) < -(-(len(update.image) - verified) // 3840)
         await updater.activate(update, resume_from=0, progress=on.progress)
         assert (await updater.inventory(NONCE)).software_version == "2.0.0"
 

@@ -90,6 +90,16 @@ class DoipWireTime:
         return (there + _ANSWER_WIRE_BYTES) * 8 / self.bit_rate
 
 
+class RoughWireTime:
+    """As much per byte as a whole block takes: to compare downloads, not to measure them by."""
+
+    def __init__(self, exact: WireTime, longest: bytes) -> None:
+        self._per_byte_s = exact.exchange_s(longest, b"\x76\x01") / len(longest)
+
+    def exchange_s(self, request: bytes, answer: bytes) -> float:  # noqa: ARG002 it is in the block's
+        return self._per_byte_s * len(request)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """The bound of one download, in seconds."""
@@ -125,16 +135,19 @@ class BoundCalculator:
         self._size = 0
         self._memory_s = 0.0
 
-    def add(self, request: bytes) -> None:
-        """The next 36, as it goes to the ECU."""
+    def add(self, request: bytes, size: int | None = None) -> None:
+        """The next 36, as it goes to the ECU, and the bytes of memory that come out of it."""
         on_wire_s = self._wire.exchange_s(request, bytes([0x76, request[1]]))
         self._blocks_s.append(max(on_wire_s, self._memory_s))
-        length = len(request) - 2
-        self._memory_s = ceil(length / self._ecu.page_size) * self._ecu.program_s
-        self._size += length
+        before = self._size // self._ecu.page_size
+        self._size += len(request) - 2 if size is None else size
+        self._memory_s = (self._size // self._ecu.page_size - before) * self._ecu.program_s
 
     def result(self) -> Bound:
+        """The bound of all blocks; the last one's memory time has its unfinished page too."""
         download = requests.request_download(self._address, self._size)
+        rest = ceil(self._size / self._ecu.page_size) - self._size // self._ecu.page_size
         announced_s = self._wire.exchange_s(download, b"\x74\x40\x00\x00\xff\xff")
         exit_s = self._wire.exchange_s(requests.request_transfer_exit(), b"\x77")
-        return Bound(blocks_s=tuple(self._blocks_s), serial_s=announced_s + exit_s + self._memory_s)
+        last_s = self._memory_s + rest * self._ecu.program_s
+        return Bound(blocks_s=tuple(self._blocks_s), serial_s=announced_s + exit_s + last_s)

@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from protocols.uds import RoutineControl, ServiceId, Session, requests, responses
+from protocols.uds.data_formats import DataFormat
 from protocols.uds.enums import SUPPRESS_POSITIVE_RESPONSE
+from vehicle_gateway.flashing.encoding import Encoded, encoded, plain
 from vehicle_gateway.flashing.load import Load, Part, Values
 from vehicle_gateway.flashing.sequence import (
     PROGRAM,
@@ -381,6 +384,8 @@ class Performance:
             size = len(at.part.data) - at.offset
             sectors = -(-size // self._site.ecu.sector_size)
             self._note(step.name, done=at.before, remaining_s=sectors * self._site.ecu.erase_s)
+            if self._sequence.memory.encode and self._site.cipher is not None:
+                await self._dialogue.serial()  # known before the ECU has its hands full
             # The ECU erases for seconds: time enough to slice the image and compute the bound.
             transfer = self._transfer("transferring", at.part, at)
             planning = asyncio.create_task(
@@ -392,6 +397,20 @@ class Performance:
             await self._planning[1]
 
     # Downloads
+
+    async def _encodings(self, data: bytes) -> Sequence[Encoded]:
+        """The ways in which the ECU takes this data."""
+        memory, offered = self._sequence.memory, self._site.ecu.data_formats
+        if not memory.encode or not offered:
+            return [plain(data, identifier=memory.data_format)]
+        cipher = self._site.cipher
+        serial = "" if cipher is None else await self._dialogue.serial()
+        try:
+            formats = {identifier: DataFormat.parse(name) for identifier, name in offered.items()}
+        except ValueError as error:
+            raise self._failed("planning the download", str(error)) from error
+        work = partial(encoded, data, formats, cipher=cipher, serial=serial)
+        return await asyncio.get_running_loop().run_in_executor(None, work)
 
     def _transfer(self, name: str, part: Part, at: _Underway) -> Transfer:
         whole = self._load.size
@@ -421,6 +440,8 @@ class Performance:
             wire=self._site.wire_time(),
             progress=note,
             memory=self._sequence.memory,
+            encodings=self._encodings,
+            pace=self._site.pace,
             step=name,
         )
 

@@ -237,6 +237,9 @@ class MemoryFormat:
     size_bytes: int = 4
     #: dataFormatIdentifier of 34.
     data_format: int = 0
+    #: Downloads are transferred in the quickest format that the vehicle description has for the
+    #: ECU, whose identifier takes the place of `data_format`.
+    encode: bool = False
     #: Downloads are whole multiples of so many bytes, filled up with `fill`.
     align: int = 1
     fill: int = 0xFF

@@ -313,6 +313,12 @@ MEMORY_KEYS: Final[Keys] = {
     "address_bytes": Key(whole(1, 8), "bytes of an address in 34 and in records", "4"),
     "size_bytes": Key(whole(1, 8), "bytes of a size in 34 and in records", "4"),
     "data_format": Key(whole(0, 0xFF), "dataFormatIdentifier of 34", "0x00"),
+    "encode": Key(
+        FLAG,
+        "compress and encrypt in the quickest data format that the vehicle's description offers;"
+        " otherwise downloads are sent as they are",
+        "false",
+    ),
     "align": Key(whole(1, 1 << 20), "downloads are whole multiples of so many bytes", "1"),
     "fill": Key(whole(0, 0xFF), "what they are filled up with", "0xFF"),
     "max_block_length": Key(

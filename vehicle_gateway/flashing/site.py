@@ -6,7 +6,9 @@ from datetime import datetime
 from dbc import EcuDescription, RoutineIdentifiers
 from vehicle_gateway.flashing.bound import WireTime, wire_time
 from vehicle_gateway.flashing.dialogue import Dialogue
+from vehicle_gateway.flashing.encoding import DownloadCipher
 from vehicle_gateway.flashing.keys import Keys
+from vehicle_gateway.flashing.pace import Pace
 from vehicle_gateway.flashing.read_back import read_back
 from vehicle_gateway.flashing.sequence import IDENTIFICATION, Sequence
 from vehicle_gateway.update import Inventory, ReadBack, UpdateError
@@ -27,6 +29,10 @@ class Site:
     keys: Keys
     #: The date at loop time 0.
     start_date: datetime
+    #: For encrypted downloads; None: only plain and compressed ones.
+    cipher: DownloadCipher | None = None
+    #: Who may hold downloads between two blocks.
+    pace: Pace | None = None
 
     @property
     def routines(self) -> RoutineIdentifiers:

@@ -5,15 +5,25 @@ an answer and the next block there is nothing left to prepare.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from protocols.uds import MalformedResponseError, Nrc, requests, responses
-from vehicle_gateway.flashing.bound import Bound, BoundCalculator, WireTime, block_size
+from vehicle_gateway.flashing.bound import (
+    Bound,
+    BoundCalculator,
+    RoughWireTime,
+    WireTime,
+    block_size,
+)
 from vehicle_gateway.flashing.dialogue import Dialogue
+from vehicle_gateway.flashing.encoding import Encoded, best, plain
+from vehicle_gateway.flashing.pace import Pace
 from vehicle_gateway.flashing.sequence import MemoryFormat
+from vehicle_gateway.flashing.tester_present import PERIOD_S
 from vehicle_gateway.update import Progress, ProgressSink, TransferFigures
+from vehicle_gateway.wires import WireError
 
 #: Progress is told so often per download, and whenever another sector is certain.
 _NOTES: Final = 200
@@ -32,8 +42,19 @@ class Plan:
     max_block_length: int
     #: Data bytes per block; the last one may be shorter.
     block: int
+    encoded: Encoded
     requests: Sequence[bytes]
+    #: Bytes of the image that the ECU has after each block.
+    taken: Sequence[int]
     bound: Bound
+
+
+#: Gives the ways in which some bytes may be transferred; more than one are compared.
+Encodings = Callable[[bytes], Awaitable[Sequence[Encoded]]]
+
+
+async def as_it_is(data: bytes) -> Sequence[Encoded]:
+    return [plain(data)]
 
 
 class Download:
@@ -49,10 +70,14 @@ class Download:
         wire: WireTime,
         progress: ProgressSink,
         memory: MemoryFormat | None = None,
+        encodings: Encodings = as_it_is,
+        pace: Pace | None = None,
         step: str = "transferring",
     ) -> None:
         """`address` is where `image[0]` goes; the first `offset` bytes are there already."""
         self._memory = memory or MemoryFormat()
+        self._encodings = encodings
+        self._pace = pace
         self._step = step
         self._dialogue = dialogue
         self._image = image
@@ -64,22 +89,42 @@ class Download:
         self._verified = offset
 
     async def plan(self, max_block_length: int) -> Plan:
-        """Slice the image and compute the bound; gives way to the loop between blocks."""
+        """Choose the data format, slice, and compute the bound; gives way between blocks."""
+        candidates = await self._encodings(self._image[self._offset :])
+        if len(candidates) == 1:
+            return await self._sliced(candidates[0], max_block_length, self._wire)
+        block = block_size(max_block_length, self._dialogue.ecu.page_size)
+        longest = requests.transfer_data(1, candidates[0].data[:block])
+        rough = RoughWireTime(self._wire, longest)
+        plans = [await self._sliced(one, max_block_length, rough) for one in candidates]
+        chosen = best([(one.encoded, one.bound.total_s) for one in plans])
+        return await self._sliced(chosen, max_block_length, self._wire)
+
+    async def _sliced(self, encoded: Encoded, max_block_length: int, wire: WireTime) -> Plan:
         ecu = self._dialogue.ecu
         block = block_size(max_block_length, ecu.page_size)
-        calculator = BoundCalculator(self._wire, ecu, address=self._address + self._offset)
+        calculator = BoundCalculator(wire, ecu, address=self._address + self._offset)
+        decoder = encoded.decoder()
         blocks: list[bytes] = []
+        taken: list[int] = []
         counter = 1
-        for at in range(self._offset, len(self._image), block):
-            request = requests.transfer_data(counter, self._image[at : at + block])
-            calculator.add(request)
+        done = self._offset
+        for at in range(0, len(encoded.data), block):
+            chunk = encoded.data[at : at + block]
+            request = requests.transfer_data(counter, chunk)
+            size = len(decoder.decode(chunk))
+            calculator.add(request, size)
+            done += size
             blocks.append(request)
+            taken.append(done)
             counter = requests.next_block(counter)
             await asyncio.sleep(0)
         return Plan(
             max_block_length=max_block_length,
             block=block,
+            encoded=encoded,
             requests=blocks,
+            taken=taken,
             bound=calculator.result(),
         )
 
@@ -87,34 +132,49 @@ class Download:
         """34, every 36, 37. Raises `UpdateError`; a block whose answer is lost is sent again."""
         loop = asyncio.get_running_loop()
         start_s = loop.time()
-        allowed = await self._announce(plan.max_block_length)
-        if allowed < plan.max_block_length or not self._dialogue.ecu.max_block_length:
+        allowed = await self._announce(plan)
+        if allowed < plan.max_block_length:
             # The ECU's own word counts, not the vehicle description's.
-            plan = await self.plan(allowed)
-        left_s = plan.bound.total_s
-        taken = self._offset
-        for request, block_s in zip(plan.requests, plan.bound.blocks_s, strict=True):
+            plan = await self._sliced(plan.encoded, allowed, self._wire)
+        left_s, held_s = plan.bound.total_s, 0.0
+        first_s = loop.time()
+        for number, (request, block_s) in enumerate(
+            zip(plan.requests, plan.bound.blocks_s, strict=True)
+        ):
+            held_s += await self._turn()
             # 14229-1: the same counter again is acknowledged and not written again.
             await self._dialogue.ask(self._step, request)
-            taken += len(request) - 2
             left_s -= block_s
-            self._note(plan, taken, left_s)
+            gone_s = plan.bound.total_s - left_s
+            behind = (loop.time() - first_s - held_s) / gone_s if gone_s else 1.0
+            self._note(plan, number, max(left_s, 0.0) * max(behind, 1.0))
         await self._finish()
-        return TransferFigures(transfer_s=loop.time() - start_s, bound_s=plan.bound.total_s)
+        passed_s = loop.time() - start_s - held_s
+        return TransferFigures(transfer_s=passed_s, bound_s=plan.bound.total_s)
 
-    async def _announce(self, planned: int) -> int:
+    async def _turn(self) -> float:
+        """Wait for our turn; the seconds that it took."""
+        if self._pace is None:
+            return 0.0
+        dialogue = self._dialogue
+        try:
+            return await self._pace.turn(dialogue.tester.tell, period_s=PERIOD_S)
+        except WireError as error:
+            raise dialogue.failed(self._step, error) from error
+
+    async def _announce(self, plan: Plan) -> int:
         """34; the longest block that the ECU takes, as planned where its word got lost."""
         memory = self._memory
         request = requests.request_download(
             self._address + self._offset,
             len(self._image) - self._offset,
-            data_format=memory.data_format,
+            data_format=plan.encoded.identifier,
             address_bytes=memory.address_bytes,
             size_bytes=memory.size_bytes,
         )
         answer = await self._dialogue.ask_once(self._step, request, done=_UNDER_WAY)
         if answer is None:
-            return planned
+            return plan.max_block_length
         try:
             return responses.decode_download(answer)
         except MalformedResponseError as error:
@@ -124,10 +184,11 @@ class Download:
         """37; refused as out of sequence after a lost answer, it was carried out the first time."""
         await self._dialogue.ask_once(self._step, requests.request_transfer_exit(), done=_OVER)
 
-    def _note(self, plan: Plan, taken: int, left_s: float) -> None:
+    def _note(self, plan: Plan, number: int, remaining_s: float) -> None:
         size = len(self._image)
         sector = self._dialogue.ecu.sector_size
-        certain = (taken - _IN_FLIGHT_BLOCKS * plan.block) // sector * sector
+        taken, written = plan.taken[number], number - _IN_FLIGHT_BLOCKS
+        certain = plan.taken[written] // sector * sector if written >= 0 else self._offset
         note = taken * _NOTES // size
         if note == self._noted and certain <= self._verified:
             return
@@ -139,7 +200,7 @@ class Download:
                 step=self._step,
                 bytes_done=taken,
                 bytes_total=size,
-                remaining_s=max(left_s, 0.0),
+                remaining_s=remaining_s,
                 verified=self._verified,
             )
         )
