@@ -14,6 +14,7 @@ busiest_wire       share of the time in which the busiest CAN wire was not free 
 """
 
 import json
+import random
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,15 +26,17 @@ from typing import Any, Final
 import clock
 import dbc
 from canota.bench import ECUS, FACTORY_VERSION, Bench, BenchOptions, release_files
-from dbc.vehicle import describe_vehicle
+from dbc.vehicle import EcuDescription, describe_vehicle
 from ecu_sim.bus import BusLoad, CanWire
 from ecu_sim.signals import header_of, period_s_of
 from ecu_sim.traffic import plan
-from firmware import image_path
+from firmware import dev_keys, image_path
 from protocols.can import FrameHeader
 from protocols.firmware.formats import detect
 from protocols.uds import requests
+from protocols.uds.data_formats import DataFormat
 from vehicle_gateway.flashing.bound import BoundCalculator, WireTime, block_size, wire_time
+from vehicle_gateway.flashing.encoding import DownloadCipher, Encoded, best, encoded
 from vehicle_gateway.update import Progress
 
 LOAD: Final = 0.40
@@ -210,36 +213,64 @@ def _loads(watch: Watch) -> Iterator[float]:
 def _bound_s(name: str, watch: Watch) -> float:
     """The bound of this ECU's download, on the wire that the others left it."""
     vehicle = describe_vehicle()
-    ecu, image = vehicle.ecus[name], _image(name)
+    ecu = vehicle.ecus[name]
     wire = wire_time(vehicle.wires[ecu.wire], ecu)
-    blocks = _requests(image, block_size(ecu.max_block_length, ecu.page_size))
+    formats = {identifier: DataFormat.parse(text) for identifier, text in ecu.data_formats.items()}
+    cipher = DownloadCipher(dev_keys().diagnostics_master, random.Random(name).randbytes)  # noqa: S311 the same in every run
+    candidates = [
+        _blocks(one, block_size(ecu.max_block_length, ecu.page_size))
+        for one in encoded(_image(name), formats, cipher=cipher, serial=name)
+    ]
+    bounds = [(one, _bound(one, wire, ecu)) for one in candidates]
+    chosen = best([(blocks.encoded, seconds) for blocks, seconds in bounds])
+    (blocks,) = [one for one in candidates if one.encoded is chosen]
     if name in watch.readings:
         wire = SharedWireTime(wire, _free(watch.readings[name], wire, blocks))
+    return _bound(blocks, wire, ecu)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A download as the gateway sends it."""
+
+    encoded: Encoded
+    #: Each 36, and the bytes of the image that come out of it.
+    requests: list[tuple[bytes, int]]
+
+
+def _bound(blocks: Blocks, wire: WireTime, ecu: EcuDescription) -> float:
     calculator = BoundCalculator(wire, ecu, address=ecu.application_base)
-    for request in blocks:
-        calculator.add(request)
+    for request, size in blocks.requests:
+        calculator.add(request, size)
     return calculator.result().total_s
 
 
-def _free(readings: tuple[Reading, Reading], wire: WireTime, blocks: Sequence[bytes]) -> float:
+def _free(readings: tuple[Reading, Reading], wire: WireTime, blocks: Blocks) -> float:
     """The share of the wire that was not taken by other frames than the download's own."""
     first, last = readings
+    elapsed_s = (last.load.at_ns - first.load.at_ns) * 1e-9
+    if not elapsed_s:
+        return 1.0 - LOAD  # one note alone: a download of one block
     done, own_s = 0, 0.0
-    for request in blocks:
-        done += len(request) - 2
+    for request, size in blocks.requests:
+        done += size
         if first.bytes_done < done <= last.bytes_done:
             own_s += wire.exchange_s(request, bytes([0x76, request[1]]))
-    elapsed_s = (last.load.at_ns - first.load.at_ns) * 1e-9
     busy_s = (last.load.busy_ns - first.load.busy_ns) * 1e-9
     return 1.0 - (busy_s - own_s) / elapsed_s
 
 
-def _requests(image: bytes, block: int) -> list[bytes]:
+def _blocks(download: Encoded, block: int) -> Blocks:
     counters = (number % 256 for number in count(1))
-    return [
-        requests.transfer_data(next(counters), image[at : at + block])
-        for at in range(0, len(image), block)
-    ]
+    decoder = download.decoder()
+    chunks = [download.data[at : at + block] for at in range(0, len(download.data), block)]
+    return Blocks(
+        download,
+        [
+            (requests.transfer_data(next(counters), chunk), len(decoder.decode(chunk)))
+            for chunk in chunks
+        ],
+    )
 
 
 def _image(ecu: str) -> bytes:
