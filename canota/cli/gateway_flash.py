@@ -327,7 +327,7 @@ async def _run(job: Job, uri: str, *, arrive_s: float, as_json: bool) -> Report:
                 cipher=DownloadCipher(job.keys.master, secrets.token_bytes)
                 if isinstance(job.keys, DerivedKeys)
                 else None,
-                pace=stack.enter_context(_held_by_ctrl_z(out)),
+                pace=stack.enter_context(held_by_ctrl_z(out)),
             )
             stack.enter_context(bars)
             return await flash(
@@ -345,7 +345,7 @@ async def _run(job: Job, uri: str, *, arrive_s: float, as_json: bool) -> Report:
 
 
 @contextmanager
-def _held_by_ctrl_z(out: Console) -> Iterator[Pace]:
+def held_by_ctrl_z(out: Console) -> Iterator[Pace]:
     """Ctrl-Z (SIGTSTP) holds the download at the next block, and lets it go on again.
 
     To be stopped like any other program would cost it its session in the ECU.
