@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -351,6 +352,9 @@ def held_by_ctrl_z(out: Console) -> Iterator[Pace]:
     To be stopped like any other program would cost it its session in the ECU.
     """
     pace, loop = Pace(), asyncio.get_running_loop()
+    if threading.current_thread() is not threading.main_thread():
+        yield pace  # another program runs this command, and the signals are its own
+        return
 
     def turn() -> None:
         if pace.held:

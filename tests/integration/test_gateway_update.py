@@ -237,7 +237,7 @@ def test_progress_reaches_the_cloud_while_the_update_runs(tmp_path: Path) -> Non
             ):
                 campaign = await _offered(fleet, gateway)
                 updating = asyncio.create_task(gateway.run_once())
-                await asyncio.sleep(4.5)
+                await asyncio.sleep(2.5)
                 seen = fleet.assignment(campaign)
                 assert seen.phase == campaigns_pb2.PHASE_STAGING
                 assert seen.ecus[0].step == "transferring"

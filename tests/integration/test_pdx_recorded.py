@@ -13,14 +13,17 @@ from odxtools.variantmatcher import VariantMatcher
 
 from clock import run
 from ecu_sim.descriptions.operations import operations
-from ecu_sim.ecus import ecu_names, ecu_type
+from ecu_sim.ecus import EcuType, ecu_names, ecu_type
 from ecu_sim.node import EcuNode
 from ecu_sim.vehicle import Vehicle
+from firmware import dev_keys
 from protocols.uds import DataIdentifier, RoutineId, requests
+from protocols.uds.data_formats import Decoder, derive_data_key
 from tests.support import bench, programming
 from tests.support.ecu import RawTester, application
 from tests.support.flashing import NONCE, Bench, job
 from tests.support.odx import (
+    Download,
     base_variant,
     database,
     downloads,
@@ -60,14 +63,26 @@ def _check(layer: HierarchyElement, recording: Recording) -> None:
             assert read_answer(layer, exchange.request, answer), f"{said}: {answer[:8].hex(' ')}"
 
 
+def decoded(kind: EcuType, download: Download, recording: Recording) -> bytes:
+    """What comes out of the data format that the package reads in 34."""
+    if not download.data_format:
+        assert download.size == len(download.data)
+        return bytes(download.data)
+    said = next(one.answers[-1] for one in recording.exchanges if one.request.hex() == "22f18c")
+    key = derive_data_key(dev_keys().diagnostics_master, said[3:].decode("ascii").rstrip("\0 "))
+    decoder = Decoder(kind.data_formats[download.data_format], size=download.size, key=key)
+    data = decoder.decode(bytes(download.data))
+    assert decoder.complete
+    return data
+
+
 def check_flash(ecu: str, recording: Recording, images: Mapping[int, bytes]) -> None:
     """The package says of a flash what was flashed: by its address, the image that went there."""
     layer, kind = base_variant(ecu), ecu_type(ecu)
     found = downloads(layer, recording.exchanges)
-    assert {one.address: bytes(one.data) for one in found} == images
+    assert {one.address: decoded(kind, one, recording) for one in found} == images
     for one in found:
         assert one.complete
-        assert one.size == len(one.data)
         assert one.counters == [(number + 1) % 256 for number in range(len(one.counters))]
         assert one.max_block_length == kind.max_block_length
     erased: set[int] = set()
@@ -112,7 +127,7 @@ def test_every_message_of_an_update_is_read_from_the_package(tmp_path: Path, ecu
     recording = record(tmp_path, ecu, main)
     assert {0x10, 0x11, 0x22, 0x27, 0x2E, 0x31, 0x34, 0x36, 0x37} <= recording.services
     blocks = [one for one in recording.exchanges if one.request[0] == 0x36]
-    assert sum(len(one.request) - 2 for one in blocks) >= len(job(ecu).image)
+    assert blocks
     assert any(answer[2:3] == b"\x78" for one in recording.exchanges for answer in one.answers)
     check(ecu, recording)
     check_flash(ecu, recording, {ecu_type(ecu).application_base: job(ecu).image})

@@ -90,6 +90,8 @@ class Download:
     address: int
     size: int
     max_block_length: int
+    #: dataFormatIdentifier.
+    data_format: int
     counters: list[int] = field(default_factory=list)
     data: bytearray = field(default_factory=bytearray)
     complete: bool = False
@@ -114,6 +116,7 @@ def downloads(layer: HierarchyElement, exchanges: Iterable[Exchange]) -> list[Do
                         address=asked["memory_address"],
                         size=asked["memory_size"],
                         max_block_length=told["max_number_of_block_length"],
+                        data_format=asked["compression_method"] << 4 | asked["encrypting_method"],
                     )
                 )
             case 0x36:

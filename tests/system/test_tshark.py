@@ -12,7 +12,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import clock
-from dbc import EcuDescription, describe_vehicle
+from dbc import EcuDescription, VehicleDescription, describe_vehicle
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.capture import Capture
 from ecu_sim.bus.faults import WireFaults
@@ -115,9 +115,16 @@ class CountedWire:
         await self._wire.close()
 
 
+def plainly_flashed() -> VehicleDescription:
+    """The vehicle, as if no ECU took compressed data: blocks are the image, and many."""
+    vehicle = describe_vehicle()
+    ecus = {name: replace(ecu, data_formats={}) for name, ecu in vehicle.ecus.items()}
+    return replace(vehicle, ecus=ecus)
+
+
 class CountedTesters(gateway.Testers):
     def __init__(self, links: SimLinks) -> None:
-        super().__init__(describe_vehicle(), links)
+        super().__init__(plainly_flashed(), links)
         self.services: Services = Counter()
 
     def _open(self, name: str) -> Wire:
