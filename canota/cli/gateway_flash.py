@@ -21,7 +21,6 @@ from canota.cli.exits import CommandError, Exit
 from canota.cli.gateway_options import describe, master_secret
 from canota.cli.output import Json, JsonOption, console, print_json, size, table
 from dbc.vehicle import VehicleDescription
-from protocols.firmware.formats import Image
 from vehicle_gateway.flashing.bound import wire_time
 from vehicle_gateway.flashing.direct import (
     Report,
@@ -37,8 +36,8 @@ from vehicle_gateway.flashing.explain import Explainer, Line
 from vehicle_gateway.flashing.firmware_file import (
     Firmware,
     loader_of,
-    overlapping,
     read_firmware,
+    taken_together,
 )
 from vehicle_gateway.flashing.key_hook import HookKeys, KeyHookError, NoKeys, parse_hook
 from vehicle_gateway.flashing.keys import DerivedKeys, Keys
@@ -208,7 +207,9 @@ def _prepare(
             vehicle = described_by(vehicle, found, addressing, name=ecu, doip=doip)
             name = next(iter(vehicle.ecus))
         keys = _keys(key, found, known=known is not None, master_key=master_key)
-        parts = parts_of(_segments(files, found, vehicle, name), found)
+        read = [_file(source, found, vehicle, name) for source in files]
+        segments, found = taken_together(read, found)
+        parts = parts_of(segments, found)
         if known is not None and not found.blocks:
             check_fits(parts, vehicle.ecus[name])
         begun = loader_of(found, loader)
@@ -266,16 +267,6 @@ def _keys(key: str, sequence: Sequence, *, known: bool, master_key: Path | None)
     if sequence.unlocks:
         raise KeyHookError("the sequence unlocks the ECU: --key says what answers its seeds")
     return NoKeys()
-
-
-def _segments(
-    sources: list[str], sequence: Sequence, vehicle: VehicleDescription, ecu: str
-) -> list[Image]:
-    """All ranges of all files."""
-    files = [_file(source, sequence, vehicle, ecu) for source in sources]
-    if clash := overlapping(files):
-        raise LoadError(clash)
-    return [one for file in files for one in file.content.segments]
 
 
 def _file(source: str, sequence: Sequence, vehicle: VehicleDescription, ecu: str) -> Firmware:

@@ -37,7 +37,7 @@ def release() -> None:
     Publish firmware and inspect it.
 
     A release is one image for each ECU model, published together and never changed. Files may be
-    Intel HEX, S-record or raw; they are stored and sent byte for byte.
+    Intel HEX, S-record, VBF, ODX-F (or a PDX), ELF or raw; they are stored and sent byte for byte.
     """
 
 

@@ -20,6 +20,9 @@ class ImageFormat(IntEnum):
     INTEL_HEX = 1
     S_RECORD = 2
     RAW = 3
+    VBF = 4
+    ODX_F = 5
+    ELF = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

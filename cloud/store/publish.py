@@ -24,6 +24,9 @@ _FORMATS: Final = {
     "intel_hex": ImageFormat.INTEL_HEX,
     "s_record": ImageFormat.S_RECORD,
     "raw": ImageFormat.RAW,
+    "vbf": ImageFormat.VBF,
+    "odx_f": ImageFormat.ODX_F,
+    "elf": ImageFormat.ELF,
 }
 
 

@@ -10,6 +10,7 @@ from fuzz import Draw, Harness
 from protocols.uds import UdsError
 from vehicle_gateway.diagnostics.reader import read_dtcs, read_identification
 from vehicle_gateway.flashing.dialogue import Dialogue
+from vehicle_gateway.flashing.direct import shown
 from vehicle_gateway.flashing.keys import DerivedKeys
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.wires import (
@@ -67,6 +68,9 @@ async def _ask(data: bytes) -> None:
         pass
     dialogue = Dialogue(tester, _CCU, keys=DerivedKeys(bytes(32)))
     try:
+        dialogue.take_timing(await dialogue.ask("entering", b"\x10\x03"))
+        if (record := await dialogue.record_if_known("reading", 0xF187)) is not None:
+            shown(record)
         await dialogue.read_text("reading", 0xF188)
         await dialogue.unlock("unlocking", 1)
     except UpdateError:
@@ -93,7 +97,10 @@ HARNESS: Final = Harness(
             "01 00 2F 01 01 01 01 00 01",
             "01 00 2F 01 05",
         ),
-        _answers(*("F1",) * len(_RECORDS)) + b"\x03\x7f\x19\x11" + _answers("41", "00", "00 00"),
+        _answers(*("F1",) * len(_RECORDS))
+        + b"\x03\x7f\x19\x11"
+        + b"\x06\x50\x03\x00\x32\x01\xf4"
+        + _answers("41", "41", "00", "00 00"),
         b"\x03\x7f\x22\x21" * 40,
         b"\x41\x62\x01",
     ),

@@ -1,4 +1,4 @@
-"""Firmware as bytes: file formats (Intel HEX, S-record, raw) and the containers inside them.
+"""Firmware as bytes: file formats (Intel HEX, VBF, ELF, ...) and the containers inside them.
 
 A *format* says where bytes go (`formats`); a *container* is what stands at that address and what a
 boot loader checks before it starts it (`containers`). Both are pure: bytes in, values out.

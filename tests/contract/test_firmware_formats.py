@@ -2,10 +2,16 @@
 
 import pytest
 
+from cloud.fleet import releases
+from cloud.store import publish
 from protocols.firmware.formats import ERASED, Format, FormatError, Image, detect, formats
+from protocols.fleet.v1 import releases_pb2
+from vehicle_gateway.update import offer
 
 NAMES = list(formats())
 ADDRESSED = [name for name, member in formats().items() if member.carries_address]
+#: Those with a record and its checksum on each line.
+IN_LINES = [name for name, member in formats().items() if member.in_lines]
 SIZES = (1, 2, 31, 32, 33, 255, 256, 257, 0x1_0001)
 ADDRESSES = (0, 1, 0xFFF0, 0x1_0000, 0x0804_0000, 0x0804_FFFF, 0xFFFE_0000)
 
@@ -98,7 +104,7 @@ def test_a_file_that_only_has_the_name_is_damaged_and_not_raw(name: str) -> None
                 detect(f"ccu{suffix}", damaged)
 
 
-@pytest.mark.parametrize("name", ADDRESSED)
+@pytest.mark.parametrize("name", IN_LINES)
 def test_a_file_cut_off_anywhere_is_refused_and_the_line_named(name: str) -> None:
     file = encoded(name).rstrip()
     refusal(name, file[:0])
@@ -109,7 +115,7 @@ def test_a_file_cut_off_anywhere_is_refused_and_the_line_named(name: str) -> Non
         assert str(error).startswith(f"line {error.line}: ")
 
 
-@pytest.mark.parametrize("name", ADDRESSED)
+@pytest.mark.parametrize("name", IN_LINES)
 def test_one_wrong_character_anywhere_is_refused_and_no_earlier_line_blamed(name: str) -> None:
     file = encoded(name).rstrip()
     for position in range(len(file)):
@@ -118,7 +124,7 @@ def test_one_wrong_character_anywhere_is_refused_and_no_earlier_line_blamed(name
         assert error.line >= 1 + file[:position].count(b"\n")
 
 
-@pytest.mark.parametrize("name", ADDRESSED)
+@pytest.mark.parametrize("name", IN_LINES)
 def test_a_wrong_digit_in_the_data_is_blamed_on_its_line(name: str) -> None:
     file = encoded(name).rstrip()
     start = 0
@@ -127,7 +133,7 @@ def test_a_wrong_digit_in_the_data_is_blamed_on_its_line(name: str) -> None:
         start += len(line) + 1
 
 
-@pytest.mark.parametrize("name", ADDRESSED)
+@pytest.mark.parametrize("name", IN_LINES)
 def test_a_record_left_out_is_refused_or_reads_as_erased_flash(name: str) -> None:
     lines = encoded(name).splitlines(keepends=True)
     for missing in range(len(lines)):
@@ -141,7 +147,7 @@ def test_a_record_left_out_is_refused_or_reads_as_erased_flash(name: str) -> Non
         assert all(byte in {SMALL.data[address], ERASED} for address, byte in read)
 
 
-@pytest.mark.parametrize("name", ADDRESSED)
+@pytest.mark.parametrize("name", IN_LINES)
 def test_a_record_that_comes_twice_is_refused(name: str) -> None:
     lines = encoded(name).splitlines(keepends=True)
     for number, line in enumerate(lines):
@@ -156,7 +162,7 @@ def test_a_record_that_comes_twice_is_refused(name: str) -> None:
         assert not any(SMALL.data[at : at + 4].hex().upper().encode() in line for at in (0, 32, 64))
 
 
-@pytest.mark.parametrize("name", ADDRESSED)
+@pytest.mark.parametrize("name", IN_LINES)
 def test_other_line_ends_and_blank_lines_harm_nothing(name: str) -> None:
     file = encoded(name)
     for changed in (file.replace(b"\n", b"\r\n"), file.rstrip(), b"\n" + file + b"\n\n"):
@@ -167,3 +173,35 @@ def test_other_line_ends_and_blank_lines_harm_nothing(name: str) -> None:
 def test_an_image_beyond_its_address_space_is_not_encoded(name: str) -> None:
     with pytest.raises(FormatError):
         encoded(name, Image(address=0xFFFF_FFFF, data=b"ab"))
+
+
+@pytest.mark.parametrize("name", ADDRESSED)
+def test_a_file_cut_off_anywhere_is_refused(name: str) -> None:
+    file = encoded(name).rstrip()
+    for length in range(len(file)):
+        refusal(name, file[:length])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [1, 255, 4000])
+def test_the_content_is_the_image_in_one_piece(name: str, size: int) -> None:
+    member = formats()[name]
+    image = Image(address=0x0804_0000, data=content(size))
+    found = member.content(member.encode(image))
+    address = image.address if member.carries_address else 0
+    assert found.segments == (Image(address=address, data=image.data),)
+    assert found.data_format == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_release_may_hold_a_file_of_every_format(name: str) -> None:
+    """Cloud, API and gateway call it by one name and number."""
+    cloud = releases.ImageFormat[name.upper()]
+    assert int(releases_pb2.ImageFormat.Value(f"IMAGE_FORMAT_{name.upper()}")) == int(cloud)
+    assert offer.ImageFormat[name.upper()].value == name
+    file = encoded(name, Image(address=0x0804_0000, data=content(70)))
+    suffix = formats()[name].suffixes[0]
+    announced = releases.AnnouncedFile(
+        hardware_id="X-1", file_name=f"a{suffix}", size=len(file), sha256=bytes(32), address=0
+    )
+    assert publish.decode(announced, file).format is cloud

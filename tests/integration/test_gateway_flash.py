@@ -3,6 +3,8 @@
 import re
 import shutil
 import subprocess
+import zlib
+from binascii import crc_hqx
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -201,6 +203,25 @@ def test_files_that_fill_one_address_are_refused_by_name(folder: Path) -> None:
     ended = flash(folder, "can://bridge/127.0.0.1:9/bench", files=files)
     assert ended.code == Exit.REFUSED
     assert "again.s19 and program.s19 both fill 0x00A00000" in ended.err
+
+
+def test_a_compressed_vbf_goes_out_as_it_is_in_its_own_data_format(folder: Path) -> None:
+    body = b"".join(
+        address.to_bytes(4) + len(data).to_bytes(4) + data + crc_hqx(data, 0xFFFF).to_bytes(2)
+        for address, data in ((0xA0_0000, b"packed"), (0xB0_0000, b"data"))
+    )
+    text = "vbf_version = 2.6; header { data_format_identifier = 0x10;"
+    text += f" file_checksum = {zlib.crc32(body)}; }}"
+    (folder / "packed.vbf").write_bytes(text.encode() + body)
+    uri = "can://bridge/127.0.0.1:9/bench"
+    ended = flash(folder, uri, "--dry-run", files=("packed.vbf",))
+    assert "34 10 44 00 A0 00 00 00 00 00 06" in ended.out
+    assert "34 10 44 00 B0 00 00 00 00 00 04" in ended.out
+    ended = flash(folder, uri, "--dry-run", files=("packed.vbf", "raw.bin@0xA01000"))
+    assert ended.code == Exit.NOT_FOUND
+    (folder / "raw.bin").write_bytes(b"raw")
+    ended = flash(folder, uri, "--dry-run", files=("packed.vbf", "raw.bin@0xA01000"))
+    assert "different data formats: packed.vbf 10, raw.bin 00" in ended.err
 
 
 def test_a_raw_file_needs_an_address_where_there_are_several_blocks(folder: Path) -> None:

@@ -206,11 +206,11 @@ async def _identification(site: Site) -> dict[str, str]:
     for name, did in site.sequence.identification.items():
         record = await dialogue.record_if_known("identifying", did)
         if record is not None:
-            found[name] = _shown(record)
+            found[name] = shown(record)
     return found
 
 
-def _shown(record: bytes) -> str:
+def shown(record: bytes) -> str:
     """Text as text, everything else in hexadecimal."""
     text = record.rstrip(b"\0 ").decode("ascii", "replace")
     return text if text.isascii() and text.isprintable() else record.hex(" ").upper()

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from protocols.firmware.formats import Content, FormatError, detect
+from protocols.firmware.formats import Content, FormatError, Image, detect
 from vehicle_gateway.flashing.load import LoadError, Part
 from vehicle_gateway.flashing.sequence import Sequence
 
@@ -83,12 +83,30 @@ def loader_of(sequence: Sequence, path: Path | None = None) -> LoaderParts:
     return LoaderParts(parts=parts, entry=segments[0].address if entry is None else entry)
 
 
-def overlapping(files: Segments[Firmware]) -> str:
-    """Two files that fill one address, in words; empty if there are none."""
+def taken_together(
+    files: Segments[Firmware], sequence: Sequence
+) -> tuple[tuple[Image, ...], Sequence]:
+    """All ranges of all files, and the sequence with the data format that they are in.
+
+    `LoadError` if two fill one address, or are in different data formats.
+    """
     ranges = sorted(
         (one.address, one.end, file.path.name) for file in files for one in file.content.segments
     )
     for (_, end, first), (start, _, second) in pairwise(ranges):
         if start < end:
-            return f"{first} and {second} both fill 0x{start:08X}"
-    return ""
+            raise LoadError(f"{first} and {second} both fill 0x{start:08X}")
+    segments = tuple(one for file in files for one in file.content.segments)
+    found = {file.content.data_format for file in files}
+    if len(found) > 1:
+        told = ", ".join(f"{file.path.name} {file.content.data_format:02X}" for file in files)
+        raise LoadError(f"files in different data formats: {told}")
+    data_format = found.pop()
+    if not data_format:
+        return segments, sequence
+    if len(segments) > 1 and not sequence.by_block:
+        raise LoadError(
+            f"{len(segments)} blocks in data format {data_format:02X}, and the sequence has no"
+            " each_block for them"
+        )
+    return segments, replace(sequence, memory=replace(sequence.memory, data_format=data_format))

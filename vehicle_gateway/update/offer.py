@@ -10,6 +10,9 @@ class ImageFormat(Enum):
     INTEL_HEX = "intel_hex"
     S_RECORD = "s_record"
     RAW = "raw"
+    VBF = "vbf"
+    ODX_F = "odx_f"
+    ELF = "elf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

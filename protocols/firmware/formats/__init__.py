@@ -48,11 +48,20 @@ class Content:
     segments: tuple[Image, ...]
     #: Where the code is started, where the file says it.
     entry: int | None = None
+    #: dataFormatIdentifier of its bytes: not 0 if they are compressed or encrypted.
+    data_format: int = 0
     #: What the file says of itself, for people.
     about: Mapping[str, str] = field(default_factory=dict)
 
     def joined(self) -> Image:
-        """One image, gaps filled as erased flash; `FormatError` for a huge gap."""
+        """One image, gaps filled as erased flash.
+
+        `FormatError` for a huge gap, and for bytes that only their ECU can read.
+        """
+        if self.data_format:
+            raise FormatError(
+                f"compressed or encrypted (data format {self.data_format:02X}): no plain image"
+            )
         return join(Chunk(address=one.address, data=one.data, line=None) for one in self.segments)
 
 

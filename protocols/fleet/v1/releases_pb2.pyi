@@ -30,6 +30,9 @@ class _ImageFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageForm
     IMAGE_FORMAT_INTEL_HEX: _ImageFormat.ValueType  # 1
     IMAGE_FORMAT_S_RECORD: _ImageFormat.ValueType  # 2
     IMAGE_FORMAT_RAW: _ImageFormat.ValueType  # 3
+    IMAGE_FORMAT_VBF: _ImageFormat.ValueType  # 4
+    IMAGE_FORMAT_ODX_F: _ImageFormat.ValueType  # 5
+    IMAGE_FORMAT_ELF: _ImageFormat.ValueType  # 6
 
 class ImageFormat(_ImageFormat, metaclass=_ImageFormatEnumTypeWrapper): ...
 
@@ -37,6 +40,9 @@ IMAGE_FORMAT_UNSPECIFIED: ImageFormat.ValueType  # 0
 IMAGE_FORMAT_INTEL_HEX: ImageFormat.ValueType  # 1
 IMAGE_FORMAT_S_RECORD: ImageFormat.ValueType  # 2
 IMAGE_FORMAT_RAW: ImageFormat.ValueType  # 3
+IMAGE_FORMAT_VBF: ImageFormat.ValueType  # 4
+IMAGE_FORMAT_ODX_F: ImageFormat.ValueType  # 5
+IMAGE_FORMAT_ELF: ImageFormat.ValueType  # 6
 Global___ImageFormat: _TypeAlias = ImageFormat  # noqa: Y015
 
 @_typing.final

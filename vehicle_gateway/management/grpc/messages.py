@@ -19,6 +19,9 @@ _FORMATS: Final = {
     releases_pb2.IMAGE_FORMAT_INTEL_HEX: ImageFormat.INTEL_HEX,
     releases_pb2.IMAGE_FORMAT_S_RECORD: ImageFormat.S_RECORD,
     releases_pb2.IMAGE_FORMAT_RAW: ImageFormat.RAW,
+    releases_pb2.IMAGE_FORMAT_VBF: ImageFormat.VBF,
+    releases_pb2.IMAGE_FORMAT_ODX_F: ImageFormat.ODX_F,
+    releases_pb2.IMAGE_FORMAT_ELF: ImageFormat.ELF,
 }
 OUTCOMES: Final = {
     Outcome.UPDATED: campaigns_pb2.OUTCOME_UPDATED,
