@@ -3,8 +3,10 @@
 import asyncio
 import selectors
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
+from contextvars import Context
+from heapq import heappush
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from clock.holding import Hold, Holds, enclosing_hold
@@ -27,6 +29,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now_ns = 0
         self.holds = Holds()
         self._jobs = 0
+        self._timers = 0
+        #: The next timer, and its time in ns: asked for at every frame of a wire.
+        self._next: tuple[asyncio.TimerHandle, int] | None = None
         super().__init__(_JumpingSelector(self))
         # The base class asks the machine's clock; this one is exact to the nanosecond.
         self._clock_resolution = 1 / _NS_PER_S
@@ -43,11 +48,36 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined] # the base class's heap
         if not timers:
             return None
-        when = timers[0].when()
+        timer = timers[0]
+        if self._next is not None and self._next[0] is timer:
+            return self._next[1]
+        when = timer.when()
         due_ns = round(when * _NS_PER_S)
         # Never before `when`: a core that is called a fraction of a nanosecond early says
         # "not yet", asks for the same moment again, and time would stand still.
-        return due_ns if due_ns / _NS_PER_S >= when else due_ns + 1
+        if due_ns / _NS_PER_S < when:
+            due_ns += 1
+        self._next = timer, due_ns
+        return due_ns
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """The base class's, and what is due at one moment is called in the order of these calls.
+
+        A heap alone puts equal timers in an order that hangs on the others in it, and a run that is
+        looked at more closely has others.
+        """
+        self._check_closed()  # type: ignore[attr-defined] # the base class's
+        self._timers += 1
+        timer = _OrderedTimer(when, callback, args, self, context, number=self._timers)
+        heappush(self._scheduled, timer)  # type: ignore[attr-defined] # the base class's heap
+        timer._scheduled = True  # type: ignore[attr-defined] # noqa: SLF001 the base class counts cancelled ones by it
+        return timer
 
     def advance(self, to_ns: int) -> bool:
         """Move the clock from inside a callback, where the loop itself would move it next.
@@ -119,6 +149,31 @@ def _after_release(loop: VirtualLoop, job: "asyncio.Future[T]", hold: Hold) -> "
 
     hold.released.add_done_callback(settle)
     return outcome
+
+
+class _OrderedTimer(asyncio.TimerHandle):
+    """A timer with its place among those of the same moment."""
+
+    __slots__ = ("_number",)
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: AbstractEventLoop,
+        context: Context | None,
+        *,
+        number: int,
+    ) -> None:
+        super().__init__(when, callback, args, loop, context)
+        self._number = number
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, _OrderedTimer):
+            return NotImplemented
+        ours, theirs = self.when(), other.when()
+        return ours < theirs or (ours == theirs and self._number < other._number)
 
 
 class _JumpingSelector(selectors.BaseSelector):

@@ -337,8 +337,11 @@ class EdgeRoute:
         unasked = subscriptions.has_events or (subscriptions.has_periodic and periodic is None)
         if self._open or self._sending is not None or self._listen_until > now or unasked:
             if self._unlisten is None:
+                runs = self.settings.parameters.takes_runs
                 self._unlisten = self._port.listen(
-                    self._hear, self.settings.response, receive_run=self._hear_run
+                    self._hear,
+                    self.settings.response,
+                    receive_run=self._hear_run if runs else None,
                 )
         else:
             self._hush()

@@ -65,7 +65,9 @@ class IsoTpBinding:
         self._when_idle: list[Callable[[], None]] = []
         self._open = True
         self._unlisten = port.listen(
-            self._receive, addresses.request, receive_run=self._receive_run
+            self._receive,
+            addresses.request,
+            receive_run=self._receive_run if parameters.takes_runs else None,
         )
 
     def send(self, message: bytes, sent: Callable[[], None] = _nobody_asks) -> None:

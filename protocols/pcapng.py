@@ -6,10 +6,14 @@ little-endian; inside a CAN frame they are big-endian, as its link type says.
 """
 
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
+import numpy as np
+
 from protocols.can.frame import FrameHeader
+from protocols.can.payloads import Payloads
 
 _SECTION: Final = 0x0A0D0D0A
 _INTERFACE: Final = 1
@@ -35,6 +39,9 @@ _REMOTE: Final = 1 << 30
 _ERROR: Final = 1 << 29
 _ERROR_FRAME_LENGTH: Final = 8
 _CAN_HEAD: Final = struct.Struct(">IBBxx")
+#: Places in a packet block: its stamp's upper half, and the data bytes of a CAN frame.
+_PACKET_STAMP: Final = 12
+_PACKET_CONTENT: Final = 28 + _CAN_HEAD.size
 _CAN_FD: Final = 0x04
 _BIT_RATE_SWITCH: Final = 0x01
 _ESI: Final = 0x02
@@ -93,6 +100,26 @@ def can_frame(
         return _CAN_HEAD.pack(identifier | _REMOTE, remote, 0)
     flags = _CAN_FD * header.fd | _BIT_RATE_SWITCH * header.bit_rate_switch
     return _CAN_HEAD.pack(identifier, len(data), flags | _ESI * error_state_indicator) + data
+
+
+def can_packets(
+    interface_number: int, header: FrameHeader, payloads: Payloads, at_ns: Sequence[int]
+) -> bytes:
+    """`packet` of each `can_frame`, all at once; `at_ns` are nanoseconds after 1970."""
+    if not payloads:
+        return b""
+    if not payloads.uniform:
+        head = can_packets(interface_number, header, payloads[:-1], at_ns[:-1])
+        return head + packet(interface_number, can_frame(header, payloads[-1]), at_ns=at_ns[-1])
+    first = packet(interface_number, can_frame(header, payloads[0]), at_ns=0)
+    blocks = np.empty((len(payloads), len(first)), dtype=np.uint8)
+    blocks[:] = np.frombuffer(first, dtype=np.uint8)
+    stamps = np.asarray(at_ns, dtype="<u8").view(np.uint8).reshape(-1, 8)
+    blocks[:, _PACKET_STAMP : _PACKET_STAMP + 4] = stamps[:, 4:]
+    blocks[:, _PACKET_STAMP + 4 : _PACKET_STAMP + 8] = stamps[:, :4]
+    content = np.frombuffer(payloads.data, dtype=np.uint8).reshape(-1, payloads.length)
+    blocks[:, _PACKET_CONTENT : _PACKET_CONTENT + payloads.length] = content
+    return blocks.tobytes()
 
 
 def can_error_frame(kind: CanError) -> bytes:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from protocols.can import CanPort, FrameHeader
 from protocols.can.bits import NS_PER_S
+from protocols.can.stamps import Stamps
 from recording.recorder import Recorder
-from recording.records import CanFrame
+from recording.records import CanFrame, CanRun
 
 
 def listen(recorder: Recorder, channel: int, port: CanPort, *, epoch_ns: int) -> Callable[[], None]:
@@ -18,11 +19,10 @@ def listen(recorder: Recorder, channel: int, port: CanPort, *, epoch_ns: int) ->
         recorder.add(CanFrame(epoch_ns + round(at_s * NS_PER_S), channel, header, data))
 
     def hear_run(header: FrameHeader, payloads: Sequence[bytes], times: Sequence[float]) -> None:
-        recorder.extend(
-            [
-                CanFrame(epoch_ns + round(at_s * NS_PER_S), channel, header, data)
-                for data, at_s in zip(payloads, times, strict=True)
-            ]
-        )
+        if isinstance(times, Stamps):
+            stamps_ns = times.ns(after=epoch_ns)
+        else:
+            stamps_ns = [epoch_ns + round(at_s * NS_PER_S) for at_s in times]
+        recorder.extend(CanRun(stamps_ns, channel, header, payloads))
 
     return port.listen(hear, receive_run=hear_run)

@@ -5,13 +5,15 @@ none that is earlier can come. A file has a largest size if asked for: then reco
 or goes on in a new file while older ones are kept under numbers.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
 from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from recording.formats import LogWriter, format_of
-from recording.records import Channel, LogError, Record
+from recording.records import CanRun, Channel, LogError, Record
 
 #: A run of frames is told of at its end, 0.25 s after its first frame; this is more.
 _LATE_NS: Final = 1_000_000_000
@@ -20,7 +22,37 @@ _ROOM: Final = 4096
 #: The smallest size that can be asked for.
 SMALLEST: Final = 64 * 1024
 
+#: Later than every stamp.
+_NEVER: Final = 1 << 64
+
 _stamp = itemgetter(0)
+
+
+def merged(records: list[Record], runs: Sequence[CanRun]) -> Iterator[Sequence[Record]]:
+    """Records in the order of their stamps, runs of them left whole where nothing comes between.
+
+    `records` are in order already, and so is each run.
+    """
+    # By first stamp; where two are equal single records come first, then runs as they arrived.
+    heads = [(run.stamps_ns[0], number, run) for number, run in enumerate(runs)]
+    heapify(heads)
+    done = 0
+    while heads:
+        first_ns, number, run = heads[0]
+        before = bisect_right(records, first_ns, done, key=_stamp)
+        if before > done:
+            yield records[done:before]
+            done = before
+        heappop(heads)
+        next_ns = min(
+            records[done][0] if done < len(records) else _NEVER, heads[0][0] if heads else _NEVER
+        )
+        stop = max(bisect_left(run.stamps_ns, next_ns), 1)
+        yield run[:stop]
+        if stop < len(run):
+            heappush(heads, (run.stamps_ns[stop], number, run[stop:]))
+    if done < len(records):
+        yield records[done:]
 
 
 class Recorder:
@@ -47,6 +79,7 @@ class Recorder:
         self._max_size = max_size
         self._keep = keep
         self._pending: list[Record] = []
+        self._pending_runs: list[CanRun] = []
         self._newest_ns = self._due_ns = start_ns
         self._error: LogError | None = None
         self._file: BinaryIO | None = None
@@ -59,7 +92,10 @@ class Recorder:
     def extend(self, records: Sequence[Record]) -> None:
         if self._file is None or not records:
             return
-        self._pending.extend(records)
+        if isinstance(records, CanRun):
+            self._pending_runs.append(records)
+        else:
+            self._pending.extend(records)
         self._newest_ns = max(self._newest_ns, records[-1][0])
         if self._newest_ns - self._due_ns > 2 * _LATE_NS:
             try:
@@ -101,16 +137,22 @@ class Recorder:
         """Write what is stamped up to then; the rest may still get company before it."""
         self._due_ns = max(self._due_ns, until_ns)
         self._pending.sort(key=_stamp)
-        end = len(self._pending)
-        while end and self._pending[end - 1][0] > until_ns:
-            end -= 1
+        end = bisect_right(self._pending, until_ns, key=_stamp)
         due, self._pending = self._pending[:end], self._pending[end:]
+        due_runs: list[CanRun] = []
+        late_runs: list[CanRun] = []
+        for run in self._pending_runs:
+            end = bisect_right(run.stamps_ns, until_ns)
+            due_runs += [run[:end]] if end else []
+            late_runs += [run[end:]] if end < len(run) else []
+        self._pending_runs = late_runs
         try:
-            self._write(due)
+            for records in merged(due, due_runs):
+                self._write(records)
         except OSError as error:
             raise LogError(f"{self.path}: {error.strerror}") from error
 
-    def _write(self, records: list[Record]) -> None:
+    def _write(self, records: Sequence[Record]) -> None:
         if self._max_size is None:
             self._writer.write(records)
             self.count += len(records)

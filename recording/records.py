@@ -1,8 +1,9 @@
 """What a log holds, whatever its format: stamped frames on numbered channels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, overload
 
 from protocols.can import FrameHeader
 from protocols.pcapng import CanError
@@ -41,6 +42,41 @@ class CanFrame(NamedTuple):
     error_state_indicator: bool = False
     #: Data length that a remote frame asks for; None: a data frame.
     remote: int | None = None
+
+
+class CanRun(Sequence[CanFrame]):
+    """Data frames of one sender that followed each other, received; made one by one when asked for.
+
+    A format that knows it may write all of them at once.
+    """
+
+    __slots__ = ("channel", "header", "payloads", "stamps_ns")
+
+    def __init__(
+        self,
+        stamps_ns: Sequence[int],
+        channel: int,
+        header: FrameHeader,
+        payloads: Sequence[bytes],
+    ) -> None:
+        """`stamps_ns`, in order, are the last bits in ns since 1970."""
+        self.stamps_ns = stamps_ns
+        self.channel = channel
+        self.header = header
+        self.payloads = payloads
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+    @overload
+    def __getitem__(self, index: int) -> CanFrame: ...
+    @overload
+    def __getitem__(self, index: slice) -> "CanRun": ...
+    def __getitem__(self, index: int | slice) -> "CanFrame | CanRun":
+        if isinstance(index, slice):
+            stamps_ns, payloads = self.stamps_ns[index], self.payloads[index]
+            return CanRun(stamps_ns, self.channel, self.header, payloads)
+        return CanFrame(self.stamps_ns[index], self.channel, self.header, self.payloads[index])
 
 
 class CanErrorFrame(NamedTuple):

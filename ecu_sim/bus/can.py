@@ -113,7 +113,7 @@ class CanWire:
         keys = sorted({arbitration_key(header) for header in headers})
         stop = self._core.listen(node, receive, keys, run, now_ns=self._now_ns())
         self._arm()
-        return stop
+        return lambda: stop(self._now_ns())
 
     def _now_ns(self) -> int:
         """The loop's time, but not beyond an event that is still to be handled."""

@@ -1,15 +1,16 @@
 """A CAN wire as a discrete-event core: who may send when, to the nanosecond; no loop, no clock.
 
 Frames that follow each other under one header are one *run*: planned at once, one event at its
-end. A run ends early where something could have gone otherwise: at the frame on the wire when a
-sender with a lower identifier appears, or a listener that wants each frame. So the event count
-depends on who takes part, the nanoseconds never do.
+end, or one at each frame where somebody listens who wants that. A run ends early where something
+could have gone otherwise: at the frame on the wire when a sender with a lower identifier appears,
+or such a listener. So the event count depends on who takes part, the nanoseconds never do.
 """
 
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Final
 
@@ -18,8 +19,7 @@ import numpy as np
 from ecu_sim.bus.confinement import Confinement
 from ecu_sim.bus.errors import WireError
 from ecu_sim.bus.faults import ErrorCounters, ErrorFrame, ErrorState, Fate, WireFaults
-from ecu_sim.bus.stamps import Stamps
-from protocols.can import FrameHeader, Receive, ReceiveRun, Sent, arbitration_key
+from protocols.can import LONGEST_RUN_S, FrameHeader, Receive, ReceiveRun, Sent, arbitration_key
 from protocols.can.bits import (
     INTERMISSION_BITS,
     NS_PER_S,
@@ -27,9 +27,10 @@ from protocols.can.bits import (
     burst_ns,
     frame_ns,
 )
+from protocols.can.stamps import Stamps
 
-#: Longest run in ns: an event at least this often on a busy wire, well below N_Cr (1 s).
-_LONGEST_RUN_NS: Final = 250_000_000
+#: A listener of runs hears of a frame that late at most.
+_LONGEST_RUN_NS: Final = round(LONGEST_RUN_S * NS_PER_S)
 #: Below this many frames the arrays of a whole burst cost more than they save.
 _SMALL_BURST: Final = 6
 #: Bursts that a node may have queued: many more than any sender has, few enough to be bounded.
@@ -56,7 +57,7 @@ class BusLoad:
 
 
 class _Listener:
-    __slots__ = ("node", "receive", "receive_run", "since_ns")
+    __slots__ = ("ended", "node", "receive", "receive_run", "since_ns")
 
     def __init__(
         self, node: str, receive: Receive, receive_run: ReceiveRun | None, since_ns: int
@@ -65,12 +66,13 @@ class _Listener:
         self.receive = receive
         self.receive_run = receive_run
         self.since_ns = since_ns
+        self.ended = False
 
 
 class _Burst:
     """Frames of one node under one header, with their times on the wire."""
 
-    __slots__ = ("ends", "header", "key", "next", "node", "payloads", "sent")
+    __slots__ = ("ends", "header", "key", "next", "node", "payloads", "sent", "told_ns")
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class _Burst:
         payloads: Sequence[bytes],
         sent: Sent | None,
         ends: Sequence[int],
+        now_ns: int,
     ) -> None:
         self.node = node
         self.header = header
@@ -89,6 +92,8 @@ class _Burst:
         self.ends = ends
         #: First frame that is not on the wire yet.
         self.next = 0
+        #: When listeners heard of its last frame; they wait for the first one already (N_Cr).
+        self.told_ns = now_ns - _LONGEST_RUN_NS
 
 
 class _Run:
@@ -96,6 +101,7 @@ class _Run:
 
     __slots__ = (
         "burst",
+        "each",
         "ends",
         "fate",
         "first",
@@ -103,10 +109,17 @@ class _Run:
         "longer_ns",
         "origin_ns",
         "stop",
+        "tried",
     )
 
-    def __init__(self, burst: _Burst, stop: int, start_ns: int, intermission_ns: int) -> None:
+    def __init__(
+        self, burst: _Burst, stop: int, start_ns: int, intermission_ns: int, *, each: bool
+    ) -> None:
         self.fate = Fate.HEARD
+        #: Whether fault confinement counts it: not if it began before anything could go wrong.
+        self.tried = False
+        #: Every frame is an event, for a listener that wants it; `first` moves on with them.
+        self.each = each
         #: What an error frame takes above the frame itself.
         self.longer_ns = 0
         self.burst = burst
@@ -133,6 +146,13 @@ class _Run:
     @property
     def last_bit_ns(self) -> int:
         return self.free_ns - self.intermission_ns
+
+    @property
+    def event_ns(self) -> int:
+        """The last bit of the run, or of its next frame."""
+        if self.each and self.first + 1 < self.stop:
+            return self.origin_ns + self.ends[self.first + 1] - self.intermission_ns
+        return self.last_bit_ns
 
 
 class CanWireCore:
@@ -176,7 +196,9 @@ class CanWireCore:
         identifier that another node is sending, and for a queue without end. What a node that is
         bus-off hands over is lost.
         """
-        burst = _Burst(node, header, payloads, sent, self._ends(node, header, payloads))
+        self.now_ns = max(self.now_ns, now_ns)
+        ends = self._ends(node, header, payloads)
+        burst = _Burst(node, header, payloads, sent, ends, self.now_ns)
         queue = self._queues.get(burst.key)
         if queue and queue[0].node != node:
             raise WireError(
@@ -188,7 +210,6 @@ class CanWireCore:
         if self._confinement.is_off(node):
             return
         self._queued[node] = queued + 1
-        self.now_ns = max(self.now_ns, now_ns)
         if queue is None:
             self._queues[burst.key] = deque((burst,))
         else:
@@ -245,33 +266,41 @@ class CanWireCore:
         receive_run: ReceiveRun | None,
         *,
         now_ns: int,
-    ) -> Callable[[], None]:
-        """Hear frames whose last bit comes after `now_ns`; no keys: all of them."""
+    ) -> Callable[[int], None]:
+        """Hear frames whose last bit comes after `now_ns`; no keys: all of them.
+
+        Returns what ends it, called with the time in ns: all that had its last bit before is heard.
+        """
         self.now_ns = max(self.now_ns, now_ns)
         listener = _Listener(node, receive, receive_run, self.now_ns)
         self._confinement.joined(node)
-        listening = True
         for key in keys:
             self._by_key[key] = (*self._by_key.get(key, ()), listener)
         if not keys:
             self._everything = (*self._everything, listener)
-        if receive_run is None and self._run is not None:
+        run = self._run
+        if receive_run is None and run is not None and (not keys or run.burst.key in keys):
             self._cut()
+        return partial(self._stop, listener, tuple(keys))
 
-        def stop() -> None:
-            nonlocal listening
-            if listening:
-                listening = False
-                self._confinement.left(node)
-            for key in keys:
-                rest = tuple(other for other in self._by_key.get(key, ()) if other is not listener)
-                if rest:
-                    self._by_key[key] = rest
-                else:
-                    self._by_key.pop(key, None)
-            self._everything = tuple(other for other in self._everything if other is not listener)
-
-        return stop
+    def _stop(self, listener: _Listener, keys: Sequence[int], now_ns: int) -> None:
+        if listener.ended:
+            return
+        listener.ended = True
+        self._confinement.left(listener.node)
+        for key in keys:
+            rest = tuple(other for other in self._by_key[key] if other is not listener)
+            if rest:
+                self._by_key[key] = rest
+            else:
+                del self._by_key[key]
+        self._everything = tuple(other for other in self._everything if other is not listener)
+        self.now_ns = max(self.now_ns, now_ns)
+        run = self._run
+        if run is not None and not run.each and (not keys or run.burst.key in keys):
+            so_far = self.now_ns - run.origin_ns + run.intermission_ns
+            stop = bisect_left(run.ends, so_far, run.first + 1, run.stop + 1) - 1
+            self._deliver(run, listener, stop=stop)
 
     def next_event(self) -> int | None:
         """When `handle` is to be called next, in ns; None while the wire is idle."""
@@ -281,7 +310,7 @@ class CanWireCore:
         recovery_ns = self._recovery_before(run)
         if recovery_ns is not None:
             return recovery_ns
-        return None if run is None else run.last_bit_ns
+        return None if run is None else run.event_ns
 
     def _recovery_before(self, run: _Run | None) -> int | None:
         """When a node recovers from bus-off, if the wire is idle then."""
@@ -291,7 +320,7 @@ class CanWireCore:
         return due if due is not None and (run is None or due <= run.start_ns) else None
 
     def handle(self) -> None:
-        """The moment of `next_event` has come: the run is over, everybody hears of it.
+        """The moment of `next_event` has come: a run, or one frame, is over and everybody hears it.
 
         Callbacks may send and listen. The sender hears first.
         """
@@ -304,11 +333,14 @@ class CanWireCore:
             return
         if run is None:
             return
+        if run.each and run.first + 1 < run.stop:
+            self._pass_frame(run)
+            return
         self._run = None
         burst = run.burst
         self.now_ns = run.last_bit_ns
         self._free_ns = run.free_ns
-        if self._confinement.active:
+        if run.tried:
             self._confinement.tried(
                 burst.node,
                 run.fate,
@@ -321,7 +353,7 @@ class CanWireCore:
                 return
         self._frames += run.stop - run.first
         self._busy_ns += run.free_ns - run.start_ns
-        burst.next = run.stop
+        burst.next, burst.told_ns = run.stop, self.now_ns
         if burst.next == len(burst.payloads):
             self._finish(burst)
         self._change_bit_rate()
@@ -329,9 +361,22 @@ class CanWireCore:
         if burst.next == len(burst.payloads) and burst.sent is not None:
             burst.sent(self.now_ns / NS_PER_S)
         for listener in listeners:
-            if listener.node != burst.node and run.fate is Fate.HEARD:
-                self._deliver(run, listener)
+            self._deliver(run, listener, stop=run.stop)
         self._tell_states()
+
+    def _pass_frame(self, run: _Run) -> None:
+        """One frame of a run is over, and the next one follows if nobody objects."""
+        burst, first = run.burst, run.first
+        free_ns = run.origin_ns + run.ends[first + 1]
+        self.now_ns = now_ns = burst.told_ns = free_ns - run.intermission_ns
+        self._free_ns = free_ns
+        self._frames += 1
+        self._busy_ns += free_ns - run.start_ns
+        burst.next = run.first = first + 1
+        data, at_s = burst.payloads[first], now_ns / NS_PER_S
+        for listener in self._by_key.get(burst.key, ()) + self._everything:
+            if listener.node != burst.node and listener.since_ns < now_ns:
+                listener.receive(burst.header, data, at_s)
 
     def _failed(self, run: _Run) -> None:
         """An error frame has ended: the sender tries again, unless it is bus-off now."""
@@ -400,14 +445,15 @@ class CanWireCore:
         if self._confinement.active:
             return self._plan_one()
         burst = self._queues[min(self._queues)][0]
-        first = burst.next
-        stop = first + 1
-        count = len(burst.payloads)
-        if stop < count and self._takes_runs(burst):
-            limit = burst.ends[first] + _LONGEST_RUN_NS
-            stop = max(stop, bisect_right(burst.ends, limit, first + 1, count + 1) - 1)
+        first, ends, count = burst.next, burst.ends, len(burst.payloads)
         start_ns = max(self._free_ns, self.now_ns)
-        return _Run(burst, stop, start_ns, self._intermission_ns)
+        stop, each = first + 1, False
+        if stop < count:
+            each = not self._takes_runs(burst)
+            # Told in time, however long the wire was taken by others.
+            limit = burst.told_ns + _LONGEST_RUN_NS - start_ns + ends[first]
+            stop = max(stop, bisect_right(ends, limit, stop, count + 1) - 1)
+        return _Run(burst, stop, start_ns, self._intermission_ns, each=each)
 
     def _plan_one(self) -> _Run:
         """The same where frames may go wrong: one frame, and what becomes of it."""
@@ -415,7 +461,8 @@ class CanWireCore:
         free = {key: confinement.suspended_ns(queue[0].node) for key, queue in self._queues.items()}
         start_ns = max(self._free_ns, self.now_ns, min(free.values()))
         burst = self._queues[min(key for key, since in free.items() if since <= start_ns)][0]
-        run = _Run(burst, burst.next + 1, start_ns, self._intermission_ns)
+        run = _Run(burst, burst.next + 1, start_ns, self._intermission_ns, each=False)
+        run.tried = True
         run.fate = confinement.fate(burst.node)
         bits = confinement.longer_bits(burst.node, run.fate)
         run.longer_ns = bits * NS_PER_S // self.bit_rate
@@ -448,8 +495,11 @@ class CanWireCore:
             del self._queues[burst.key]
         self._queued[burst.node] -= 1
 
-    def _deliver(self, run: _Run, listener: _Listener) -> None:
+    def _deliver(self, run: _Run, listener: _Listener, *, stop: int) -> None:
+        """Tell of the frames before `stop`."""
         burst = run.burst
+        if listener.node == burst.node or run.fate is not Fate.HEARD:
+            return
         if self._confinement.active and self._confinement.is_off(listener.node):
             return
         last_bits = run.origin_ns - run.intermission_ns
@@ -458,8 +508,9 @@ class CanWireCore:
             # Joined in mid-run: what had ended by then was not heard.
             heard = listener.since_ns - last_bits
             first = bisect_right(run.ends, heard, first + 1, run.stop + 1) - 1
-        if run.stop - first == 1:
-            listener.receive(burst.header, burst.payloads[first], self.now_ns / NS_PER_S)
-        elif first < run.stop and listener.receive_run is not None:
-            times = Stamps(last_bits, run.ends[first + 1 : run.stop + 1])
-            listener.receive_run(burst.header, burst.payloads[first : run.stop], times)
+        if stop - first == 1:
+            at_s = (last_bits + run.ends[stop]) / NS_PER_S
+            listener.receive(burst.header, burst.payloads[first], at_s)
+        elif first < stop and listener.receive_run is not None:
+            times = Stamps(last_bits, run.ends[first + 1 : stop + 1])
+            listener.receive_run(burst.header, burst.payloads[first:stop], times)

@@ -2,9 +2,10 @@
 
 from protocols.can.frame import FrameHeader, arbitration_key
 from protocols.can.payloads import Payloads
-from protocols.can.port import CanPort, Receive, ReceiveRun, Sent
+from protocols.can.port import LONGEST_RUN_S, CanPort, Receive, ReceiveRun, Sent
 
 __all__ = [
+    "LONGEST_RUN_S",
     "CanPort",
     "FrameHeader",
     "Payloads",

@@ -1,9 +1,13 @@
 """The port through which a program holds a CAN wire, simulated or real."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from protocols.can.frame import FrameHeader
+
+#: From one call of a listener that takes runs to the next, in seconds at most, if there was a frame
+#: meanwhile. The first frame of a burst comes alone, at its own last bit.
+LONGEST_RUN_S: Final = 0.25
 
 #: Called at the last bit of a received frame: header, data bytes, loop time in seconds.
 Receive = Callable[[FrameHeader, bytes, float], None]

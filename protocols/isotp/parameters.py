@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from protocols.can.port import LONGEST_RUN_S
 from protocols.editions import IsoTpEdition
 from protocols.isotp.errors import ParameterError
 
@@ -61,6 +62,11 @@ class IsoTpParameters:
     half_duplex: bool = False
     #: 2004: no message above 4095 bytes, no CAN FD.
     edition: IsoTpEdition = IsoTpEdition.E2016
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether frames that are told of together, at the end of a run, are in time for N_Cr."""
+        return self.n_cr_s >= LONGEST_RUN_S
 
     def __post_init__(self) -> None:
         """Refuse what no wire carries."""

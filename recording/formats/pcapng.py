@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final
 
 from protocols import pcapng
+from protocols.can import Payloads
 from protocols.pcapng import CanError, LinkType
 from recording.formats import MAX_CHANNELS, LogFormat, checked, frame_header
 from recording.records import (
     CanErrorFrame,
     CanFrame,
+    CanRun,
     Channel,
     EthernetFrame,
     LogError,
@@ -42,7 +44,11 @@ class _Writer:
             self.size += file.write(block)
 
     def write(self, records: Sequence[Record]) -> None:
-        self.size += self._file.write(b"".join(map(_packet, records)))
+        if isinstance(records, CanRun) and (run := Payloads.of(records.payloads)) is not None:
+            blocks = pcapng.can_packets(records.channel, records.header, run, records.stamps_ns)
+        else:
+            blocks = b"".join(map(_packet, records))
+        self.size += self._file.write(blocks)
 
     def flush(self) -> None:
         self._file.flush()

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecu_sim.bus.stamps import Stamps
 from protocols.can import FrameHeader, Payloads
 from protocols.can.bits import NS_PER_S, burst_bits, frame_bits
+from protocols.can.stamps import Stamps
 from protocols.isotp import first_and_rest, segment
 from protocols.isotp.codec import first_frame_room
 from protocols.isotp.parameters import TX_DATA_LENGTHS

@@ -45,7 +45,9 @@ class PortEndpoint:
         self._port = port
         self._tx = tx
         self._notify = notify
-        self.close = port.listen(self._receive, rx, receive_run=self._run if runs else None)
+        self.close = port.listen(
+            self._receive, rx, receive_run=self._run if runs and parameters.takes_runs else None
+        )
 
     def send(self, message: bytes, now: float) -> None:
         self._act(self.endpoint.send(message, now=now), now)

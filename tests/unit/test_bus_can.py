@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -138,7 +139,7 @@ def test_the_lowest_arbitration_field_wins_bit_by_bit() -> None:
     assert by_key == by_bits
 
 
-def test_a_run_that_nobody_wants_frame_by_frame_is_one_event() -> None:
+def test_a_burst_that_nobody_wants_frame_by_frame_is_its_first_frame_and_a_run() -> None:
     core = CanWireCore("wire", bit_rate=RATE)
     heard = hear_all(core, runs=True)
     core.send("a", FrameHeader(0x7A0), frames(585, 4), None, now_ns=0)
@@ -146,7 +147,7 @@ def test_a_run_that_nobody_wants_frame_by_frame_is_one_event() -> None:
     while core.next_event() is not None:
         core.handle()
         events += 1
-    assert (events, len(heard)) == (1, 585)
+    assert (events, len(heard)) == (2, 585)
 
 
 def test_a_listener_that_joins_in_mid_run_hears_what_ends_after_that() -> None:
@@ -159,6 +160,38 @@ def test_a_listener_that_joins_in_mid_run_hears_what_ends_after_that() -> None:
         late = hear_all(core, runs=runs, node="late", since_ns=ends[9] + 5)
         drain(core)
         assert [data for _, _, data in late] == list(payloads[10:])
+
+
+def test_a_listener_that_ends_in_mid_run_has_heard_what_ended_before() -> None:
+    header, payloads = FrameHeader(0x7A0), frames(40, 5)
+    ends = burst_ns(header, payloads, bit_rate=RATE).cumsum().tolist()
+    # At the very end of a frame it is the earlier of the two.
+    for at_ns, count in ((ends[9] + 5, 10), (ends[9] - INTERMISSION_NS, 9), (ends[0], 1)):
+        for runs in (True, False):
+            core = CanWireCore("wire", bit_rate=RATE)
+            heard: list[bytes] = []
+
+            def receive(_header: FrameHeader, data: bytes, _at: float, to: list[bytes]) -> None:
+                to.append(data)
+
+            def receive_run(
+                _header: FrameHeader, run: Sequence[bytes], _at: Sequence[float], to: list[bytes]
+            ) -> None:
+                to += run
+
+            stop = core.listen(
+                "early",
+                partial(receive, to=heard),
+                (),
+                partial(receive_run, to=heard) if runs else None,
+                now_ns=0,
+            )
+            core.send("a", header, payloads, None, now_ns=0)
+            drain(core, at_ns - 1)
+            core.next_event()
+            stop(at_ns)
+            drain(core)
+            assert heard == list(payloads[:count])
 
 
 def test_a_node_does_not_hear_itself_and_others_hear_only_what_they_listen_to() -> None:
@@ -175,7 +208,7 @@ def test_a_node_does_not_hear_itself_and_others_hear_only_what_they_listen_to() 
     core.send("a", FrameHeader(1), (b"one",), None, now_ns=0)
     core.send("a", FrameHeader(2), (b"two",), None, now_ns=0)
     drain(core)
-    stop()
+    stop(core.now_ns)
     core.send("a", FrameHeader(2), (b"three",), None, now_ns=core.now_ns)
     drain(core)
     assert (own, other) == ([], [b"two"])
@@ -187,6 +220,7 @@ def test_bus_load_counts_the_frame_on_the_wire_so_far() -> None:
     ends = burst_ns(FrameHeader(1), payloads, bit_rate=RATE).cumsum().tolist()
     before = core.load(now_ns=0)
     core.send("a", FrameHeader(1), payloads, None, now_ns=0)
+    drain(core, ends[4])
     core.next_event()
     middle = core.load(now_ns=ends[4] + 10)
     assert (middle.frames, middle.busy_ns, middle.since(before)) == (5, ends[4] + 10, 1.0)

@@ -39,7 +39,8 @@ class Wire:
         def receive(header: FrameHeader, data: bytes, at_s: float) -> None:
             self.heard.append((round(at_s * NS_PER_S), header.identifier, data))
 
-        return self.core.listen(node, receive, (), None, now_ns=0)
+        stop = self.core.listen(node, receive, (), None, now_ns=0)
+        return lambda: stop(self.core.now_ns)
 
     def send(
         self, count: int = 1, *, node: str = "a", header: FrameHeader = HEADER, at_ns: int = 0

@@ -56,6 +56,22 @@ def test_a_day_of_timers_passes_at_once_and_in_order() -> None:
     assert [time for time, _ in seen] == sorted(time for time, _ in seen)
 
 
+@pytest.mark.parametrize("others", range(8))
+def test_timers_of_one_moment_are_called_as_they_were_set_whatever_else_there_is(
+    others: int,
+) -> None:
+    async def main() -> list[int]:
+        loop, seen = asyncio.get_running_loop(), list[int]()
+        for number in range(8):
+            if number < others:
+                loop.call_at(1.0 - number / 10, lambda: None)
+            loop.call_at(2.0, seen.append, number)
+        await asyncio.sleep(3.0)
+        return seen
+
+    assert virtually(main()) == list(range(8))
+
+
 def test_time_starts_at_zero_and_a_sleep_takes_at_most_one_nanosecond_more() -> None:
     delays = (0.1, 0.2, 1e-9, 1 / 3)
 

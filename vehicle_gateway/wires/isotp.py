@@ -96,7 +96,9 @@ class IsoTpChannel:
         self._mailbox = Mailbox()
         self._sending: asyncio.Future[float] | None = None
         self._stop_listening: Callable[[], None] = port.listen(
-            self._hear, response, receive_run=self._hear_run
+            self._hear,
+            response,
+            receive_run=self._hear_run if parameters.takes_runs else None,
         )
 
     async def send(self, request: bytes) -> float:

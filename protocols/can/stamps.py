@@ -3,23 +3,24 @@
 from collections.abc import Iterator, Sequence
 from typing import overload
 
+import numpy as np
+
 from protocols.can.bits import NS_PER_S
 
 
 class Stamps(Sequence[float]):
     """When the frames of a run had their last bits: loop time in seconds, made when asked for."""
 
-    __slots__ = ("_ends", "origin_ns")
+    __slots__ = ("_ends", "_origin_ns")
 
     def __init__(self, origin_ns: int, ends: Sequence[int]) -> None:
-        self.origin_ns = origin_ns
-        #: ns after `origin_ns`.
+        """`ends` are ns after `origin_ns`."""
+        self._origin_ns = origin_ns
         self._ends = ends
 
-    @property
-    def ends(self) -> Sequence[int]:
-        """The same in whole ns after `origin_ns`; a buffer of 64-bit numbers for long runs."""
-        return self._ends
+    def ns(self, *, after: int) -> Sequence[int]:
+        """The same in whole ns, `after` added to each; all at once, in one buffer of 64 bits."""
+        return (np.asarray(self._ends, dtype=np.int64) + (self._origin_ns + after)).data
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -30,11 +31,11 @@ class Stamps(Sequence[float]):
     def __getitem__(self, index: slice) -> "Stamps": ...
     def __getitem__(self, index: int | slice) -> "float | Stamps":
         if isinstance(index, slice):
-            return Stamps(self.origin_ns, self._ends[index])
-        return (self.origin_ns + self._ends[index]) / NS_PER_S
+            return Stamps(self._origin_ns, self._ends[index])
+        return (self._origin_ns + self._ends[index]) / NS_PER_S
 
     def __iter__(self) -> Iterator[float]:
-        origin_ns = self.origin_ns
+        origin_ns = self._origin_ns
         return ((origin_ns + end) / NS_PER_S for end in self._ends)
 
     def __eq__(self, other: object) -> bool:
