@@ -14,7 +14,7 @@ from ecu_sim.bus.capture import Capture, channels_of
 from ecu_sim.rest_bus import RestBus
 from ecu_sim.signals import Encoder, header_of, period_s_of, start_value
 from ecu_sim.traffic import CyclicFrame, plan
-from protocols.can import FrameHeader, Receive
+from protocols.can import FrameHeader, Receive, ReceiveRun
 from recording.recorder import Recorder
 from recording.records import since_epoch_ns
 
@@ -36,8 +36,9 @@ class Company:
     load: float = 0.0
     #: File that every frame is logged to.
     log: Path | None = None
-    #: Called with each frame by itself: a listener that does not take runs.
+    #: Called with each frame by itself, or with runs of them where the second is there.
     listener: Receive | None = None
+    run_listener: ReceiveRun | None = None
 
     @contextmanager
     def on(self, wire: CanWire) -> Iterator[None]:
@@ -47,7 +48,7 @@ class Company:
             header = FrameHeader(_SILENT + number)
             stops.append(wire.port(f"silent {number}").listen(_unheard, header))
         if self.listener is not None:
-            stops.append(wire.port("listener").listen(self.listener))
+            stops.append(wire.port("listener").listen(self.listener, receive_run=self.run_listener))
         if self.log is not None:
             wires = {wire.name: wire}
             start_ns = since_epoch_ns(_START)

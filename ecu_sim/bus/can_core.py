@@ -430,6 +430,8 @@ class CanWireCore:
             raise WireError(f"{self.name}: {node} sends FD frames on a classic wire")
         rates = {"bit_rate": self.bit_rate, "data_bit_rate": self.data_bit_rate}
         try:
+            if len(payloads) == 1:
+                return (0, frame_ns(header, payloads[0], **rates))
             if len(payloads) < _SMALL_BURST:
                 return [0, *accumulate(frame_ns(header, data, **rates) for data in payloads)]
             lengths = burst_ns(header, payloads, **rates)

@@ -18,6 +18,10 @@ class FrameHeader:
     #: Data phase at the wire's data bit rate; only with `fd`.
     bit_rate_switch: bool = False
 
+    def __hash__(self) -> int:
+        # Asked for several times per frame; headers that share an identifier are few.
+        return self.identifier
+
 
 @lru_cache(maxsize=4096)
 def arbitration_key(header: FrameHeader) -> int:

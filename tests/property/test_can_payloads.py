@@ -1,7 +1,7 @@
 """Frames in one buffer are the frames: `Payloads` and `Stamps` against plain lists."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.can import FrameHeader, Payloads
@@ -23,6 +23,7 @@ slices = st.tuples(st.none() | st.integers(-12, 12), st.none() | st.integers(-12
 )
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=80), length=st.integers(1, 8), part=slices)
 def test_frames_in_one_buffer_are_those_of_a_list(data: bytes, length: int, part: slice) -> None:
     frames, plain = Payloads(data, length), in_pieces(data, length)
@@ -38,6 +39,7 @@ def test_frames_in_one_buffer_are_those_of_a_list(data: bytes, length: int, part
             frames[outside]
 
 
+@settings(deadline=None)
 @given(frames=st.lists(st.binary(max_size=3), max_size=9))
 def test_frames_are_gathered_only_where_they_are_of_one_length(frames: list[bytes]) -> None:
     gathered = Payloads.of(frames)
@@ -53,6 +55,7 @@ def test_a_burst_with_gaps_is_none() -> None:
         Payloads(bytes(40), 8)[::2]
 
 
+@settings(deadline=None)
 @given(ends=st.lists(st.integers(0, 10**9), max_size=9), origin=st.integers(0, 10**15), part=slices)
 def test_stamps_are_seconds_to_the_nanosecond(ends: list[int], origin: int, part: slice) -> None:
     stamps = Stamps(origin, ends)
@@ -63,6 +66,7 @@ def test_stamps_are_seconds_to_the_nanosecond(ends: list[int], origin: int, part
     assert [round(at * NS_PER_S) - origin for at in stamps] == ends
 
 
+@settings(deadline=None)
 @given(
     message=st.binary(min_size=1, max_size=400),
     length=st.sampled_from(TX_DATA_LENGTHS),
@@ -89,6 +93,7 @@ def test_the_rest_of_a_message_is_what_the_standard_makes_of_it(
     assert done == len(message)
 
 
+@settings(deadline=None)
 @given(
     rest=st.binary(min_size=300, max_size=400),
     header=st.sampled_from((CLASSIC, FrameHeader(0x7A0, fd=True, bit_rate_switch=True))),

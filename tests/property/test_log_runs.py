@@ -3,7 +3,7 @@
 from io import BytesIO
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.can import FrameHeader, Payloads
@@ -33,6 +33,7 @@ singles = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(singles=singles, several=st.lists(st.integers(0, 2).flatmap(runs), max_size=4))
 def test_what_is_merged_is_every_record_in_the_order_of_stamps(
     singles: list[Record], several: list[CanRun]
@@ -45,6 +46,7 @@ def test_what_is_merged_is_every_record_in_the_order_of_stamps(
     assert sorted(map(repr, whole)) == sorted(map(repr, every))
 
 
+@settings(deadline=None)
 @given(run=runs(0))
 def test_a_run_that_nothing_comes_between_is_left_whole(run: CanRun) -> None:
     before: Record = EthernetFrame(run.stamps_ns[0], 9, b"")
@@ -60,6 +62,7 @@ def written(form: LogFormat, records: list[CanFrame] | CanRun) -> bytes:
     return file.getvalue()
 
 
+@settings(deadline=None)
 @given(run=runs(0))
 def test_the_bytes_of_a_run_are_those_of_its_frames(run: CanRun) -> None:
     form = formats()["pcapng"]
