@@ -33,24 +33,24 @@ def merged(records: list[Record], runs: Sequence[CanRun]) -> Iterator[Sequence[R
 
     `records` are in order already, and so is each run.
     """
-    # By first stamp; where two are equal single records come first, then runs as they arrived.
-    heads = [(run.stamps_ns[0], number, run) for number, run in enumerate(runs)]
+    # By stamp; where two are equal single records come first, then runs as they arrived.
+    heads = [(run.stamps_ns[0], number, 0) for number, run in enumerate(runs)]
     heapify(heads)
     done = 0
     while heads:
-        first_ns, number, run = heads[0]
+        first_ns, number, start = heappop(heads)
         before = bisect_right(records, first_ns, done, key=_stamp)
         if before > done:
             yield records[done:before]
             done = before
-        heappop(heads)
+        run = runs[number]
         next_ns = min(
             records[done][0] if done < len(records) else _NEVER, heads[0][0] if heads else _NEVER
         )
-        stop = max(bisect_left(run.stamps_ns, next_ns), 1)
-        yield run[:stop]
+        stop = max(bisect_left(run.stamps_ns, next_ns, start), start + 1)
+        yield run[start:stop]
         if stop < len(run):
-            heappush(heads, (run.stamps_ns[stop], number, run[stop:]))
+            heappush(heads, (run.stamps_ns[stop], number, stop))
     if done < len(records):
         yield records[done:]
 

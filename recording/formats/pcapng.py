@@ -27,6 +27,8 @@ _NAME, _RESOLUTION = 2, 9
 _FLAGS: Final = 2
 _EXTENDED, _REMOTE, _ERROR = 1 << 31, 1 << 30, 1 << 29
 _FD, _BRS, _ESI = 0x04, 0x01, 0x02
+#: From so many frames on a run is quicker to write as a whole.
+_MANY: Final = 5
 #: Longest block that is read.
 _MAX_BLOCK: Final = 1 << 20
 #: Data bytes of an FD frame: more than a classic frame of the same link type has.
@@ -44,17 +46,23 @@ class _Writer:
             self.size += file.write(block)
 
     def write(self, records: Sequence[Record]) -> None:
-        if isinstance(records, CanRun) and (run := Payloads.of(records.payloads)) is not None:
-            blocks = pcapng.can_packets(records.channel, records.header, run, records.stamps_ns)
-        else:
-            blocks = b"".join(map(_packet, records))
-        self.size += self._file.write(blocks)
+        self.size += self._file.write(_run(records) or b"".join(map(_packet, records)))
 
     def flush(self) -> None:
         self._file.flush()
 
     def close(self) -> None:
         self._file.flush()
+
+
+def _run(records: Sequence[Record]) -> bytes | None:
+    """A run of frames at once; None for what is none, or too short to gain by it."""
+    if not isinstance(records, CanRun) or len(records) < _MANY:
+        return None
+    payloads = Payloads.of(records.payloads)
+    if payloads is None:
+        return None
+    return pcapng.can_packets(records.channel, records.header, payloads, records.stamps_ns)
 
 
 def _packet(record: Record) -> bytes:
