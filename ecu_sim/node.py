@@ -365,6 +365,7 @@ class EcuNode:
         )
 
         def request(asked: Request) -> None:
+            doip.delivered(asked)  # there is no network behind this entity
             program.request(asked.payload, source=asked.source, functional=asked.functional)
 
         entity = DoipEntity(self.adapt_entity(settings))

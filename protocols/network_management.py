@@ -54,14 +54,14 @@ class Trigger(Enum):
     WAITED = "waited for the wire to become silent"
 
 
-#: What is not here changes nothing.
+#: What is not here changes nothing: whoever repeats already is not asked to again, so that no node
+#: can make all others speak faster than their cycle.
 TRANSITIONS: Final = MappingProxyType(
     {
         (State.BUS_SLEEP, Trigger.REQUESTED): State.REPEAT_MESSAGE,
         (State.BUS_SLEEP, Trigger.HEARD): State.REPEAT_MESSAGE,
         (State.BUS_SLEEP, Trigger.REPEAT_ASKED): State.REPEAT_MESSAGE,
         (State.BUS_SLEEP, Trigger.WOKEN): State.REPEAT_MESSAGE,
-        (State.REPEAT_MESSAGE, Trigger.REPEAT_ASKED): State.REPEAT_MESSAGE,
         (State.REPEAT_MESSAGE, Trigger.REPEAT_OVER_REQUESTED): State.NORMAL_OPERATION,
         (State.REPEAT_MESSAGE, Trigger.REPEAT_OVER_RELEASED): State.READY_SLEEP,
         (State.NORMAL_OPERATION, Trigger.RELEASED): State.READY_SLEEP,

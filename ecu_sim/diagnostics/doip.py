@@ -24,7 +24,7 @@ OnRequest = Callable[[Request], None]
 
 #: Messages that may wait for a peer that does not read; one more and it is cut off.
 _OUTGOING_LIMIT: Final = 64
-#: An ECU that is to reset waits so long for peers to take what it sent.
+#: A connection that ends, and an ECU that is to reset, wait so long for what was sent to be taken.
 _FLUSH_S: Final = 1.0
 
 
@@ -37,6 +37,8 @@ class _Connection:
         self.unsent = 0
         self.reader: asyncio.Task[None] | None = None
         self.writer: asyncio.Task[None] | None = None
+        #: Ends the connection even if the peer does not take what is left.
+        self.patience: asyncio.TimerHandle | None = None
 
 
 class DoipNode:
@@ -154,7 +156,7 @@ class DoipNode:
                 now = self._loop.time()
                 self._handle(self._entity.receive(number, data, now=now))
         self._handle(self._entity.disconnected(number, now=self._loop.time()))
-        connection.outgoing.put_nowait(None)
+        self._end(connection)
 
     async def _write(self, number: int, connection: _Connection) -> None:
         try:
@@ -166,6 +168,8 @@ class DoipNode:
         finally:
             # What was not sent to this peer never will be.
             del self._connections[number]
+            if connection.patience is not None:
+                connection.patience.cancel()
             self._tell_idle()
             if connection.reader is not None:
                 connection.reader.cancel()
@@ -197,13 +201,19 @@ class DoipNode:
                     self._queue(number, data)
                 case Close(number):
                     if connection := self._connections.get(number):
-                        connection.outgoing.put_nowait(None)
+                        self._end(connection)
                 case Request():
                     self._on_request(event)
                 case Announce(data):
                     if self._announce is not None:
                         self._announce(data)
         self._arm()
+
+    def _end(self, connection: _Connection) -> None:
+        """Once what was sent is out, or the peer has had its time to take it."""
+        connection.outgoing.put_nowait(None)
+        if connection.patience is None and connection.writer is not None:
+            connection.patience = self._loop.call_later(_FLUSH_S, connection.writer.cancel)
 
     def _queue(self, number: int, data: bytes) -> None:
         connection = self._connections.get(number)

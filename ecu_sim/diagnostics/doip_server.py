@@ -1,6 +1,7 @@
 """A DoIP entity's sockets: TCP, TLS and UDP, on any number of IPv4 and IPv6 addresses."""
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,11 +13,15 @@ from ecu_sim.diagnostics.doip_tls import peer_of
 from protocols.doip.settings import PLAIN, Peer
 from protocols.stream import ByteStream
 
+_LOG: Final = logging.getLogger(__name__)
+
 _READ_SIZE: Final = 0x1_0000
 _BACKLOG: Final = 16
 #: A TLS handshake takes as long as a socket may be without a tester, at most.
 _HANDSHAKE_S: Final = 2.0
 _TLS_CLOSE_S: Final = 1.0
+#: A peer that takes nothing more keeps its socket so long, at most.
+_CLOSE_S: Final = 1.0
 #: Free ports that are tried until one is free in all families and protocols.
 _TRIES: Final = 10
 
@@ -44,9 +49,14 @@ class TcpStream:
         await self._writer.drain()
 
     async def close(self) -> None:
+        """Once what was sent is out; what the peer does not take is dropped after a while."""
         self._writer.close()
-        with suppress(OSError):
-            await self._writer.wait_closed()
+        try:
+            with suppress(OSError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._writer.wait_closed()
+        finally:
+            self._writer.transport.abort()
 
 
 class _Discovery(asyncio.DatagramProtocol):
@@ -63,6 +73,10 @@ class _Discovery(asyncio.DatagramProtocol):
                 asyncio.get_running_loop().call_later(wait_s, self._send, answer, addr)
             else:
                 self._send(answer, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        """A datagram could not go out: no such network, or nobody at that address."""
+        _LOG.warning("datagram_lost cause=%s", exc)
 
     def _send(self, answer: bytes, addr: tuple[str, int]) -> None:
         if self.transport is not None and not self.transport.is_closing():

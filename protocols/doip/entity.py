@@ -56,7 +56,7 @@ class DoipEntity:
         self.settings = settings
         self._objection = objection
         self._table = SocketTable(settings)
-        self._discovery = Discovery(settings, lambda: len(self._table.registered()))
+        self._discovery = Discovery(settings, self._table.open_sockets)
 
     # The four verbs
 

@@ -152,6 +152,8 @@ class EntitySettings:
     receive_memory: int | None = None
     #: Tell MDS in the entity status (the field is optional).
     tells_max_data_size: bool = True
+    #: What the entity status counts as open: sockets with a tester, or every connected one.
+    counts_fresh_sockets: bool = False
 
     #: 00, or 10: routing activation is needed for central security.
     further_action: int = 0x00

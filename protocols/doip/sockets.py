@@ -88,6 +88,12 @@ class SocketTable:
     def registered(self) -> list[tuple[int, Socket]]:
         return [(at, its) for at, its in self.sockets.items() if its.tester is not None]
 
+    def open_sockets(self) -> int:
+        """As the entity status tells them; the one that is kept for refusals is no socket."""
+        if self._settings.counts_fresh_sockets:
+            return min(len(self.sockets), self._settings.max_testers)
+        return len(self.registered())
+
     def routing_for(self, tester: int) -> tuple[int, Socket] | None:
         """The socket on which routing is active for a tester."""
         for connection, socket in self.sockets.items():

@@ -224,6 +224,78 @@ def test_a_second_client_with_one_address_is_refused_while_the_first_reads() -> 
     assert against(tester) == 0x03
 
 
+def test_a_third_client_is_refused_while_two_read_and_gets_the_place_of_one_that_does_not() -> None:
+    """Two testers at a time: all are asked whether they live."""
+
+    def tester(bench: Bench) -> list[int]:
+        with bench.client() as first, bench.client(client_logical_address=TESTER + 1) as second:
+
+            async def all_three() -> int:
+                reading = [
+                    asyncio.create_task(asyncio.to_thread(_read_for_a_second, its))
+                    for its in (first, second)
+                ]
+                third = {"client_logical_address": TESTER + 2}
+                refused = await asyncio.to_thread(lambda: bench.refused(**third))
+                await asyncio.gather(*reading)
+                return refused
+
+            refused = asyncio.run(all_three())
+            return [refused, bench.refused(client_logical_address=TESTER + 2)]
+
+    assert against(tester) == [0x01, 0x10]
+
+
+def test_a_client_may_not_become_another_on_its_socket() -> None:
+    def tester(bench: Bench) -> int:
+        with bench.client() as client:
+            client._client_logical_address = TESTER + 1  # noqa: SLF001 it has no way of its own
+            return int(client.request_activation(0, disable_retry=True).response_code)
+
+    assert against(tester) == 0x02
+
+
+@pytest.mark.parametrize(
+    ("payload_type", "payload", "code"),
+    [(0x7000, b"", 0x01), (0x0001, b"", 0x01), (0x8001, bytes(0x2_0005), 0x02)],
+    ids=["unknown", "for UDP", "too large"],
+)
+def test_it_reads_the_refusal_of_a_header_and_goes_on(
+    payload_type: int, payload: bytes, code: int
+) -> None:
+    def tester(bench: Bench) -> bytes:
+        with bench.client() as client:
+            client.send_doip(payload_type, payload)
+            with pytest.raises(OSError, match=f"NACK Code: {code}$"):
+                client.read_doip(timeout=5)
+            client.send_diagnostic(b"\x3e\x00")
+            return bytes(client.receive_diagnostic(timeout=5))
+
+    assert against(tester) == b"\x7e\x00"
+
+
+def test_it_is_told_of_an_address_that_is_not_its_own_and_hung_up_on() -> None:
+    def tester(bench: Bench) -> tuple[str, int, bytes]:
+        with bench.client() as client:
+            client.send_doip(0x8001, bytes.fromhex("0e99 1031 3e00"))
+            refused = client.read_doip(timeout=5)
+            rest = client._tcp_sock.recv(1)  # noqa: SLF001 the socket itself
+            return type(refused).__name__, int(refused.nack_code), rest
+
+    assert against(tester) == ("DiagnosticMessageNegativeAcknowledgement", 2, b"")
+
+
+def test_it_is_told_of_a_length_that_cannot_be_and_hung_up_on() -> None:
+    def tester(bench: Bench) -> bytes:
+        with bench.client() as client:
+            client.send_doip(0x8001, bytes.fromhex("0e80 1031"))
+            with pytest.raises(OSError, match=r"NACK Code: 4$"):
+                client.read_doip(timeout=5)
+            return bytes(client._tcp_sock.recv(1))  # noqa: SLF001 the socket itself
+
+    assert against(tester) == b""
+
+
 def _read_for_a_second(client: Any) -> None:  # noqa: ANN401 the library types nothing
     with contextlib.suppress(TimeoutError):
         client.receive_diagnostic(timeout=1)

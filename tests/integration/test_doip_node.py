@@ -3,6 +3,8 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -14,15 +16,17 @@ from udsoncan.configs import default_client_config
 
 import clock
 from ecu_sim.bus.ethernet import EthernetWire
-from ecu_sim.diagnostics.doip_server import DoipServer, serve_doip
+from ecu_sim.diagnostics.doip_server import DoipServer, TcpStream, serve_doip
 from protocols.doip import Acknowledged, Activated, DoipClient, Response, Transmit, encode
 from protocols.doip import messages as m
 from protocols.doip.decoder import decode_datagram
+from protocols.doip.settings import Acknowledge
 from protocols.stream import ByteStream
 from protocols.uds.rules import two_slot_application
 from protocols.uds.security_access import compute_key
 from tests.support.diagnostics import BASE, KEY, SERIAL, BenchDevice
-from tests.support.doip import ECU, EID, VIN, DoipEcu, DoipTester
+from tests.support.doip import ECU, EID, SETTINGS, VIN, DoipEcu, DoipTester
+from tests.support.vehicle import running
 
 if TYPE_CHECKING:
     from udsoncan.typing import ClientConfig
@@ -217,11 +221,15 @@ class _DeafStream:
 
     def __init__(self, hears: bytes) -> None:
         self._hears = [hears]
+        #: Says that it sends no more.
+        self.hangs_up = False
         self.closed = asyncio.Event()
 
     async def receive(self) -> bytes:
         if self._hears:
             return self._hears.pop()
+        if self.hangs_up:
+            return b""
         await self.closed.wait()
         return b""
 
@@ -264,6 +272,72 @@ def test_a_peer_that_does_not_read_holds_up_a_reset_for_a_second_at_most() -> No
         return waited
 
     assert clock.run(main(), virtual=True) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("why", ["bad header", "inactivity", "half closed"])
+def test_a_connection_that_ends_does_not_wait_for_a_peer_that_takes_nothing(why: str) -> None:
+    """Else each such peer would keep a socket for ever that is in no table any more."""
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        ecu = DoipEcu(
+            two_slot_application(), BenchDevice(), replace(SETTINGS, general_inactivity_s=5.0)
+        )
+        hears = encode(m.RoutingActivationRequest(source_address=0x0F00))
+        if why == "bad header":
+            hears += bytes(8)
+        deaf = _DeafStream(hears)
+        if why == "half closed":
+            deaf.hangs_up = True
+        ecu.node.attach(deaf)
+        await deaf.closed.wait()
+        ended = loop.time()
+        await ecu.stop()
+        return ended
+
+    began = {"bad header": 0.0, "inactivity": 5.0, "half closed": 0.0}[why]
+    assert clock.run(main(), virtual=True) == pytest.approx(began + 1.0)
+
+
+def test_a_socket_that_nobody_reads_is_closed_after_a_second_with_what_is_left() -> None:
+    """On real TCP: buffers are full, so that a polite close would wait for ever."""
+
+    async def main() -> tuple[float, bool]:
+        loop = asyncio.get_running_loop()
+        closed: asyncio.Future[tuple[float, bool]] = loop.create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(bytes(1 << 25))
+            begin = loop.time()
+            await TcpStream(reader, writer).close()
+            closed.set_result((loop.time() - begin, writer.transport.is_closing()))
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()):
+            found = await closed
+        server.close()
+        return found
+
+    waited, closing = clock.run(main(), virtual=False)
+    assert closing
+    assert 0.9 < waited < 5.0
+
+
+def test_an_ecu_on_ethernet_may_acknowledge_on_delivery_too(tmp_path: Path) -> None:
+    async def main() -> str:
+        async with running(tmp_path, "rear") as vehicle:
+            node = vehicle.nodes["rear"]
+            node.adapt_entity = lambda its: replace(its, acknowledge=Acknowledge.ON_DELIVERY)
+            node.power_off()
+            node.power_on()
+            await node.booted()
+            tester = DoipTester(await vehicle.connect("rear"))
+            assert await tester.activate() == 0x10
+            answer = await tester.ask("3e 00", ECU)
+            await tester.close()
+            return answer
+
+    assert clock.run(main(), virtual=True) == "7e 00"
 
 
 # Hostile peers

@@ -31,9 +31,9 @@ NEW = signed_image(
 )
 
 
-async def connected(uri: str, *, protocol_version: int = 3) -> ECU:
-    """gallia's client after its routing activation; the rear zone at the other end."""
-    address = describe_vehicle().ecus["rear"].logical_address
+async def connected(uri: str, *, protocol_version: int = 3, name: str = "rear") -> ECU:
+    """gallia's client after its routing activation; that ECU at the other end."""
+    address = describe_vehicle().ecus[name].logical_address
     target = TargetURI(
         f"{uri}?src_addr=0x0f00&target_addr={address:#06x}&activation_type=0"
         f"&protocol_version={protocol_version}"
@@ -65,6 +65,22 @@ def test_gallia_reads_identification_session_and_trouble_codes(
             # No monitor of the test's application has come to a result.
             known = describe_vehicle().ecus["rear"].dtcs
             assert codes.dtc_and_status_record == dict.fromkeys(known, NOT_TESTED)
+            await ecu.transport.close()
+
+    clock.run(main(), virtual=False)
+
+
+@pytest.mark.parametrize("name", ["ccu", "ecomp"])
+def test_gallia_reads_what_is_behind_the_edge_node(tmp_path: Path, name: str) -> None:
+    async def main() -> None:
+        async with served(tmp_path, "ccu", "ecomp") as server:
+            ecu = await connected(server.doors["edge node"], name=name)
+            assert text(await ecu.read_vin()) == VIN
+            number = text(await ecu.read_data_by_identifier(0xF191))
+            assert number == describe_vehicle().ecus[name].hardware_id
+            answer = await ecu.set_session(3)
+            assert isinstance(answer, service.DiagnosticSessionControlResponse)
+            assert await ecu.read_session() == 3
             await ecu.transport.close()
 
     clock.run(main(), virtual=False)

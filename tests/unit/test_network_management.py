@@ -119,6 +119,22 @@ def test_who_wakes_a_sleeping_wire_asks_the_others_to_show_themselves() -> None:
     ]
 
 
+@pytest.mark.parametrize("state", [State.NORMAL_OPERATION, State.READY_SLEEP])
+def test_who_is_asked_shows_itself_at_once_but_nobody_makes_it_speak_faster(state: State) -> None:
+    """A node that asks a thousand times a second gets one answer, and the cycle."""
+    node = node_in(state)
+    spoken = [
+        number / 1000
+        for number in range(1000)
+        for event in (
+            *node.receive(ASKING, now=number / 1000),
+            *node.handle_timeout(now=number / 1000),
+        )
+        if isinstance(event, SendPdu)
+    ]
+    assert spoken == [0.0, 0.5]
+
+
 @pytest.mark.parametrize("state", State)
 def test_a_node_that_does_not_speak_has_no_pdu_due(state: State) -> None:
     node = node_in(state)
