@@ -290,7 +290,7 @@ def test_a_connection_that_ends_does_not_wait_for_a_peer_that_takes_nothing(why:
         if why == "half closed":
             deaf.hangs_up = True
         ecu.node.attach(deaf)
-        await deaf.closed.wait()
+        await asyncio.wait_for(deaf.closed.wait(), 60)
         ended = loop.time()
         await ecu.stop()
         return ended
@@ -314,7 +314,7 @@ def test_a_socket_that_nobody_reads_is_closed_after_a_second_with_what_is_left()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         with socket.create_connection(server.sockets[0].getsockname()):
-            found = await closed
+            found = await asyncio.wait_for(closed, 10)
         server.close()
         return found
 
