@@ -62,7 +62,7 @@ class Transport(Protocol):
 class Router(Protocol):
     """A way to whichever tester is named: a DoIP node."""
 
-    def respond(self, payload: bytes, *, tester: int) -> None: ...
+    def respond(self, payload: bytes, *, tester: int, sent: Callable[[], None]) -> None: ...
     def when_idle(self, callback: Callable[[], None]) -> None: ...
 
 
@@ -379,8 +379,7 @@ class Program:
         if transport is not None:
             transport.send(payload, sent)
         elif self._router is not None:
-            self._router.respond(payload, tester=source)
-            self._router.when_idle(sent)
+            self._router.respond(payload, tester=source, sent=sent)
         else:
             sent()
 

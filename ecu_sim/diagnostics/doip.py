@@ -1,6 +1,7 @@
 """The DoIP entity on real streams: one shell for the simulated wire and for TCP and TLS."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -28,13 +29,17 @@ _OUTGOING_LIMIT: Final = 64
 _FLUSH_S: Final = 1.0
 
 
+def _nobody_asks() -> None:
+    """Nothing depends on it."""
+
+
 class _Connection:
     def __init__(self, stream: ByteStream) -> None:
         self.stream = stream
         #: `None` ends the connection once what stands before it is out.
         self.outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
-        #: Messages in the queue, and the one that is being sent.
-        self.unsent = 0
+        #: What to call when each message in the queue, and the one that is being sent, is out.
+        self.unsent: deque[Callable[[], None]] = deque()
         self.reader: asyncio.Task[None] | None = None
         self.writer: asyncio.Task[None] | None = None
         #: Ends the connection even if the peer does not take what is left.
@@ -95,20 +100,25 @@ class DoipNode:
         tester: int,
         source: int | None = None,
         connection: int | None = None,
+        sent: Callable[[], None] = _nobody_asks,
     ) -> None:
         """Send what an ECU answers (by default the entity's own).
 
-        Dropped if the tester is gone, or on another connection than the one that is given.
+        Dropped if the tester is gone, or on another connection than the one that is given. `sent`
+        is called when its connection has taken it, or it has been dropped.
         """
-        self._handle(
-            self._entity.send(
-                payload,
-                tester=tester,
-                source=source,
-                connection=connection,
-                now=self._loop.time(),
-            )
+        events = self._entity.send(
+            payload,
+            tester=tester,
+            source=source,
+            connection=connection,
+            now=self._loop.time(),
         )
+        last = max((at for at, one in enumerate(events) if isinstance(one, Transmit)), default=-1)
+        for at, event in enumerate(events):
+            self._handle([event], sent if at == last else _nobody_asks)
+        if last < 0:
+            sent()
 
     def delivered(self, request: Request, nack: DiagnosticNack | None = None) -> None:
         """A request is on its network, or failed there (`Acknowledge.ON_DELIVERY`)."""
@@ -163,13 +173,15 @@ class DoipNode:
             with suppress(OSError):  # a peer that is gone is noticed by the reader too
                 while (data := await connection.outgoing.get()) is not None:
                     await connection.stream.send(data)
-                    connection.unsent -= 1
+                    connection.unsent.popleft()()
                     self._tell_idle()
         finally:
             # What was not sent to this peer never will be.
             del self._connections[number]
             if connection.patience is not None:
                 connection.patience.cancel()
+            while connection.unsent:
+                connection.unsent.popleft()()
             self._tell_idle()
             if connection.reader is not None:
                 connection.reader.cancel()
@@ -194,11 +206,11 @@ class DoipNode:
     def _timeout(self) -> None:
         self._handle(self._entity.handle_timeout(now=self._loop.time()))
 
-    def _handle(self, events: list[EntityEvent]) -> None:
+    def _handle(self, events: list[EntityEvent], sent: Callable[[], None] = _nobody_asks) -> None:
         for event in events:
             match event:
                 case Transmit(number, data):
-                    self._queue(number, data)
+                    self._queue(number, data, sent)
                 case Close(number):
                     if connection := self._connections.get(number):
                         self._end(connection)
@@ -215,14 +227,16 @@ class DoipNode:
         if connection.patience is None and connection.writer is not None:
             connection.patience = self._loop.call_later(_FLUSH_S, connection.writer.cancel)
 
-    def _queue(self, number: int, data: bytes) -> None:
+    def _queue(self, number: int, data: bytes, sent: Callable[[], None]) -> None:
         connection = self._connections.get(number)
         if connection is None:
+            sent()
             return
         if connection.outgoing.qsize() >= _OUTGOING_LIMIT and connection.writer is not None:
             connection.writer.cancel()
+            sent()
             return
-        connection.unsent += 1
+        connection.unsent.append(sent)
         connection.outgoing.put_nowait(data)
 
     def _arm(self) -> None:

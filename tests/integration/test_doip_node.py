@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -338,6 +339,30 @@ def test_an_ecu_on_ethernet_may_acknowledge_on_delivery_too(tmp_path: Path) -> N
             return answer
 
     assert clock.run(main(), virtual=True) == "7e 00"
+
+
+def test_an_answer_is_sent_when_its_own_connection_has_taken_it_or_is_gone() -> None:
+    async def main() -> list[str]:
+        loop = asyncio.get_running_loop()
+        ecu = DoipEcu(two_slot_application(), BenchDevice())
+        deaf = _DeafStream(encode(m.RoutingActivationRequest(source_address=0x0F00)))
+        ecu.node.attach(deaf)
+        ours, theirs = EthernetWire(bit_rate=100e6, loop=loop).connect()
+        ecu.node.attach(theirs)
+        tester = DoipTester(ours)
+        assert await tester.activate() == 0x10
+        sent: list[str] = []
+        for address, name in ((0x0F00, "deaf"), (tester.address, "reads"), (0x0E99, "unknown")):
+            ecu.node.respond(b"\x7e\x00", tester=address, sent=partial(sent.append, name))
+        assert sent == ["unknown"]
+        await asyncio.sleep(10.0)
+        assert sent == ["unknown", "reads"]
+        deaf.closed.set()
+        await asyncio.sleep(0.1)
+        await ecu.stop()
+        return sent
+
+    assert clock.run(main(), virtual=True) == ["unknown", "reads", "deaf"]
 
 
 # Hostile peers

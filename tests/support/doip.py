@@ -84,8 +84,8 @@ class DoipEcu:
     def _handle(self, events: list[ServerEvent]) -> None:
         for event in events:
             if isinstance(event, Respond):
-                self.node.respond(event.payload, tester=event.source)
-                self.node.when_idle(partial(self._sent, event))
+                sent = partial(self._sent, event)
+                self.node.respond(event.payload, tester=event.source, sent=sent)
         self._timer.set(self._server.next_deadline())
 
 
