@@ -18,7 +18,7 @@ def read_identifier(
     data = state.rules.data
     parts = state.dynamic.parts(did)
     if parts:
-        return b"".join(_read_part(state, part, source) for part in parts)
+        return b"".join(_read_part(state, part, source, functional=functional) for part in parts)
     if data.periodic is not None:
         did = data.periodic.identifiers.get(did, did)
     if did in data.readable:
@@ -28,24 +28,26 @@ def read_identifier(
     return state.device.read_data(did)
 
 
-def read_memory(state: ServerState, address: int, size: int, *, source: int) -> bytes:
+def read_memory(
+    state: ServerState, address: int, size: int, *, source: int, functional: bool = False
+) -> bytes:
     """Bytes of a region that may be read now; `Refusal` 31 or 33 if not."""
     region = region_of(state.rules.data.memory, address, size)
     memory = state.device.memory_access
     if region is None or memory is None:
         raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "no such memory")
-    _require(state, region.read, source)
+    _require(state, region.read, source, functional=functional)
     return memory.read_memory(address, size)
 
 
-def _read_part(state: ServerState, part: Part, source: int) -> bytes:
+def _read_part(state: ServerState, part: Part, source: int, *, functional: bool) -> bytes:
     if isinstance(part, IdentifierPart):
-        record = read_identifier(state, part.did, source=source)
+        record = read_identifier(state, part.did, source=source, functional=functional)
         piece = record[part.position - 1 : part.position - 1 + part.size]
         if len(piece) != part.size:
             raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "the record has become shorter")
         return piece
-    return read_memory(state, part.address, part.size, source=source)
+    return read_memory(state, part.address, part.size, source=source, functional=functional)
 
 
 def _require(

@@ -331,6 +331,21 @@ def test_nor_does_one_that_was_defined_while_it_was_open(bench: DataBench) -> No
     assert bench.ask("22f300") == "7f2231"
 
 
+@pytest.mark.parametrize(
+    "request_hex",
+    ["2c01f30002000101", f"2c02f30014{RAM:08x}01"],
+    ids=["an identifier", "memory"],
+)
+def test_a_definition_opens_nothing_to_a_functional_address(
+    bench: DataBench, request_hex: str
+) -> None:
+    """Its parts are as closed there as they are by themselves."""
+    assert bench.ask(request_hex) == "6c" + request_hex[2:8]
+    assert bench.ask("22f300") == "62f30000"
+    assert bench.ask("22f300", functional=True) == ""
+    assert bench.ask("22f190", functional=True).startswith("62f190")
+
+
 def test_definitions_are_limited_kept_over_sessions_and_gone_with_a_reset(
     bench: DataBench,
 ) -> None:

@@ -110,11 +110,13 @@ def _check_limits(state: ServerState, rules: DynamicRules, did: int, parts: list
 def _check_part(state: ServerState, request: Request, part: Part) -> None:
     """A part must be there and open to this tester now; it is asked again at each reading."""
     if isinstance(part, MemoryPart):
-        read_memory(state, part.address, part.size, source=request.source)
+        read_memory(
+            state, part.address, part.size, source=request.source, functional=request.functional
+        )
         return
     if state.dynamic.parts(part.did) or part.did in _DYNAMIC:
         raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, "no part of a dynamic identifier")
-    record = read_identifier(state, part.did, source=request.source)
+    record = read_identifier(state, part.did, source=request.source, functional=request.functional)
     if not (part.position and part.size) or part.position - 1 + part.size > len(record):
         raise Refusal(Nrc.REQUEST_OUT_OF_RANGE, f"{part.did:04X} has {len(record)} bytes")
 

@@ -44,9 +44,9 @@ def _write_memory(state: ServerState, request: Request) -> Work:
 def _request_upload(state: ServerState, request: Request) -> Answer:
     address, size, _ = memory_range(request.data, 2)
     memory = _memory(state, request, address, size, lambda region: region.upload)
+    longest = memory.request_upload(address, size, request.data[1])
     if state.download is not None or state.upload is not None:
         raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a transfer is under way")
-    longest = memory.request_upload(address, size, request.data[1])
     max_block_length = min(longest, state.max_response)
     state.transfer_access = _region(state, address, size).upload
     state.upload = Upload(

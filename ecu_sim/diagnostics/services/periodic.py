@@ -49,7 +49,7 @@ def _is_sendable(state: ServerState, request: Request, rules: PeriodicRules, did
     if did not in rules.identifiers and not state.dynamic.parts(did):
         return False
     try:
-        record = read_identifier(state, did, source=request.source)
+        record = read_identifier(state, did, source=request.source, functional=request.functional)
     except Refusal as refusal:
         if refusal.nrc == Nrc.REQUEST_OUT_OF_RANGE:
             return False

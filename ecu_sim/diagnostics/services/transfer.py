@@ -16,9 +16,9 @@ from protocols.uds import ServiceId
 def _request_download(state: ServerState, request: Request) -> Answer:
     data_format = request.data[1]
     address, size, _ = memory_range(request.data, 2)
+    decoder = state.device.decoder(data_format, size)
     if state.download is not None or state.upload is not None:
         raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a transfer is under way")
-    decoder = state.device.decoder(data_format, size)
     max_block_length = state.device.request_download(address, size)
     state.transfer_access = state.rules.services[ServiceId.REQUEST_DOWNLOAD]
     state.download = Download(state.device, decoder, max_block_length=max_block_length)
