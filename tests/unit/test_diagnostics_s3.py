@@ -98,6 +98,36 @@ def test_it_stops_with_the_first_frame_of_a_request_and_starts_anew_if_the_rest_
     assert_runs_from_here(bench)
 
 
+def test_a_request_that_breaks_off_during_an_answer_leaves_it_to_the_answer(bench: Bench) -> None:
+    (answer,) = answers(bench, "22f190")
+    bench.server.reception_began(source=TESTER)
+    bench.server.reception_failed(source=TESTER, now=bench.now)
+    bench.run(LONG_AFTER)
+    assert bench.session() == Session.EXTENDED
+    bench.server.sent(answer, now=bench.now)
+    assert_runs_from_here(bench)
+
+
+@pytest.mark.parametrize("another", [False, True], ids=["the answer before", "another request"])
+def test_nothing_starts_it_during_a_long_request(
+    bench: Bench,
+    another: bool,  # noqa: FBT001 a column of the table
+) -> None:
+    (answer,) = answers(bench, "22f190")
+    bench.tell("3101ff00")
+    bench.server.sent(answer, now=bench.now)
+    if another:
+        bench.server.reception_began(source=TESTER)
+        bench.server.reception_failed(source=TESTER, now=bench.now)
+    happened = bench.run(ERASE_S)
+    assert bench.session() == Session.EXTENDED
+    last = happened[-1][1]
+    assert isinstance(last, Respond)
+    assert last.payload.hex() == "7101ff0000"
+    bench.server.sent(last, now=bench.now)
+    assert_runs_from_here(bench)
+
+
 def test_neither_an_answer_nor_a_keep_alive_starts_it_in_the_middle_of_a_request(
     bench: Bench,
 ) -> None:
@@ -125,6 +155,16 @@ def test_the_frames_of_another_tester_neither_stop_nor_start_it(bench: Bench) ->
     assert bench.session() == Session.EXTENDED
     bench.run(JUST)
     assert bench.session() == Session.DEFAULT
+
+
+def test_another_tester_s_message_that_breaks_off_does_not_start_it_in_the_owner_s(
+    bench: Bench,
+) -> None:
+    bench.server.reception_began(source=TESTER)
+    bench.server.reception_began(source=OTHER_TESTER)
+    bench.server.reception_failed(source=OTHER_TESTER, now=bench.now)
+    bench.run(LONG_AFTER)
+    assert bench.session() == Session.EXTENDED
 
 
 def test_a_boot_loader_s_first_answer_starts_it_too() -> None:

@@ -127,6 +127,23 @@ def test_a_file_is_replaced_and_deleted(bench: Bench) -> None:
     put(bench, "/one", b"again", REPLACE)
 
 
+def test_who_reads_goes_on_in_a_session_that_may_and_who_writes_does_not(bench: Bench) -> None:
+    put(bench, "/log/one.bin", DATA)
+    assert told(bench.ask(asked(READ, "/log/one.bin"))).max_length == 256
+    first = bench.ask("3601")
+    bench.ask("1003")
+    second = bench.ask("3602")
+    assert bytes.fromhex(first[4:] + second[4:]) == DATA[:508]
+    bench.ask("1001")
+    bench.ask("1003")
+    assert bench.ask("3603") == "7f3624"
+    bench.unlock()
+    assert told(bench.ask(asked(ADD, "/two", 300))).max_length == 256
+    bench.ask("1003")
+    bench.unlock()
+    assert bench.ask(b"\x36\x01" + bytes(254)) == "7f3624"
+
+
 def test_nothing_is_stored_before_the_end(bench: Bench) -> None:
     put(bench, "/one", b"old")
     bench.ask(asked(REPLACE, "/one", len(DATA)))

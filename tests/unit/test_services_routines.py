@@ -120,6 +120,19 @@ def test_the_end_of_its_sessions_stops_it(bench: Bench) -> None:
     assert bench.ask(RESULTS) == "710302200201"
 
 
+def test_a_default_session_that_begins_anew_stops_what_runs_in_any() -> None:
+    anywhere = RoutineRule(controls=EVERY_CONTROL)
+    bench = Bench(two_slot_application(more_routines={0x0220: anywhere}))
+    bench.ask(START)
+    bench.run(1.5)
+    bench.ask("10 03")
+    assert bench.device.background[0].state == "running"
+    bench.ask("10 01")
+    assert bench.device.background[0].state == "running"
+    bench.ask("10 01")
+    assert bench.device.background[0].state == "stopped"
+
+
 def test_s3_stops_it(bench: Bench) -> None:
     bench.device.step_s = 3600.0
     bench.ask(START)
