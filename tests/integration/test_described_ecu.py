@@ -17,6 +17,7 @@ from ecu_sim.described.options import applied, read_options
 from ecu_sim.described.pdx import read_pdx
 from ecu_sim.descriptions import pdx
 from ecu_sim.ecus import ecu_type
+from protocols.can import FrameHeader
 from tests.support.ecu import RawTester
 from tests.support.flashing import bench
 from tests.support.foreign_ecu import (
@@ -99,6 +100,31 @@ def test_flash_is_shut_until_the_loader_runs() -> None:
         await expect(tester, erase_of(FLASH_AT, 0x1000), "71 01 03 01 00")
 
     on_wire(foreign_ecu(), main)
+
+
+@pytest.mark.parametrize(("late_s", "answer"), [(-0.01, b"\x67\x11"), (0.01, b"\x7f\x27")])
+@pytest.mark.parametrize("broken_off", [False, True], ids=["answered", "broken off"])
+def test_silence_ends_a_session_s3_after_the_last_bit(
+    broken_off: bool,  # noqa: FBT001 a column of the table
+    late_s: float,
+    answer: bytes,
+) -> None:
+    ecu = foreign_ecu()
+
+    async def main(tester: RawTester, node: DescribedNode) -> None:
+        await open_up(tester)
+        await asyncio.sleep(ecu.s3_s - 0.01)
+        if broken_off:
+            first = bytes.fromhex("10 14 2e f1 84 01 02 03")
+            tester.port.send(FrameHeader(ecu.request_id), (first,))
+            await asyncio.sleep(1.0)  # N_Cr
+        else:
+            assert (await tester.ask(bytes.fromhex("27 11")))[:2] == b"\x67\x11"
+        await asyncio.sleep(ecu.s3_s + late_s)
+        assert (await tester.ask(bytes.fromhex("27 11")))[:2] == answer
+        assert node.boots == 1
+
+    on_wire(ecu, main)
 
 
 def test_a_wrong_key_opens_nothing() -> None:

@@ -139,6 +139,8 @@ class RawTester:
         parameters: IsoTpParameters | None = None,
     ) -> None:
         self._answers: asyncio.Queue[bytes] = asyncio.Queue()
+        #: For frames that are no message.
+        self.port = port
         self._binding = IsoTpBinding(
             port,
             Addresses(request=response, response=request),
