@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import can
 import pytest
 
 from canota.testing.vehicle import key_of
@@ -19,11 +20,17 @@ from ecu_sim.faults.readings import Direction, Requests
 from ecu_sim.faults.table import KINDS, parse_fault, text_of
 from ecu_sim.faults.wire import LostFrames
 from ecu_sim.node import EcuNode, Mode
-from ecu_sim.vehicle import Vehicle
+from ecu_sim.vehicle import Vehicle, VehicleOptions
 from protocols.can import FrameHeader
 from protocols.uds.routine_status import CheckStatus
 from tests.support.doip import DoipTester
-from tests.support.ecu import RawTester, crc_image, signed_image
+from tests.support.ecu import (
+    DIAGNOSTICS_MASTER,
+    IMAGE_PUBLIC_KEY,
+    RawTester,
+    crc_image,
+    signed_image,
+)
 from tests.support.programming import erase, expect, program_single_slot, stage, transfer, unlock
 from tests.support.vehicle import back_in, open_tester, running
 
@@ -581,3 +588,48 @@ def test_what_an_ecu_cannot_have_is_said(tmp_path: Path, ecu: str, text: str, sa
 def test_every_fault_of_the_table_is_begun_in_a_test_of_this_file() -> None:
     written = Path(__file__).read_text()
     assert [name for name in KINDS if not re.search(rf'"{name}[@=,"]', written)] == []
+
+
+def test_on_an_interface_of_the_machine_frames_are_lost_too(tmp_path: Path) -> None:
+    """And what only a simulated wire can do is refused."""
+
+    def heard(bus: can.BusABC) -> list[int]:
+        request = bytes.fromhex("03 22 F1 90 CC CC CC CC")
+        bus.send(can.Message(arbitration_id=0x7A1, is_extended_id=False, data=request))
+        kinds: list[int] = []
+        while (message := bus.recv(timeout=0.5)) is not None:
+            if message.arbitration_id != 0x7A9:
+                continue
+            kinds.append(message.data[0])
+            if kinds == [0x10]:
+                proceed = bytes.fromhex("30 00 00 CC CC CC CC CC")
+                bus.send(can.Message(arbitration_id=0x7A1, is_extended_id=False, data=proceed))
+            if message.data[0] == 0x22:
+                break
+        return kinds
+
+    async def main() -> None:
+        vehicle = Vehicle(
+            VehicleOptions(
+                vin="WCANHVAC000000001",
+                state_directory=tmp_path,
+                ecus=("blower",),
+                image_public_keys=(IMAGE_PUBLIC_KEY,),
+                diagnostics_master=DIAGNOSTICS_MASTER,
+                interfaces={"comfort": "can://virtual/faults"},
+            )
+        )
+        try:
+            vehicle.provision("blower", crc_image())
+            await vehicle.start()
+            vehicle.rest_bus.stop()
+            with can.Bus(interface="virtual", channel="faults") as bus:
+                with vehicle.begin_fault("blower", "lost-cf=1"):
+                    assert await asyncio.to_thread(heard, bus) == [0x10, 0x22]
+                assert await asyncio.to_thread(heard, bus) == [0x10, 0x21, 0x22]
+            with pytest.raises(FaultError, match=r"corrupt-frames=0\.1 needs a simulated wire"):
+                vehicle.begin_fault("blower", "corrupt-frames=0.1")
+        finally:
+            await vehicle.stop()
+
+    run(main(), virtual=False)
