@@ -54,6 +54,7 @@ from ecu_sim.faults.table import summary as table_of_faults
 from ecu_sim.vehicle import EcuIdentity, Vehicle, VehicleError, VehicleOptions
 from firmware import dev_keys, image_path
 from protocols.firmware.formats import Image, detect
+from protocols.uds.security_access import SEED_LENGTH, compute_key, derive_key
 from recording import LogError
 
 app = group()
@@ -248,6 +249,34 @@ def identities(vin: VinArgument) -> None:
     with tempfile.TemporaryDirectory(prefix="canota-") as folder:
         found = clock.run(_identities(_options(vin, Path(folder))), virtual=True)
     print_json([{**row} for row in as_rows(found)])
+
+
+@app.command()
+def key(
+    serial: Annotated[str, typer.Argument(metavar="SERIAL", help="As F18C of the ECU reads.")],
+    seed: Annotated[str, typer.Argument(metavar="SEED", help="The answer to 27, in hex.")],
+    *,
+    level: Annotated[
+        int, typer.Option(min=1, max=0x7D, help="The odd sub-function that was asked: 1, 3, ...")
+    ] = 1,
+) -> None:
+    """
+    Print the key to a seed (27) of one of our ECUs: for testers that take one by hand. DEV ONLY.
+
+    `canota ecus key CCU-2-1F0C3A55 "67 01 8A 42 ..."`, with or without the `67 01`
+    """
+    try:
+        given = bytes.fromhex(seed)
+    except ValueError as error:
+        raise CommandError(f"{seed}: hex digits expected", Exit.USAGE) from error
+    if given[:2] == bytes((0x67, level)):
+        given = given[2:]
+    if not level % 2:
+        raise CommandError(f"--level {level}: the level of a seed is odd", Exit.USAGE)
+    if len(given) != SEED_LENGTH:
+        raise CommandError(f"a seed has {SEED_LENGTH} bytes, not {len(given)}", Exit.USAGE)
+    secret = derive_key(dev_keys().diagnostics_master, serial, level)
+    say(compute_key(secret, level=level, ecu_id=serial, seed=given).hex(" ").upper())
 
 
 @app.command()
