@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import cast
+from typing import Final, cast
 
 from ecu_sim.descriptions.layout import Case, Field, LengthKey
 from ecu_sim.descriptions.operations import Operation, operations
-from ecu_sim.ecus import WIRES, EcuType
+from ecu_sim.ecus import WIRES, DtcTraits, EcuType
 from protocols.uds.dtc import display
 
 #: What JSON can say.
@@ -25,6 +25,9 @@ def summary(ecu: EcuType) -> dict[str, Plain]:
                 "request_id": one.request_id,
                 "response_id": one.response_id,
                 "extended": one.extended,
+                "request_extension": one.request_extension,
+                "response_extension": one.response_extension,
+                "periodic_id": one.periodic_id,
             }
             for one in ecu.can_addresses
         ],
@@ -34,6 +37,7 @@ def summary(ecu: EcuType) -> dict[str, Plain]:
             "iso_13400_2": int(ecu.editions.doip),
             "iso_15765_2": int(ecu.editions.isotp),
         },
+        "isotp": {name: getattr(ecu.isotp, name) for name in _ISOTP if ecu.can_addresses},
         "timing": {
             "p2_s": ecu.p2_s,
             "p2_star_s": ecu.p2_star_s,
@@ -52,11 +56,24 @@ def summary(ecu: EcuType) -> dict[str, Plain]:
             "data_formats": {f"{key:02X}": str(found) for key, found in ecu.data_formats.items()},
         },
         "dtcs": [
-            {"code": code, "display": display(code), "text": text}
+            {"code": code, "display": display(code), "text": text, **_traits(ecu, code)}
             for code, text in ecu.dtcs.items()
         ],
         "operations": [_operation(one) for one in operations(ecu)],
     }
+
+
+#: What of ISO-TP belongs to the ECU type; lengths, addresses and edition stand elsewhere.
+_ISOTP: Final = (
+    *("padding", "rx_padding_required", "block_size", "st_min", "half_duplex"),
+    *("max_wait_frames", "max_own_wait_frames"),
+    *("n_as_s", "n_ar_s", "n_bs_s", "n_br_s", "n_cs_s", "n_cr_s"),
+)
+
+
+def _traits(ecu: EcuType, code: int) -> dict[str, Plain]:
+    traits = ecu.dtc_traits.get(code, DtcTraits())
+    return {one.name: _plain(getattr(traits, one.name)) for one in fields(traits)}
 
 
 def _operation(operation: Operation) -> Plain:

@@ -41,6 +41,20 @@ def test_json_says_what_the_bytes_of_a_record_mean() -> None:
     }
 
 
+def test_json_says_what_a_tester_has_to_set() -> None:
+    said = canota("ecus", "describe", "ecomp", "--json").json
+    assert [one["periodic_id"] for one in said["can_addresses"]] == [0x6B8, 0x18DCF120]
+    assert said["isotp"]["padding"] == 0xCC
+    assert said["isotp"]["n_bs_s"] == 1.0
+    (lost,) = (
+        one
+        for one in canota("ecus", "describe", "ccu", "--json").json["dtcs"]
+        if one["code"] == 0xD14087
+    )
+    assert (lost["failed_step"], lost["passed_step"], lost["aging_cycles"]) == (32, 64, 40)
+    assert canota("ecus", "describe", "rear", "--json").json["isotp"] == {}
+
+
 def test_both_at_once_keep_the_json_clean(tmp_path: Path) -> None:
     ended = canota("ecus", "describe", "ccu", "--json", "--pdx", str(tmp_path / "ccu.pdx"))
     assert ended.json["ecu"] == "ccu"
