@@ -69,6 +69,8 @@ async def _ask(data: bytes) -> None:
     dialogue = Dialogue(tester, _CCU, keys=DerivedKeys(bytes(32)))
     try:
         dialogue.take_timing(await dialogue.ask("entering", b"\x10\x03"))
+        if not tester.timing.p2_s <= 66 or not tester.timing.p2_star_s <= 656:
+            raise AssertionError(f"waits for ever: {tester.timing}")
         if (record := await dialogue.record_if_known("reading", 0xF187)) is not None:
             shown(record)
         await dialogue.read_text("reading", 0xF188)
