@@ -6,8 +6,9 @@ from typing import Final
 from protocols.can import CanPort, FrameHeader
 from protocols.can.bits import NS_PER_S
 from protocols.can.stamps import Stamps
+from protocols.pcapng import CanError
 from recording.recorder import Recorder
-from recording.records import CanFrame, CanRun
+from recording.records import CanErrorFrame, CanFrame, CanRun
 
 #: From so many frames on a run is quicker to write as a whole.
 _MANY: Final = 12
@@ -30,3 +31,10 @@ def listen(recorder: Recorder, channel: int, port: CanPort, *, epoch_ns: int) ->
             hear(header, data, at_s)
 
     return port.listen(hear, receive_run=hear_run)
+
+
+def error_frame(identifier: int, at_s: float, channel: int, *, epoch_ns: int) -> CanErrorFrame:
+    """What a CAN interface tells by an error frame of SocketCAN with this identifier."""
+    unheard = identifier & CanError.NO_ACKNOWLEDGEMENT
+    kind = CanError.NO_ACKNOWLEDGEMENT if unheard else CanError.PROTOCOL_VIOLATION
+    return CanErrorFrame(epoch_ns + round(at_s * NS_PER_S), channel, kind)

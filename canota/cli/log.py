@@ -1,8 +1,9 @@
-"""`canota log`: logs of wires: record, look into, convert, replay."""
+"""`canota log`: logs of wires: record, look into, convert, replay, show in Wireshark."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,12 @@ import typer
 from rich.table import Table
 
 import clock
+from can_interfaces.wire import ErrorFrameHeard
 from canota.cli.arguments import seconds
 from canota.cli.bars import ByteBar
 from canota.cli.captures import KeepOption, MaxSizeOption, recording_to
 from canota.cli.exits import CommandError, Exit
-from canota.cli.output import Json, JsonOption, console, group, print_json, size, table
+from canota.cli.output import Json, JsonOption, console, group, print_json, size, table, write_file
 from canota.cli.selections import (
     ChannelOption,
     FromOption,
@@ -27,17 +29,21 @@ from canota.cli.selections import (
     selection,
 )
 from canota.cli.serving import say, until_stopped
+from dbc import load
+from dbc.vehicle import DescriptionError, VehicleDescription, describe_vehicle
 from protocols.can import CanPort, FrameHeader
 from protocols.can.bits import NS_PER_S
 from recording import Channel, LogError, Record
 from recording.convert import convert as convert_log
 from recording.formats import format_of
-from recording.listening import listen
+from recording.listening import error_frame, listen
 from recording.reading import LogReader, channel_number
 from recording.records import date_of, since_epoch_ns
 from recording.replay import Replay, Replayed, ReplayError, Target
 from recording.selection import Selection
 from recording.summary import ChannelSummary, IdentifierSummary, Summary, summary
+from recording.trace.signals import load_database
+from recording.wireshark_profile import profile
 from vehicle_gateway.wires import LinkError
 from vehicle_gateway.wires.uri import UriLinks
 
@@ -155,13 +161,14 @@ def record(
 
     async def main() -> int:
         start_ns = loop_epoch_ns()
-        async with opened(wires, node=f"canota log record {file.name}") as ports:
+        async with opened(wires, node=f"canota log record {file.name}") as links:
             now_ns = start_ns + round(asyncio.get_running_loop().time() * NS_PER_S)
-            log_file = open_log([Channel(name=name) for name in ports], now_ns)
+            log_file = open_log([Channel(name=name) for name in wires], now_ns)
             with contextlib.closing(log_file):
-                for number, port in enumerate(ports.values()):
-                    listen(log_file, number, port, epoch_ns=start_ns)
-                say(f"{file}: recording {', '.join(ports)}")
+                for number, name in enumerate(wires):
+                    listen(log_file, number, links.can(name), epoch_ns=start_ns)
+                    links.listen_errors(name, errors(number, log_file.add, start_ns))
+                say(f"{file}: recording {', '.join(wires)}")
                 stop = asyncio.create_task(until_stopped())
                 loop = asyncio.get_running_loop()
                 end_s = None if limit_s is None else loop.time() + limit_s
@@ -218,7 +225,8 @@ def replay(
     factor = seconds(speed, option="--speed")
 
     async def main() -> Replayed:
-        async with opened(wires, node=f"canota log replay {file.name}") as ports:
+        async with opened(wires, node=f"canota log replay {file.name}") as links:
+            ports = {name: links.can(name) for name in wires}
             played = _Playing(file, ports, chosen)
             work = asyncio.create_task(played.run(speed=factor, laps=loop, longest_gap_s=gap_s))
             await _unless_stopped(work)
@@ -227,6 +235,61 @@ def replay(
     with log_errors():
         report = clock.run(main(), virtual=False)
     say(_replayed_text(report))
+
+
+@app.command()
+def wireshark_profile(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Wireshark's own place for profiles if left out.",
+            file_okay=False,
+        ),
+    ] = None,
+    *,
+    description: Annotated[
+        Path | None, typer.Option(help="The vehicle's description; ours if left out.")
+    ] = None,
+    dbc: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Signals of this database too.", dir_okay=False),
+    ] = None,
+) -> None:
+    """
+    Write a Wireshark profile that knows the vehicle: ISO-TP and UDS on CAN, names, signals.
+
+    `canota log wireshark-profile` and then `tshark -C canota -r car.pcapng -Y uds`
+    """
+    vehicle = vehicle_of(description)
+    target = _profiles() / "canota" if folder is None else folder
+    with log_errors():
+        databases = [load(name) for wire in vehicle.wires.values() for name in wire.databases]
+        databases += [load_database(path) for path in dbc or ()]
+    made = profile(vehicle, (one for database in databases for one in database.messages))
+    target.mkdir(parents=True, exist_ok=True)
+    for name, content in made.files.items():
+        write_file(target / name, content.encode())
+    say(f"{target}: {len(made.files)} files; choose it in Wireshark, or tshark -C {target.name}")
+    if made.left_out:
+        say(f"Wireshark's table has no place for: {', '.join(made.left_out)}")
+
+
+def _profiles() -> Path:
+    """Where Wireshark looks for profiles."""
+    own = os.environ.get("WIRESHARK_CONFIG_DIR")
+    if own:
+        return Path(own) / "profiles"
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "wireshark" / "profiles"
+
+
+def vehicle_of(path: Path | None) -> VehicleDescription:
+    """A vehicle's description, ours if none is named."""
+    try:
+        return describe_vehicle() if path is None else describe_vehicle(path)
+    except DescriptionError as error:
+        raise CommandError(str(error), Exit.REFUSED) from error
 
 
 class _Playing:
@@ -269,16 +332,25 @@ class _Playing:
 
 
 @contextlib.asynccontextmanager
-async def opened(wires: Mapping[str, str], *, node: str) -> AsyncIterator[dict[str, CanPort]]:
-    """CAN ports by name; `CommandError` for a wire that is none or that nobody serves."""
+async def opened(wires: Mapping[str, str], *, node: str) -> AsyncIterator[UriLinks]:
+    """The wires, open; `CommandError` for a wire that is none or that nobody serves."""
     links = UriLinks(wires, node=node)
     try:
         await links.open()
-        yield {name: links.can(name) for name in wires}
+        yield links
     except LinkError as error:
         raise CommandError(str(error), Exit.UNREACHABLE) from error
     finally:
         await links.close()
+
+
+def errors(number: int, take: Callable[[Record], None], epoch_ns: int) -> ErrorFrameHeard:
+    """Hands a wire's error frames on as records."""
+
+    def heard(identifier: int, _: bytes, at_s: float) -> None:
+        take(error_frame(identifier, at_s, number, epoch_ns=epoch_ns))
+
+    return heard
 
 
 async def _unless_stopped(work: "asyncio.Task[None]") -> None:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 import clock
 from canota.cli.exits import CommandError, Exit, explained
-from canota.cli.log import log_errors, loop_epoch_ns, opened
+from canota.cli.log import errors, log_errors, loop_epoch_ns, opened, vehicle_of
 from canota.cli.selections import (
     ChannelOption,
     FromOption,
@@ -27,7 +27,6 @@ from canota.cli.selections import (
     selection,
 )
 from canota.cli.serving import until_stopped
-from dbc.vehicle import DescriptionError, describe_vehicle
 from protocols.can import FrameHeader
 from protocols.can.bits import NS_PER_S
 from recording import CanFrame, Channel, Record
@@ -145,12 +144,7 @@ def trace(
         databases=_databases(dbc or ()),
         isotp=[_isotp(argument) for argument in isotp or ()],
     )
-    try:
-        names = VehicleNames(
-            describe_vehicle() if description is None else describe_vehicle(description)
-        )
-    except DescriptionError as error:
-        raise CommandError(str(error), Exit.REFUSED) from error
+    names = VehicleNames(vehicle_of(description))
     _check_names(names, ecu or (), options.wires)
     chosen = selection(only, without, channel, from_s, until_s)
     channels = [Channel(name=name) for name in _live(source)]
@@ -235,9 +229,10 @@ async def _trace_wires(
             CanFrame(epoch_ns + round(at_s * NS_PER_S), number, header, bytes(data))
         )
 
-    async with opened(wires, node="canota trace") as ports:
-        for number, port in enumerate(ports.values()):
-            port.listen(hearing(number))
+    async with opened(wires, node="canota trace") as links:
+        for number, name in enumerate(wires):
+            links.can(name).listen(hearing(number))
+            links.listen_errors(name, errors(number, take, epoch_ns))
         stop = asyncio.create_task(until_stopped())
         await asyncio.wait({over, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()

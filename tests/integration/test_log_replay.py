@@ -1,11 +1,13 @@
 """A log goes onto a wire again: to the nanosecond in virtual time, through the bridge in real."""
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import closing
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import can
 import pytest
 
 import clock
@@ -14,6 +16,7 @@ from ecu_sim.bus.capture import Capture
 from protocols.can import CanPort, FrameHeader
 from protocols.can.bits import NS_PER_S
 from protocols.isotp import segment
+from protocols.pcapng import CanError
 from recording import CanErrorFrame, CanFrame, Channel, EthernetFrame, Record
 from recording.recorder import Recorder
 from recording.records import since_epoch_ns
@@ -202,3 +205,58 @@ def test_the_command_records_a_wire_of_another_process(tmp_path: Path) -> None:
     assert {record.header for record in found if isinstance(record, CanFrame)} == {FAST}
     numbers = [record.data[0] for record in found if isinstance(record, CanFrame)]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+@contextmanager
+def speaking(channel: str, *messages: can.Message) -> Iterator[None]:
+    """Another program that says these again and again on python-can's virtual interface."""
+    over = threading.Event()
+
+    def speak() -> None:
+        with can.Bus(interface="virtual", channel=channel) as bus:
+            while not over.wait(0.01):
+                for message in messages:
+                    bus.send(message)
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_any_interface_of_python_can_is_recorded_errors_included(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.pcapng"
+    fast = can.Message(
+        arbitration_id=0x18DA2010, is_fd=True, bitrate_switch=True, data=bytes(range(12))
+    )
+    plain = can.Message(arbitration_id=0x123, is_extended_id=False, data=b"abc")
+    error = can.Message(is_error_frame=True, arbitration_id=0x20, data=bytes(8))
+    with speaking("recorded", fast, plain, error):
+        wire = "theirs=can://virtual/recorded?fd=true"
+        ended = canota("log", "record", str(file), "--wire", wire, "--for", "0.4")
+    assert ended.code == 0, ended.err
+    channels, found = read(file)
+    assert [channel.name for channel in channels] == ["theirs"]
+    extended = FrameHeader(0x18DA2010, extended=True, fd=True, bit_rate_switch=True)
+    assert {record[1:] for record in found} == {
+        CanFrame(0, 0, extended, bytes(range(12)))[1:],
+        CanFrame(0, 0, FrameHeader(0x123), b"abc")[1:],
+        CanErrorFrame(0, 0, CanError.NO_ACKNOWLEDGEMENT)[1:],
+    }
+
+
+def test_a_log_is_replayed_onto_any_interface_of_python_can(tmp_path: Path) -> None:
+    frames: list[Record] = [
+        CanFrame(START_NS + n * 1_000_000, 0, FAST, bytes((n,) * 12)) for n in range(20)
+    ]
+    file = log_of(tmp_path / "one.blf", frames, "any")
+    with can.Bus(interface="virtual", channel="replayed") as bus:
+        uri = "can://virtual/replayed?fd=true"
+        ended = canota("log", "replay", str(file), "--wire", uri)
+        heard = [bus.recv(5.0) for _ in frames]
+    assert ended.out == "20 frames sent\n"
+    assert [bytes(one.data) for one in heard if one] == [bytes((n,) * 12) for n in range(20)]
+    assert all(one and one.is_fd and one.bitrate_switch for one in heard)

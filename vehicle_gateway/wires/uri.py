@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from can_interfaces import InterfaceAwayError, InterfaceError
 from can_interfaces.uri import InterfaceTarget
 from can_interfaces.uri import parse as parse_interface
-from can_interfaces.wire import InterfaceWire
+from can_interfaces.wire import ErrorFrameHeard, InterfaceWire
 from protocols.can import CanPort
 from protocols.stream import ByteStream
 from vehicle_gateway.wires import LinkAwayError, LinkError, tcp
@@ -119,6 +119,7 @@ class UriLinks:
         self._node = node
         self._targets = {wire: (uri, parse(uri)) for wire, uri in uris.items()}
         self._ports: dict[str, CanPort] = {}
+        self._interfaces: dict[str, InterfaceWire] = {}
         self._closing = AsyncExitStack()
 
     async def open(self) -> Self:
@@ -129,7 +130,7 @@ class UriLinks:
                     case BridgeTarget():
                         self._ports[wire] = await self._open_bridge(uri, target)
                     case InterfaceTarget():
-                        self._ports[wire] = await self._open_interface(target)
+                        self._ports[wire] = await self._open_interface(wire, target)
                     case DoipTarget():
                         pass  # a connection per use
         except LinkError:
@@ -145,7 +146,7 @@ class UriLinks:
         self._closing.push_async_callback(port.close)
         return port
 
-    async def _open_interface(self, target: InterfaceTarget) -> CanPort:
+    async def _open_interface(self, name: str, target: InterfaceTarget) -> CanPort:
         try:
             wire = InterfaceWire(target, error=LinkError)
             await wire.open()
@@ -154,16 +155,23 @@ class UriLinks:
         except InterfaceError as error:
             raise LinkError(str(error)) from error
         self._closing.push_async_callback(wire.close)
+        self._interfaces[name] = wire
         return wire.port(self._node)
 
     async def close(self) -> None:
         self._ports.clear()
+        self._interfaces.clear()
         await self._closing.aclose()
 
     def can(self, wire: str) -> CanPort:
         if wire not in self._ports:
             raise self._missing(wire, "CAN")
         return self._ports[wire]
+
+    def listen_errors(self, wire: str, heard: ErrorFrameHeard) -> None:
+        """Hear the error frames of a CAN interface; a bridge does not tell of any."""
+        if wire in self._interfaces:
+            self._interfaces[wire].on_error_frame.append(heard)
 
     async def stream(self, wire: str) -> ByteStream:
         match self._targets.get(wire):
