@@ -87,6 +87,7 @@ def test_the_commands_of_a_page_run_as_written(page: Path, tmp_path: Path) -> No
     environment = dict(os.environ)
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment["PYTHONPATH"] = str(ROOT)
+    environment["XDG_CONFIG_HOME"] = str(tmp_path / "config")  # what pages write for Wireshark
     done = subprocess.run(  # noqa: S603 our own pages
         ["bash", "-c", script],  # noqa: S607 the shell of the reader
         cwd=tmp_path,
