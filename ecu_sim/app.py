@@ -23,6 +23,7 @@ from ecu_sim.bus.bridge import serve_bridge
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.capture import Capture, channels_of
 from ecu_sim.bus.interface import InterfacedWire
+from ecu_sim.bus.socketcand import SocketcandServer
 from ecu_sim.diagnostics.doip_server import DoipServer, serve_doip
 from ecu_sim.diagnostics.doip_tls import entity_context
 from ecu_sim.edge_node import EdgeNode, edge_settings
@@ -92,6 +93,8 @@ class ServeOptions:
     identification_wait_s: float = 0.0
     #: From the 2019 edition on.
     tls: TlsOptions | None = None
+    #: TCP port of a socketcand server for the simulated CAN wires; 0 takes a free one.
+    socketcand_port: int | None = None
     #: An edge node in front of the CAN ECUs.
     edge: bool = True
     #: What goes wrong from the start on, and with which ECU.
@@ -129,7 +132,7 @@ class EcuServer:
 
     @property
     def doors(self) -> Mapping[str, str]:
-        """Further ways in, for testers: the edge node, and DoIP over TLS."""
+        """Further ways in, for testers: the edge node, DoIP over TLS, socketcand."""
         return MappingProxyType(self._doors)
 
     async def __aenter__(self) -> Self:
@@ -152,6 +155,8 @@ class EcuServer:
                     await self._open_bridge(stack, name, wire)
                 elif isinstance(wire, InterfacedWire):
                     self._endpoints[name] = wire.uri
+            if self.options.socketcand_port is not None:
+                await self._open_socketcand(stack, self.options.socketcand_port)
             for node in doip:
                 await self._open_doip(stack, node)
             if self.options.edge:
@@ -237,6 +242,22 @@ class EcuServer:
             raise VehicleError(f"wire {name}: {host}:{port}: {error.strerror}") from error
         stack.push_async_callback(server.close)
         self._endpoints[name] = f"can://bridge/{_authority(host, server.port)}/{name}"
+
+    async def _open_socketcand(self, stack: AsyncExitStack, port: int) -> None:
+        host, vehicle = self.options.host, self.vehicle
+        wires = {name: wire for name, wire in vehicle.wires.items() if isinstance(wire, CanWire)}
+        if not wires:
+            raise VehicleError("socketcand: no simulated CAN wire in this vehicle")
+        epoch_s = since_epoch_ns(self.options.start_date) / NS_PER_S
+        server = SocketcandServer(wires, epoch_s=epoch_s)
+        try:
+            await server.start(host, port)
+        except OSError as error:
+            raise VehicleError(f"socketcand: {host}:{port}: {error.strerror}") from error
+        stack.push_async_callback(server.close)
+        for name in wires:
+            uri = f"can://socketcand/{_authority(host, server.port)}/{name}"
+            self._doors[f"{name} over socketcand"] = uri
 
     async def _open_doip(self, stack: AsyncExitStack, node: EcuNode) -> None:
         name, has_tls = node.ecu.wire, node.ecu.editions.doip >= DoipEdition.E2019

@@ -122,6 +122,15 @@ def serve(
     tls_only: Annotated[
         bool, typer.Option("--tls-only", help="Refuse routing activation without TLS (code 07).")
     ] = False,
+    socketcand: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            help="Offer the simulated CAN wires over socketcand too (29536 by custom; 0: any).",
+            min=0,
+            max=PORT_LIMIT,
+        ),
+    ] = None,
     wire: Annotated[
         list[str] | None,
         typer.Option(
@@ -193,6 +202,7 @@ def serve(
         host=host,
         edge=bool(own),
         ports=dict(_port(argument, "--port") for argument in port or []),
+        socketcand_port=socketcand,
         doip_hosts=tuple(doip_host or ()),
         announce_to=tuple(_target(argument) for argument in announce or []),
         tls=_tls(tls, tls_port or [], clients=tls_clients, only=tls_only),

@@ -37,6 +37,8 @@ def log_to_stderr(*, verbose: bool) -> None:
         format="%(message)s" if console.is_terminal else "%(levelname)s %(name)s %(message)s",
         handlers=[RichHandler(console=console, show_path=False)] if console.is_terminal else None,
     )
+    # python-can tells of every socket and bus that it opens.
+    logging.getLogger("can").setLevel(logging.WARNING)
     # Its DEBUG lines are about its own loop.
     logging.getLogger("asyncio").setLevel(logging.INFO)
     if not verbose:

@@ -6,11 +6,13 @@ from typing import Final
 
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.errors import WireError
+from ecu_sim.bus.faults import ErrorFrame
 from protocols.can import CanPort, FrameHeader
 from protocols.can.bridge import (
     VERSION,
     BridgeDecoder,
     BridgeError,
+    Error,
     Frames,
     Listen,
     Open,
@@ -42,6 +44,7 @@ class BridgeServer:
         self._wire = wire
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
+        wire.on_error_frame(self._tell_error)
         self.host = ""
         self.port = 0
 
@@ -61,6 +64,10 @@ class BridgeServer:
             connection.drop("the wire is closed")
         await self._server.wait_closed()
         self._server = None
+
+    def _tell_error(self, error: ErrorFrame) -> None:
+        for connection in tuple(self._connections):
+            connection.tell_error(error)
 
 
 async def serve_bridge(wire: CanWire, host: str, port: int) -> BridgeServer:
@@ -111,6 +118,11 @@ class _Connection(asyncio.Protocol):
         self._write(Refused(reason))
         if self._transport is not None:
             self._transport.close()
+
+    def tell_error(self, error: ErrorFrame) -> None:
+        """Who wants every frame hears of it."""
+        if self._port is not None and self._wanted is None:
+            self._write(Error(error.classes))
 
     def _handle(self, record: Record) -> None:
         match record, self._port:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from ecu_sim.bus.errors import WireError
+from protocols.can.error_frames import ErrorClass
 
 
 class Fate(Enum):
@@ -44,6 +45,13 @@ class ErrorFrame:
     identifier: int
     #: Loop time in seconds at the end of the error delimiter.
     at_s: float
+
+    @property
+    def classes(self) -> ErrorClass:
+        """What the driver of an onlooker's controller says of it."""
+        if self.fate is Fate.UNACKNOWLEDGED:
+            return ErrorClass.NO_ACKNOWLEDGEMENT
+        return ErrorClass.PROTOCOL | ErrorClass.BUS_ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,10 @@ class InterfacedWire:
         self._off = False
         self._error_frame_heard: list[Callable[[ErrorFrame], None]] = []
         try:
-            self._wire = InterfaceWire(parse(uri), error=WireError, lossy=True)
+            target = parse(uri)
+            if own := [option for option in target.options if option.startswith("isotp")]:
+                raise WireError(f"wire {name}: {uri}: {own[0]}: ECUs have an ISO-TP of their own")
+            self._wire = InterfaceWire(target, error=WireError, lossy=True)
         except InterfaceError as error:
             raise WireError(f"wire {name}: {error}") from error
         self._wire.on_error_frame.append(self._hear_error)

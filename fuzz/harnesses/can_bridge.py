@@ -8,6 +8,7 @@ from protocols.can import FrameHeader
 from protocols.can.bridge import (
     BridgeDecoder,
     BridgeError,
+    Error,
     Frames,
     Listen,
     Open,
@@ -42,6 +43,7 @@ _RECORDS: Final = (
     encode(Listen(None)),
     encode(Send(7, _FAST, (bytes(64), bytes(8)))),
     encode(Sent(7)),
+    encode(Error(0x88)),
     encode(Frames(FrameHeader(0x7A8), (b"\x01", bytes(8)))),
 )
 HARNESS: Final = Harness(

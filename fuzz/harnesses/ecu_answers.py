@@ -30,6 +30,8 @@ _POSITIVE: Final = 0x80
 class _Answers:
     """Implements `vehicle_gateway.wires.Channel`: the answers of the input, then silence."""
 
+    longest_request: int | None = None
+
     def __init__(self, draw: Draw) -> None:
         self._draw = draw
         self._request = b""

@@ -15,11 +15,11 @@ from protocols.can.bits import FrameError, check
 from protocols.can.frame import FrameHeader
 
 #: Raised with every change that an older end would not understand.
-VERSION: Final = 1
+VERSION: Final = 2
 #: Longest record in bytes, type byte included: a burst of 65535 bytes in classic frames fits.
 MAX_RECORD: Final = 256 * 1024
 
-_OPEN, _OPENED, _REFUSED, _LISTEN, _SEND, _SENT, _FRAMES = range(1, 8)
+_OPEN, _OPENED, _REFUSED, _LISTEN, _SEND, _SENT, _FRAMES, _ERROR = range(1, 9)
 _EXTENDED, _FD, _BRS = 1 << 31, 1 << 30, 1 << 29
 _MAX_HEADERS: Final = 1024
 
@@ -80,7 +80,15 @@ class Frames:
     payloads: tuple[bytes, ...]
 
 
-Record = Open | Opened | Refused | Listen | Send | Sent | Frames
+@dataclass(frozen=True, slots=True)
+class Error:
+    """An error frame has ended now; told to those who hear every frame."""
+
+    #: `error_frames.ErrorClass` bits.
+    classes: int
+
+
+Record = Open | Opened | Refused | Listen | Send | Sent | Frames | Error
 
 
 def encode(record: Record) -> bytes:
@@ -103,6 +111,8 @@ def encode(record: Record) -> bytes:
             body = struct.pack(">BII", _SEND, token, _number(header)) + _frames(payloads)
         case Sent(token):
             body = struct.pack(">BI", _SENT, token)
+        case Error(classes):
+            body = struct.pack(">BI", _ERROR, classes)
         case Frames(header, payloads):
             body = struct.pack(">BI", _FRAMES, _number(header)) + _frames(payloads)
     if len(body) > MAX_RECORD:
@@ -173,6 +183,8 @@ def _decode(record: bytes) -> Record:
         case 0x07:
             (number,) = struct.unpack(">I", body[:4])
             return Frames(*_take_frames(number, body[4:]))
+        case 0x08:
+            return Error(*struct.unpack(">I", body))
         case kind:
             raise BridgeError(f"a record of unknown type {kind}")
 

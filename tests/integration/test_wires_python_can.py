@@ -1,7 +1,12 @@
 """python-can's bus on a simulated wire behind the bridge, in real time and in threads."""
 
 import asyncio
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import can
@@ -10,17 +15,24 @@ import pytest
 import clock
 from ecu_sim.bus.bridge import serve_bridge
 from ecu_sim.bus.can import CanWire
+from ecu_sim.bus.faults import WireFaults
 from protocols.can import FrameHeader
 
 T = TypeVar("T")
 
 
-def against_a_wire(tester: Callable[[str], T], *, data_bit_rate: int = 2_000_000) -> T:
+def against_a_wire(
+    tester: Callable[[str], T],
+    *,
+    data_bit_rate: int = 2_000_000,
+    faults: WireFaults | None = None,
+) -> T:
     """Run a blocking tester beside a wire where a node answers 0x100 with 0x200, data reversed."""
 
     async def main() -> T:
         loop = asyncio.get_running_loop()
         wire = CanWire("bench", bit_rate=500_000, data_bit_rate=data_bit_rate, loop=loop)
+        wire.begin_faults(faults)
         port = wire.port("echo")
 
         def answer(header: FrameHeader, data: bytes, _: float) -> None:
@@ -145,3 +157,82 @@ def test_a_bus_says_so_when_the_wire_is_gone() -> None:
     with pytest.raises(can.CanOperationError, match="the wire is closed"):
         bus.send(can.Message(arbitration_id=0x100, is_extended_id=False))
     bus.shutdown()
+
+
+def test_error_frames_of_the_wire_are_heard_as_socketcan_has_them() -> None:
+    def tester(channel: str) -> list[can.Message]:
+        with can.Bus(interface="canota", channel=channel) as bus:
+            bus.send(can.Message(arbitration_id=0x100, is_extended_id=False, data=b"ab"))
+            return [message for _ in range(2) if (message := bus.recv(5.0))]
+
+    error, answer = against_a_wire(tester, faults=WireFaults(corrupted=frozenset({0})))
+    assert (error.is_error_frame, error.arbitration_id, bytes(error.data)) == (
+        True,
+        0x088,
+        bytes(8),
+    )
+    assert bytes(answer.data) == b"ba"
+
+
+def test_a_notifier_brings_frames_to_listeners_and_ends_with_the_bus() -> None:
+    def tester(channel: str) -> list[bytes]:
+        heard: list[bytes] = []
+        enough = threading.Event()
+
+        def listen(message: can.Message) -> None:
+            heard.append(bytes(message.data))
+            if len(heard) == 5:
+                enough.set()
+
+        bus = can.Bus(interface="canota", channel=channel)
+        notifier = can.Notifier(bus, [listen], timeout=0.1)
+        for number in range(5):
+            bus.send(
+                can.Message(arbitration_id=0x100, is_extended_id=False, data=bytes((number, 0)))
+            )
+        assert enough.wait(5.0)
+        notifier.stop()
+        bus.shutdown()
+        assert notifier.exception is None
+        return heard
+
+    assert against_a_wire(tester) == [bytes((0, number)) for number in range(5)]
+    assert not [one for one in threading.enumerate() if "canota wire" in one.name]
+
+
+def test_can_logger_writes_what_is_on_the_wire(tmp_path: Path) -> None:
+    log = tmp_path / "wire.log"
+
+    def tester(channel: str) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "can.logger",
+            "-i",
+            "canota",
+            "-c",
+            channel,
+            "-f",
+            str(log),
+        ]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as logger:  # noqa: S603 ours
+            try:
+                with can.Bus(interface="canota", channel=channel) as bus:
+                    frame = can.Message(arbitration_id=0x100, is_extended_id=False, data=b"\1\2")
+                    while logger.poll() is None and not (
+                        log.exists() and "200#0201" in log.read_text()
+                    ):
+                        bus.send(frame)
+                        bus.recv(0.05)
+            finally:
+                logger.send_signal(signal.SIGINT)
+
+    against_a_wire(tester, faults=WireFaults(corrupted=frozenset({0})))
+    with can.LogReader(log) as read:
+        frames = list(read)
+    assert {(one.arbitration_id, bytes(one.data)) for one in frames if not one.is_error_frame} == {
+        (0x100, b"\1\2"),
+        (0x200, b"\2\1"),
+    }
+    stamps = [one.timestamp for one in frames]
+    assert stamps == sorted(stamps)

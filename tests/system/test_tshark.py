@@ -77,6 +77,7 @@ class CountedChannel:
     def __init__(self, channel: Channel, services: Services) -> None:
         self._channel = channel
         self._services = services
+        self.longest_request = channel.longest_request
 
     async def send(self, request: bytes) -> float:
         at_s = await self._channel.send(request)

@@ -30,6 +30,7 @@ class ScriptedChannel:
         #: When a 3E 80 came, loop time.
         self.keep_alives: list[float] = []
         self.mailbox = Mailbox()
+        self.longest_request: int | None = None
 
     async def send(self, request: bytes) -> float:
         if request == b"\x3e\x80":

@@ -73,6 +73,25 @@ def test_a_wrong_uri_is_refused_by_name_with_those_that_are_known(uri: str, reas
     assert "can://bridge/HOST:PORT/WIRE" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("can://socketcan/vcan0?isotp=ours", "the only choice of ISO-TP is `isotp=kernel`"),
+        ("can://virtual/a?isotp=kernel", "the only choice of ISO-TP is `isotp=kernel`"),
+        ("can://socketcan/vcan0?isotp_st_min=1", "the only choice of ISO-TP is `isotp=kernel`"),
+        ("can://socketcan/vcan0?isotp=kernel&isotp_bs=1", "isotp_bs: not known"),
+        ("can://socketcan/vcan0?isotp=kernel&isotp_padding=cc", "isotp_padding=cc is no number"),
+        ("can://socketcan/vcan0?isotp=kernel&isotp_st_min=0x100", "st_min 256 is not a byte"),
+        ("can://socketcan/vcan0?isotp=kernel&isotp_tx_dl=9", "tx_data_length 9 is not in 8..64"),
+    ],
+)
+def test_a_wrong_setting_of_the_kernels_iso_tp_is_refused_by_name(uri: str, reason: str) -> None:
+    with pytest.raises(LinkError) as caught:
+        parse(uri)
+    assert str(caught.value).startswith(f"{uri}: ")
+    assert reason in str(caught.value)
+
+
 def test_a_wire_without_a_link_says_which_there_are() -> None:
     links = UriLinks({"rear": "doip://127.0.0.1:1"})
     with pytest.raises(LinkError, match=r"comfort: no link given for this wire .*rear"):

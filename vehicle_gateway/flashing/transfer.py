@@ -90,6 +90,8 @@ class Download:
 
     async def plan(self, max_block_length: int) -> Plan:
         """Choose the data format, slice, and compute the bound; gives way between blocks."""
+        room = self._dialogue.tester.longest_request
+        max_block_length = min(max_block_length, room or max_block_length)
         candidates = await self._encodings(self._image[self._offset :])
         if len(candidates) == 1:
             return await self._sliced(candidates[0], max_block_length, self._wire)

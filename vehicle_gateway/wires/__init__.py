@@ -66,6 +66,11 @@ ChannelEvent = AnswerStarted | AnswerReceived | AnswerBroken
 class Channel(Protocol):
     """One ECU's whole UDS messages over its transport. One request at a time."""
 
+    @property
+    def longest_request(self) -> int | None:
+        """Bytes of the longest request that the transport takes; None: more than any ECU does."""
+        ...
+
     async def send(self, request: bytes) -> float:
         """Send one request; returns at its last bit, with the loop time of it in seconds.
 

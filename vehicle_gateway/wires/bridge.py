@@ -205,6 +205,8 @@ class _Connection(asyncio.Protocol):
                     sent(self._loop.time())
             case records.Frames():
                 self._hear(record, self._loop.time())
+            case records.Error():
+                pass  # the sender tries again; who wants to see it joins by python-can
             case _:
                 self._fail(records.BridgeError(f"{type(record).__name__} is not for a client"))
 

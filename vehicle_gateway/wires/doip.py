@@ -38,6 +38,9 @@ from vehicle_gateway.wires.mailbox import Mailbox
 class DoipChannel:
     """One ECU's messages, by its logical address."""
 
+    #: An entity that has no room for a request says so (diagnostic message NACK 04).
+    longest_request: int | None = None
+
     def __init__(self, wire: "DoipWire", logical_address: int) -> None:
         self._wire = wire
         self._logical_address = logical_address

@@ -6,8 +6,9 @@ costs no trip through the loop each.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from clock import Timer
 from dbc import EcuDescription, WireDescription
@@ -94,6 +95,7 @@ class IsoTpChannel:
         self._core = Endpoint(parameters)
         self._timer = Timer(self._loop, self._time_out)
         self._mailbox = Mailbox()
+        self.longest_request: int | None = None
         self._sending: asyncio.Future[float] | None = None
         self._stop_listening: Callable[[], None] = port.listen(
             self._hear,
@@ -172,20 +174,31 @@ class IsoTpChannel:
             self._act(core.transmitted(now=at_s), at_s)
 
 
+class _ClosingChannel(Channel, Protocol):
+    def close(self) -> None: ...
+
+
 class IsoTpWire:
     """A CAN or CAN FD wire with its ECUs (`Wire`)."""
 
-    def __init__(self, port: CanPort, description: WireDescription) -> None:
+    def __init__(
+        self,
+        port: CanPort,
+        description: WireDescription,
+        parameters: IsoTpParameters | None = None,
+    ) -> None:
+        """Without `parameters`: the longest frames of the wire, and no separation time."""
         self._port = port
         self._description = description
         self._fd = description.kind == "canfd"
-        self._tx_data_length = _FD_DATA_LENGTH if self._fd else _CLASSIC_DATA_LENGTH
+        length = _FD_DATA_LENGTH if self._fd else _CLASSIC_DATA_LENGTH
+        self._parameters = parameters or IsoTpParameters(tx_data_length=length)
         self._functional = self._header(description.functional_id)
         extension = description.functional_extension
         self._functional_extension = b"" if extension is None else bytes([extension])
         self._gate = Gate()
         self._keeper = NetworkKeeper(port) if description.network_management else None
-        self._channels: dict[str, IsoTpChannel] = {}
+        self._channels: dict[str, _ClosingChannel] = {}
         #: ECU -> what waits until it is awake; none where ECUs never sleep.
         self._wakers: dict[str, Callable[[], Awaitable[None]]] = {}
 
@@ -194,24 +207,36 @@ class IsoTpWire:
             if self._keeper is not None:
                 node = node_of(ecu.logical_address)
                 self._wakers[ecu.name] = partial(self._keeper.awake, node, ecu.boot_s)
-            self._channels[ecu.name] = IsoTpChannel(
-                self._port,
-                name=ecu.name,
-                parameters=IsoTpParameters(
-                    tx_data_length=self._tx_data_length,
-                    tx_address_extension=ecu.request_extension,
-                    rx_address_extension=ecu.response_extension,
-                ),
-                request=self._header(ecu.request_id, extended=ecu.extended_ids),
-                response=self._header(ecu.response_id, extended=ecu.extended_ids),
-                gate=self._gate,
-                awake=self._wakers.get(ecu.name),
+            parameters = replace(
+                self._parameters,
+                tx_address_extension=ecu.request_extension,
+                rx_address_extension=ecu.response_extension,
             )
+            awake = self._wakers.get(ecu.name)
+            self._channels[ecu.name] = self._make_channel(ecu, parameters, awake)
         return self._channels[ecu.name]
+
+    def _make_channel(
+        self,
+        ecu: EcuDescription,
+        parameters: IsoTpParameters,
+        awake: Callable[[], Awaitable[None]] | None,
+    ) -> "_ClosingChannel":
+        return IsoTpChannel(
+            self._port,
+            name=ecu.name,
+            parameters=parameters,
+            request=self._header(ecu.request_id, extended=ecu.extended_ids),
+            response=self._header(ecu.response_id, extended=ecu.extended_ids),
+            gate=self._gate,
+            awake=awake,
+        )
 
     async def broadcast(self, request: bytes) -> float:
         """Send one single frame to all; raises `LinkError` if it does not get on the wire."""
-        frames = segment(request, self._tx_data_length, extension=self._functional_extension)
+        frames = segment(
+            request, self._parameters.tx_data_length, extension=self._functional_extension
+        )
         if len(frames) != 1:
             raise LinkError(
                 f"{self._description.name}: a functional request is one frame, not "

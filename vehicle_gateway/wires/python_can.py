@@ -6,6 +6,7 @@ joins the bridge that `canota ecus serve` offers, as one more node. Real time; a
 and any thread may receive.
 """
 
+import os
 import queue
 import socket
 import threading
@@ -22,10 +23,12 @@ from can.typechecking import CanFilters
 from protocols.can import FrameHeader
 from protocols.can import bridge as records
 from protocols.can.bits import FrameError, check
+from protocols.can.error_frames import ERROR_LENGTH
 
 #: Connecting and the bridge's answer together.
 _OPEN_S: Final = 5.0
 _TOKENS: Final = 1 << 32
+_NUMBERS: Final = count(1)
 _CHUNK: Final = 1 << 16
 #: Frames handed over and not on the wire yet, before `send` waits for room.
 _QUEUE: Final = 64
@@ -45,11 +48,12 @@ class _Pending:
 
 
 class CanotaBus(can.BusABC):
-    """A node on the wire behind `channel`; `node` is its name there.
+    """A node on the wire behind `channel`; `node` is its name there, its own if it is left out.
 
     `send` returns when the frame is handed over, as most interfaces do; with `confirmed` it
     returns at the frame's last bit on the wire. Callers that compare the clock after `send` with
-    the stamps of answers want the first: an answer may be here before they look. Only data frames.
+    the stamps of answers want the first: an answer may be here before they look. Only data frames
+    can be sent; error frames of the wire are received, as SocketCAN has them.
     Raises `CanInitializationError`, later `CanOperationError`; both name the channel.
     """
 
@@ -57,7 +61,7 @@ class CanotaBus(can.BusABC):
         self,
         channel: str,
         *,
-        node: str = "tester",
+        node: str | None = None,
         confirmed: bool = False,
         receive_own_messages: bool = False,
         can_filters: CanFilters | None = None,
@@ -77,7 +81,9 @@ class CanotaBus(can.BusABC):
         self._decoder = records.BridgeDecoder()
         self._reason: str | None = None
         self._early: list[records.Record] = []
-        self._socket, opened = self._open(records.Open(wire=_wire(channel), node=node))
+        self._socket, opened = self._open(
+            records.Open(wire=_wire(channel), node=node or _own_name())
+        )
         self._can_protocol = can.CanProtocol.CAN_20
         if opened.data_bit_rate:
             self._can_protocol = can.CanProtocol.CAN_FD
@@ -173,6 +179,8 @@ class CanotaBus(can.BusABC):
                     self._keep(_message(self._channel, header, data, is_rx=True))
             case records.Sent(token):
                 self._confirm(token)
+            case records.Error(classes):
+                self._keep(_error(self._channel, classes))
             case records.Refused(reason):
                 raise records.BridgeError(reason)
             case _:
@@ -213,6 +221,11 @@ class CanotaBus(can.BusABC):
             pending.over.set()
 
 
+def _own_name() -> str:
+    """Buses of one name are one node, and do not hear each other."""
+    return f"python-can {os.getpid()}.{next(_NUMBERS)}"
+
+
 def _wire(channel: str) -> str:
     parts = urlsplit(channel)
     wire = parts.path.removeprefix("/")
@@ -237,6 +250,17 @@ def _frame(channel: str, message: can.Message) -> tuple[FrameHeader, bytes]:
     except FrameError as error:
         raise can.CanOperationError(f"{channel}: {error}") from error
     return header, data
+
+
+def _error(channel: str, classes: int) -> can.Message:
+    return can.Message(
+        timestamp=time.time(),  # noqa: TID251 as below
+        arbitration_id=classes,
+        is_extended_id=False,
+        is_error_frame=True,
+        data=bytes(ERROR_LENGTH),
+        channel=channel,
+    )
 
 
 def _message(channel: str, header: FrameHeader, data: bytes, *, is_rx: bool) -> can.Message:

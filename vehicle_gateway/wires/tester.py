@@ -185,6 +185,11 @@ class UdsTester:
                         started = False
                         deadline = event.at_s + self.timing.p2_s + self.timing.p2_margin_s
 
+    @property
+    def longest_request(self) -> int | None:
+        """Bytes of the longest request that the way to the ECU takes; None: any."""
+        return self._channel.longest_request
+
     def discard(self) -> None:
         """Pass over whatever came before the next request."""
         self._channel.discard()

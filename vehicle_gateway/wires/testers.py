@@ -7,6 +7,7 @@ from dbc import VehicleDescription
 from vehicle_gateway.wires import Channel, LinkError, Links, Wire
 from vehicle_gateway.wires.doip import DoipWire
 from vehicle_gateway.wires.isotp import IsoTpWire
+from vehicle_gateway.wires.isotp_kernel import KernelIsoTpPort, KernelIsoTpWire
 from vehicle_gateway.wires.tester import FunctionalTester, TesterTiming, UdsTester
 
 
@@ -63,7 +64,10 @@ class Testers:
         description = self.vehicle.wires[name]
         match description.kind:
             case "can" | "canfd":
-                return IsoTpWire(self._links.can(name), description)
+                port = self._links.can(name)
+                if isinstance(port, KernelIsoTpPort):
+                    return KernelIsoTpWire(port, description)
+                return IsoTpWire(port, description)
             case "doip":
                 return DoipWire(
                     lambda: self._links.stream(name),

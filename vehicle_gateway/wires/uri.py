@@ -10,7 +10,7 @@ trusted, and `&certificate=FILE&key=FILE` what is shown where the entity asks fo
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -23,6 +23,7 @@ from protocols.can import CanPort
 from protocols.stream import ByteStream
 from vehicle_gateway.wires import LinkAwayError, LinkError, tcp
 from vehicle_gateway.wires.bridge import BridgePort
+from vehicle_gateway.wires.isotp_kernel import KernelIsoTpPort, take_settings
 from vehicle_gateway.wires.tls import TlsFiles
 from vehicle_gateway.wires.tls import connect as connect_tls
 
@@ -66,7 +67,9 @@ def parse(uri: str) -> BridgeTarget | InterfaceTarget | DoipTarget:
                     raise LinkError(f"{uri}: names no wire; {_KNOWN}")
                 return BridgeTarget(host=host, port=port, wire=wire)
             case "can", _:
-                return parse_interface(uri)
+                target = parse_interface(uri)
+                take_settings(target)  # wrong ones show here, before anything is opened
+                return target
             case "doip", address:
                 if parts.path.strip("/") or parts.query:
                     raise LinkError(f"{uri}: nothing follows host and port; {_KNOWN}")
@@ -147,8 +150,11 @@ class UriLinks:
         return port
 
     async def _open_interface(self, name: str, target: InterfaceTarget) -> CanPort:
+        plain = {
+            option: its for option, its in target.options.items() if not option.startswith("isotp")
+        }
         try:
-            wire = InterfaceWire(target, error=LinkError)
+            wire = InterfaceWire(replace(target, options=plain), error=LinkError)
             await wire.open()
         except InterfaceAwayError as error:
             raise LinkAwayError(str(error)) from error
@@ -156,7 +162,9 @@ class UriLinks:
             raise LinkError(str(error)) from error
         self._closing.push_async_callback(wire.close)
         self._interfaces[name] = wire
-        return wire.port(self._node)
+        port = wire.port(self._node)
+        kernel = take_settings(target)
+        return port if kernel is None else KernelIsoTpPort(port, target.channel, kernel)
 
     async def close(self) -> None:
         self._ports.clear()
