@@ -22,6 +22,7 @@ from itertools import count
 from typing import Final
 
 import can
+from can.interfaces.socketcan import SocketcanBus
 
 from can_interfaces import InterfaceAwayError, InterfaceError
 from can_interfaces.uri import InterfaceTarget
@@ -55,6 +56,9 @@ _ERRORS_S: Final = 1.0
 #: linux/sockios.h; and the largest frame of an interface that carries CAN FD.
 _SIOCGIFMTU: Final = 0x8921
 _CANFD_MTU: Final = 72
+#: asm-generic/socket.h; and bytes for some thousand frames with all that the kernel adds.
+_SO_RCVBUFFORCE: Final = 33
+_RECEIVE_BUFFER: Final = 8 << 20
 _BIT_RATE: Final = 500_000
 _DATA_BIT_RATE: Final = 2_000_000
 
@@ -473,13 +477,24 @@ def _open_bus(target: InterfaceTarget, echoes: bool) -> can.BusABC:  # noqa: FBT
             options.setdefault("fd", _mtu(target.channel) >= _CANFD_MTU)
         elif target.interface == "socketcand":
             _reach(options)
-        return can.Bus(channel=target.channel, interface=target.interface, **options)  # type: ignore[arg-type]  # options are the interface's own, of any kind
+        bus = can.Bus(channel=target.channel, interface=target.interface, **options)  # type: ignore[arg-type]  # options are the interface's own, of any kind
     except OSError as error:
         if error.errno == errno.EAFNOSUPPORT:
             raise InterfaceError(f"{target.uri}: this kernel has no CAN sockets") from error
         raise InterfaceAwayError(f"{target.uri}: {error.strerror or error}") from error
     except Exception as error:  # drivers of vendors raise what they like, NameError included
         raise InterfaceError(f"{target.uri}: {error}") from error
+    if isinstance(bus, SocketcanBus):
+        _enlarge(bus.socket)
+    return bus
+
+
+def _enlarge(opened: socket.socket) -> None:
+    """Room for the longest burst: vcan has no bit timing that would keep a sender back."""
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except PermissionError:  # up to net.core.rmem_max then
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
 
 def _mtu(channel: str) -> int:

@@ -275,8 +275,8 @@ def error_frame(classes: int, at_s: float) -> bytes:
 
 def refusal(reason: str) -> bytes:
     """An error of the protocol, in words that keep the brackets whole."""
-    words = reason.encode("ascii", "replace").decode().translate({60: "(", 62: ")"})
-    return f"< error {words[:200]} >".encode()
+    words = reason.replace("<", "(").replace(">", ")")[:200]
+    return f"< error {words} >".encode("ascii", "replace")
 
 
 def _digits(header: FrameHeader) -> str:

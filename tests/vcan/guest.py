@@ -49,6 +49,7 @@ def run(folder: Path, *, setup: str, python: list[str]) -> int:
         f"""\
 export PATH={os.environ["PATH"]} HOME=/root PYTHONDONTWRITEBYTECODE=1 CANOTA_FAIL_ON_SKIP=1
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONUNBUFFERED=1 PYTHONPATH={work}
+export PYTEST_ADDOPTS=--basetemp=/run/pytest
 {setup}
 cd {work}
 {folder}/venv/bin/python {" ".join(python)}
