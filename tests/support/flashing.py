@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from dbc import describe_vehicle
+from dbc import VehicleDescription, describe_vehicle
 from ecu_sim.vehicle import Vehicle, VehicleOptions
 from firmware import dev_keys, image_path
 from protocols.can import CanPort, FrameHeader, Receive, ReceiveRun, Sent
@@ -121,9 +121,11 @@ class Bench:
         return self.notes[-1].verified
 
 
-async def update(links: Links, ecu: str, what: UpdateJob) -> Inventory:
+async def update(
+    links: Links, ecu: str, what: UpdateJob, *, vehicle: VehicleDescription | None = None
+) -> Inventory:
     """The whole update of one ECU on these links; what it says of itself afterwards."""
-    async with Testers(describe_vehicle(), links) as testers:
+    async with Testers(vehicle or describe_vehicle(), links) as testers:
         master = dev_keys().diagnostics_master
         updater = updaters(testers, diagnostics_master=master, start_date=START)[ecu]
         await updater.stage(what, resume_from=0, progress=lambda _: None)

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import random
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -81,9 +82,12 @@ async def run_ecus(folder: Path) -> None:
 
 
 async def run_gateway(ecu: str, uri: str, version: int) -> None:
-    links = await UriLinks({describe_vehicle().ecus[ecu].wire: uri}).open()
+    vehicle = describe_vehicle()
+    # As it is: what was compressed or encrypted would be hard to know again on the wire.
+    plain = {name: replace(its, data_formats={}) for name, its in vehicle.ecus.items()}
+    links = await UriLinks({vehicle.ecus[ecu].wire: uri}).open()
     try:
-        found = await update(links, ecu, job(ecu, version))
+        found = await update(links, ecu, job(ecu, version), vehicle=replace(vehicle, ecus=plain))
     finally:
         await links.close()
     say(found.software_version)
