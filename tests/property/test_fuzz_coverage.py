@@ -38,6 +38,7 @@ NOT_FUZZED: Final[Mapping[str, str]] = {
     "vehicle_gateway/management/grpc/__init__.py:_send": "what the gateway has put into its outbox",
     "cloud/api/errors.py:_short": "an error's own text, cut",
     "cloud/api/pages.py:page_token": "the token that is being made",
+    "canota/cli/ecus.py:key": "the seed that the program's own user types",
     "canota/cli/gateway_options.py:master_secret": "the key file of the program's own user",
     "canota/cli/report.py:export": "a report goes to the terminal as it came",
     "canota/demo.py:_export": "the report that the demo has just made",

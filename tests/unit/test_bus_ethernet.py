@@ -8,6 +8,7 @@ import pytest
 
 from clock import run
 from ecu_sim.bus.ethernet import EthernetWire, wire_bytes
+from protocols.tcp_frames import HANDSHAKE
 from tests.support.can import seeded
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ def test_the_two_directions_do_not_share_their_time() -> None:
         return forth, back
 
     forth, back = virtually(main())
-    assert forth == back == pytest.approx(15380 * 8 / 100e6)
+    assert forth == back == pytest.approx((sum(HANDSHAKE) + 15380) * 8 / 100e6)
 
 
 def test_connections_share_the_wire() -> None:
@@ -80,7 +81,7 @@ def test_connections_share_the_wire() -> None:
             await theirs.receive()
         return asyncio.get_running_loop().time()
 
-    assert virtually(main()) == pytest.approx(4 * 1538 * 8 / 100e6)
+    assert virtually(main()) == pytest.approx(4 * (sum(HANDSHAKE) + 1538) * 8 / 100e6)
 
 
 def test_a_sender_waits_while_nobody_reads() -> None:
