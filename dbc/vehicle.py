@@ -7,7 +7,7 @@ ECUs of their own writes one by hand.
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -69,6 +69,9 @@ class EcuDescription:
     logical_address: int
     #: True: one application slot, programmed through the boot loader; the car waits meanwhile.
     single_slot: bool
+    #: Its flash sequence: a file (relative to the description's), or the name of one of the
+    #: gateway's; empty: the gateway's for its number of slots.
+    sequence: str = ""
     #: Start and size in bytes of the logical application area that a tester addresses.
     application_base: int
     slot_size: int
@@ -139,7 +142,7 @@ def describe_vehicle(path: Path = _VEHICLE_TOML) -> VehicleDescription:
             model=tables["model"],
             tester_address=tables["tester_address"],
             wires={name: _wire(name, table) for name, table in tables["wires"].items()},
-            ecus={name: _ecu(name, table) for name, table in tables["ecus"].items()},
+            ecus={name: _ecu(name, table, path) for name, table in tables["ecus"].items()},
             routines=_checked(RoutineIdentifiers(**tables["routines"]), "routines"),
         )
         _checked(vehicle, "the vehicle")
@@ -179,7 +182,7 @@ def _checked(described: T, place: str) -> T:
     return described
 
 
-def _ecu(name: str, table: dict[str, Any]) -> EcuDescription:  # Any: TOML is untyped
+def _ecu(name: str, table: dict[str, Any], path: Path) -> EcuDescription:  # Any: TOML is untyped
     known = {one.name for one in fields(EcuDescription)}
     if unknown := sorted(table.keys() - known):
         raise ValueError(f"ecus.{name}: unknown field {unknown[0]!r}")
@@ -202,4 +205,7 @@ def _ecu(name: str, table: dict[str, Any]) -> EcuDescription:  # Any: TOML is un
     if any(scaling.scale <= 0 for scaling in scalings.values()):
         raise ValueError(f"ecus.{name}.scalings: a scale is above 0")
     ecu = EcuDescription(**{**table, **numbered, "scalings": scalings, "name": name})
-    return _checked(ecu, f"ecus.{name}")
+    _checked(ecu, f"ecus.{name}")
+    if not ecu.sequence.endswith(".toml"):
+        return ecu
+    return replace(ecu, sequence=str(path.parent / ecu.sequence))

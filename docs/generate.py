@@ -21,7 +21,7 @@ from canota.cli.exits import explained
 from cloud.fleet.campaigns import ADVANCES, Phase
 from dbc import describe_vehicle
 from dbc.vehicle import EcuDescription, VehicleDescription
-from docs import ecus
+from docs import ecus, sequences
 from docs.tables import table
 from ecu_sim.boot import conventional, mcuboot_ab
 from ecu_sim.ecus import all_ecu_names, ecu_type
@@ -72,6 +72,7 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "command-line.md", command_line()
     yield "fleet-api.md", fleet_api()
     yield "faults.md", faults()
+    yield "flash-sequences.md", f"{_NOTE}\n{sequences.page()}"
     for name in all_ecu_names():
         yield f"ecus/{name}.md", f"{_NOTE}\n{ecus.page(ecu_type(name))}"
 

@@ -20,8 +20,10 @@ from protocols.uds import MalformedResponseError
 from vehicle_gateway.calls import Caller
 from vehicle_gateway.diagnostics.reader import clear_dtcs, read_ecu
 from vehicle_gateway.diagnostics.signals import SignalRecorder
-from vehicle_gateway.flashing import updaters
+from vehicle_gateway.flashing import described, updaters
+from vehicle_gateway.flashing.key_hook import KeyHookError
 from vehicle_gateway.flashing.pace import Pace
+from vehicle_gateway.flashing.sequence import SequenceError
 from vehicle_gateway.management import ManagementError, Snapshot, UnreachableError
 from vehicle_gateway.management.grpc import GrpcManagement, ProgressReporter
 from vehicle_gateway.outbox import Outbox, OutboxError
@@ -351,19 +353,24 @@ async def _opened(
     outbox = Outbox(folder / "outbox")
     management = GrpcManagement(channel, caller, outbox)
     artifacts = Artifacts(folder / "artifacts")
-    testers = await stack.enter_async_context(Testers(options.description, links))
-    return _Open(
-        journal=journal,
-        archive=folder / "updates",
-        artifacts=artifacts,
-        outbox=outbox,
-        updaters=updaters(
+    try:
+        vehicle = described(options.description)
+        testers = await stack.enter_async_context(Testers(vehicle, links))
+        by_name = updaters(
             testers,
             diagnostics_master=options.diagnostics_master,
             start_date=options.start_date,
             random_bytes=options.rng.randbytes,
             pace=pace,
-        ),
+        )
+    except (SequenceError, KeyHookError) as error:
+        raise GatewayError(str(error)) from error
+    return _Open(
+        journal=journal,
+        archive=folder / "updates",
+        artifacts=artifacts,
+        outbox=outbox,
+        updaters=by_name,
         images=GrpcImages(channel, caller, artifacts),
         management=management,
         diagnostics=_WirelessDiagnostics(

@@ -20,7 +20,8 @@ from canota.cli.bars import EcuBars, EcuStep
 from canota.cli.exits import CommandError, Exit
 from canota.cli.gateway_options import describe, master_secret
 from canota.cli.output import Json, JsonOption, console, print_json, size, table
-from dbc.vehicle import VehicleDescription
+from dbc.vehicle import EcuDescription, VehicleDescription
+from vehicle_gateway.flashing import keys_of, sequence_of
 from vehicle_gateway.flashing.bound import wire_time
 from vehicle_gateway.flashing.direct import (
     Report,
@@ -39,7 +40,7 @@ from vehicle_gateway.flashing.firmware_file import (
     read_firmware,
     taken_together,
 )
-from vehicle_gateway.flashing.key_hook import HookKeys, KeyHookError, NoKeys, parse_hook
+from vehicle_gateway.flashing.key_hook import KeyHookError, NoKeys
 from vehicle_gateway.flashing.keys import DerivedKeys, Keys
 from vehicle_gateway.flashing.load import Load, LoadError, parts_of
 from vehicle_gateway.flashing.pace import Pace
@@ -198,7 +199,7 @@ def _prepare(
     doip = wire.partition(":")[0] in _DOIP
     known = vehicle.ecus.get(ecu)
     try:
-        found = _sequence(sequence, single_slot=None if known is None else known.single_slot)
+        found = _sequence(sequence, known)
         if known is not None or (ecu and not _says_where(told, found, doip=doip)):
             vehicle = reached_over(vehicle, ecu, doip=doip)
             name = ecu
@@ -221,7 +222,7 @@ def _prepare(
         vehicle=vehicle,
         ecu=name,
         sequence=found,
-        load=load_for(parts, begun.parts, begun.entry),
+        load=load_for(parts, begun),
         keys=keys,
     )
 
@@ -240,11 +241,11 @@ def _merged(base: Addressing, told: Addressing) -> Addressing:
     return replace(base, **given)
 
 
-def _sequence(name: str, *, single_slot: bool | None) -> Sequence:
+def _sequence(name: str, known: EcuDescription | None) -> Sequence:
     if not name:
-        if single_slot is None:
+        if known is None:
             raise TargetError("--sequence says how the ECU is programmed, or --ecu which of ours")
-        name = "single_slot" if single_slot else "two_slot"
+        return sequence_of(known)
     if name in packaged():
         return packaged()[name]
     path = Path(name)
@@ -259,9 +260,10 @@ def _sequence(name: str, *, single_slot: bool | None) -> Sequence:
 
 
 def _keys(key: str, sequence: Sequence, *, known: bool, master_key: Path | None) -> Keys:
-    if key or sequence.key:
-        hook = parse_hook(key) if key else parse_hook(sequence.key, folder=sequence.folder)
-        return HookKeys(hook=hook, variant=sequence.variant, options=sequence.key_options)
+    if key:
+        sequence = replace(sequence, key=key, folder=None)
+    if (found := keys_of(sequence)) is not None:
+        return found
     if known or master_key is not None:
         return DerivedKeys(master_secret(master_key)[0])
     if sequence.unlocks:

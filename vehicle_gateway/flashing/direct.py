@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from dbc import EcuDescription, VehicleDescription, WireDescription
+from vehicle_gateway.flashing.firmware_file import LoaderParts
 from vehicle_gateway.flashing.load import Load, LoadError, Part
 from vehicle_gateway.flashing.perform import Performance, StepSink
 from vehicle_gateway.flashing.sequence import (
@@ -146,11 +147,18 @@ def check_fits(parts: tuple[Part, ...], ecu: EcuDescription) -> None:
             )
 
 
-def load_for(parts: tuple[Part, ...], loader: tuple[Part, ...], entry: int | None) -> Load:
+def load_for(parts: tuple[Part, ...], loader: LoaderParts) -> Load:
     """What is programmed, with the digest that the ECU has to prove where it can."""
     digest = hashlib.sha256(b"".join(part.data for part in parts)).digest()
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    return Load(parts=parts, loader=loader, entry=entry, new_sha256=digest, nonce=nonce)
+    return Load(
+        parts=parts,
+        loader=loader.parts,
+        entry=loader.entry,
+        loader_format=loader.data_format,
+        new_sha256=digest,
+        nonce=nonce,
+    )
 
 
 async def flash(

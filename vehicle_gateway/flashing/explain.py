@@ -85,7 +85,7 @@ class Explainer:
                     wanted = self.load.loader if loader else (part,)
                     for one in wanted:
                         if one is not None:
-                            yield self._download(phase, step, one)
+                            yield self._download(phase, step, one, loader=loader)
                 case _:
                     request, note = self._request(step, part)
                     yield Line(
@@ -124,13 +124,13 @@ class Explainer:
             case _:
                 raise AssertionError(f"{step.action!r} is no single request")
 
-    def _download(self, phase: str, step: Step, part: Part) -> Line:
+    def _download(self, phase: str, step: Step, part: Part, *, loader: bool) -> Line:
         memory = self.sequence.memory
         try:
             announced = requests.request_download(
                 part.address,
                 len(part.data),
-                data_format=memory.data_format,
+                data_format=self.load.loader_format if loader else memory.data_format,
                 address_bytes=memory.address_bytes,
                 size_bytes=memory.size_bytes,
             )

@@ -34,6 +34,7 @@ class Firmware:
 class LoaderParts:
     parts: tuple[Part, ...] = ()
     entry: int | None = None
+    data_format: int = 0
 
 
 def read_firmware(path: Path) -> Firmware:
@@ -80,7 +81,11 @@ def loader_of(sequence: Sequence, path: Path | None = None) -> LoaderParts:
         for number, one in enumerate(segments)
     )
     entry = firmware.content.entry
-    return LoaderParts(parts=parts, entry=segments[0].address if entry is None else entry)
+    return LoaderParts(
+        parts=parts,
+        entry=segments[0].address if entry is None else entry,
+        data_format=firmware.content.data_format,
+    )
 
 
 def taken_together(

@@ -30,6 +30,8 @@ class Load:
     #: The secondary boot loader, and the address at which it is started.
     loader: tuple[Part, ...] = ()
     entry: int | None = None
+    #: dataFormatIdentifier of the loader's bytes.
+    loader_format: int = 0
     #: SHA-256 of the image that is to run, and of the one that ran before.
     new_sha256: bytes = b""
     old_sha256: bytes = b""

@@ -398,6 +398,10 @@ class Performance:
 
     # Downloads
 
+    async def _loader_as_it_is(self, data: bytes) -> Sequence[Encoded]:
+        """A loader comes before anything that could decode it otherwise."""
+        return [plain(data, identifier=self._load.loader_format)]
+
     async def _encodings(self, data: bytes) -> Sequence[Encoded]:
         """The ways in which the ECU takes this data."""
         memory, offered = self._sequence.memory, self._site.ecu.data_formats
@@ -440,7 +444,7 @@ class Performance:
             wire=self._site.wire_time(),
             progress=note,
             memory=self._sequence.memory,
-            encodings=self._encodings,
+            encodings=self._loader_as_it_is if part in self._load.loader else self._encodings,
             pace=self._site.pace,
             step=name,
         )

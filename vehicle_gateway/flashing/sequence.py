@@ -328,6 +328,8 @@ class Sequence:
     addressing: Addressing = field(default_factory=Addressing)
     #: Where its keys come from (`key_hook`); empty: told on the command line, or the vehicle's own.
     key: str = ""
+    #: Whether the hook is told the ECU's serial number, which is read for it.
+    key_by_serial: bool = False
     #: Handed to the key hook.
     variant: str = ""
     key_options: str = ""

@@ -336,6 +336,7 @@ SECURITY_KEYS: Final[Keys] = {
     "key": Key(
         TEXT, "key hook: FILE.py:FUNCTION, MODULE:FUNCTION or LIBRARY.so[:SYMBOL]", "`--key`"
     ),
+    "serial": Key(FLAG, "read the serial number first, for the key hook", "false"),
     "variant": Key(TEXT, "handed to the key hook: the variant of the ECU", "empty"),
     "options": Key(TEXT, "handed to the key hook", "empty"),
 }
@@ -644,6 +645,7 @@ def _sequence(place: Place, read: dict[str, Any]) -> Sequence:
         checksum=read.get("checksum"),
         addressing=read.get("addressing", Addressing()),
         key=security.get("key", ""),
+        key_by_serial=security.get("serial", False),
         variant=security.get("variant", ""),
         key_options=security.get("options", ""),
     )

@@ -135,7 +135,7 @@ class Download:
         loop = asyncio.get_running_loop()
         start_s = loop.time()
         allowed = await self._announce(plan)
-        if allowed < plan.max_block_length:
+        if allowed < plan.max_block_length or not self._dialogue.ecu.max_block_length:
             # The ECU's own word counts, not the vehicle description's.
             plan = await self._sliced(plan.encoded, allowed, self._wire)
         left_s, held_s = plan.bound.total_s, 0.0

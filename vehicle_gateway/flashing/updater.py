@@ -96,6 +96,7 @@ class SequenceUpdater:
             parts=parts,
             loader=loader.parts,
             entry=loader.entry,
+            loader_format=loader.data_format,
             new_sha256=job.image_sha256,
             old_sha256=job.before_sha256,
             nonce=job.nonce,
