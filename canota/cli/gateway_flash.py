@@ -198,6 +198,12 @@ def _prepare(
     vehicle = describe(description)
     doip = wire.partition(":")[0] in _DOIP
     known = vehicle.ecus.get(ecu)
+    if ecu and known is None and not sequence:
+        raise CommandError(
+            f"--ecu {ecu}: not in the vehicle's description, which has {', '.join(vehicle.ecus)};"
+            " an ECU of your own needs --sequence",
+            Exit.USAGE,
+        )
     try:
         found = _sequence(sequence, known)
         if known is not None or (ecu and not _says_where(told, found, doip=doip)):
@@ -284,6 +290,13 @@ def _file(source: str, sequence: Sequence, vehicle: VehicleDescription, ecu: str
     found = read_firmware(path)
     if found.addressed:
         return found
+    if at is None and not found.named:
+        # Whatever is in no other format would be a raw image: a log, a key, a sequence file.
+        raise CommandError(
+            f"{path}: in no firmware format that is known; if it is raw binary, {path}@ADDRESS"
+            " says so",
+            Exit.REFUSED,
+        )
     if at is None:
         at = _usual_address(sequence, vehicle, ecu)
     if at is None:

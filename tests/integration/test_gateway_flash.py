@@ -240,3 +240,23 @@ def test_a_file_for_another_ecu_is_refused_before_anything_is_erased() -> None:
     assert ended.code == Exit.REFUSED
     assert "0x08040000 to 0x" in ended.err
     assert "not within 0x00010000 to 0x00030000 of blower" in ended.err
+
+
+def test_a_file_that_is_no_firmware_is_not_taken_for_a_raw_image(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("not a program", encoding="ascii")
+    to_blower = ("--wire", "can://bridge/127.0.0.1:9/comfort", "--ecu", "blower", "--dry-run")
+    ended = canota("gateway", "flash", str(notes), *to_blower)
+    assert ended.code == Exit.REFUSED
+    assert "notes.txt: in no firmware format" in ended.err
+    ended = canota("gateway", "flash", f"{notes}@0x10000", *to_blower)
+    assert ended.code == Exit.OK, ended.err
+    assert "13 bytes" in ended.out
+
+
+def test_an_ecu_that_the_vehicle_has_not_is_told_with_those_that_it_has() -> None:
+    image = str(image_path("ccu", "2.0.0"))
+    uri = "can://bridge/127.0.0.1:9/comfort"
+    ended = canota("gateway", "flash", image, "--wire", uri, "--ecu", "blowr")
+    assert ended.code == Exit.USAGE
+    assert "--ecu blowr: not in the vehicle's description, which has ccu, blower" in ended.err

@@ -22,6 +22,8 @@ class Firmware:
     format: str
     #: Whether the file said where its bytes go.
     addressed: bool
+    #: Whether its name ends as files of this format do.
+    named: bool
     content: Content
 
     def placed(self, address: int) -> "Firmware":
@@ -52,7 +54,13 @@ def read_firmware(path: Path) -> Firmware:
     except FormatError as error:
         line = "" if error.line is None else f":{error.line}"
         raise LoadError(f"{path}{line}: {error.reason}") from error
-    return Firmware(path=path, format=kind.name, addressed=kind.carries_address, content=content)
+    return Firmware(
+        path=path,
+        format=kind.name,
+        addressed=kind.carries_address,
+        named=path.suffix.lower() in kind.suffixes,
+        content=content,
+    )
 
 
 def loader_of(sequence: Sequence, path: Path | None = None) -> LoaderParts:
