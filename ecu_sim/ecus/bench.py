@@ -41,7 +41,7 @@ ECU = EcuType(
     hardware_identifier="BCH-1",
     wire="comfort",
     can_addresses=(CanAddress(request_id=0x7C0, response_id=0x7C8),),
-    logical_address=0x10C0,
+    logical_address=0x10C5,
     boot_profile="conventional",
     single_slot=True,
     application_base=0x0010_0000,

@@ -20,6 +20,7 @@ from ecu_sim.ecus import (
     Signal,
     Silence,
     Source,
+    all_ecu_names,
     ecu_names,
     ecu_type,
 )
@@ -31,6 +32,7 @@ from firmware.applications import APPLICATIONS, VERSIONS
 from protocols.can import FrameHeader
 from protocols.firmware.containers import containers, crc32, declared, mcuboot
 from protocols.firmware.formats import Image, detect, formats
+from protocols.network_management import NODES, node_of
 from protocols.uds.dtc import display
 from tests.support.can import seeded
 
@@ -100,6 +102,14 @@ def test_the_vehicle_description_says_what_the_type_says(name: str) -> None:
     assert dict(told.dtcs) == dict(ecu.dtcs)
     assert dict(told.data_identifiers) == ecu.data_identifiers
     assert told.scalings.keys() == ecu.live_values.keys()
+
+
+def test_every_ecu_is_a_node_of_its_own_in_network_management() -> None:
+    """Those of a bench are fitted beside those of the vehicle."""
+    taken = {0: "gateway", NODES - 2: "edge node", NODES - 1: "rest bus"}
+    for name in all_ecu_names():
+        node = node_of(ecu_type(name).logical_address)
+        assert taken.setdefault(node, name) == name
 
 
 def test_the_vehicle_description_knows_no_other_ecu() -> None:
