@@ -68,12 +68,12 @@ def canota_setup(request: pytest.FixtureRequest) -> "Setup":
     arguments: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers(MARKER))):
         if marker.args:
-            raise pytest.UsageError(f"@pytest.mark.{MARKER} takes arguments by name only")
+            pytest.fail(f"@pytest.mark.{MARKER} takes arguments by name only", pytrace=False)
         arguments |= marker.kwargs
     try:
         return Setup.of(arguments)
     except SetupError as error:
-        raise pytest.UsageError(f"{request.node.nodeid}: {error}") from error
+        pytest.fail(str(error), pytrace=False)  # the marker is to blame, and no line of ours
 
 
 @pytest.fixture
@@ -87,8 +87,13 @@ def vehicle(virtual_clock: "VirtualClock", bench_options: "BenchOptions") -> "Be
     """The simulated vehicle, every ECU on."""
     from canota.bench import running_vehicle
     from canota.testing.vehicle import bench_vehicle
+    from ecu_sim.vehicle import VehicleError
 
-    return bench_vehicle(virtual_clock, virtual_clock.enter(running_vehicle(bench_options)))
+    try:
+        running = virtual_clock.enter(running_vehicle(bench_options))
+    except VehicleError as error:
+        pytest.fail(f"the bench does not start: {error}", pytrace=False)
+    return bench_vehicle(virtual_clock, running)
 
 
 @pytest.fixture

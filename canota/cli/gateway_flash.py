@@ -141,6 +141,8 @@ def flash_command(
 
     The sequence file says which sessions, routines, levels and blocks your ECU has, and may say its
     addresses (`--tx`, `--rx` and `--address` go before it). Nothing else has to be written.
+
+    Ctrl-Z holds a download at its next block, with the session kept open; once more lets it go on.
     """
     told = replace(
         Addressing(),

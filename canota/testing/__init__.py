@@ -21,6 +21,8 @@ from canota.testing.clock import VirtualClock
 from canota.testing.cloud import BenchCloud, BenchGateway
 from canota.testing.setup import Setup
 from canota.testing.vehicle import BenchEcu, BenchFaults, BenchVehicle, BenchWire, Heard
+from vehicle_gateway.wires import NoAnswerError
+from vehicle_gateway.wires.tester import NegativeResponseError
 
 __all__ = [
     "BenchCloud",
@@ -30,6 +32,8 @@ __all__ = [
     "BenchVehicle",
     "BenchWire",
     "Heard",
+    "NegativeResponseError",
+    "NoAnswerError",
     "Setup",
     "VirtualClock",
 ]

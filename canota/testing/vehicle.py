@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import udsoncan.configs
 from cantools.database.can import Message
@@ -27,13 +27,19 @@ from vehicle_gateway.wires.tester import NegativeResponseError, UdsTester
 from vehicle_gateway.wires.testers import Testers
 from vehicle_gateway.wires.udsoncan_connection import UdsoncanConnection
 
+_Found = TypeVar("_Found")
 #: Longest wait for an answer, response pending included, in seconds on the clock.
 _ANSWER_S = 60.0
 
 
 def as_bytes(message: bytes | str) -> bytes:
-    """Bytes, or their hexadecimal digits: `22 f1 89`."""
-    return bytes.fromhex(message) if isinstance(message, str) else bytes(message)
+    """Bytes, or their hexadecimal digits: `22 f1 89`; `ValueError` for what is neither."""
+    if not isinstance(message, str):
+        return bytes(message)
+    try:
+        return bytes.fromhex(message)
+    except ValueError:
+        raise ValueError(f"{message!r}: two hexadecimal digits for each byte expected") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +128,9 @@ class BenchEcu:
         self.channel: Channel = vehicle.testers.channel(name)
         self._clock = clock
         self._vehicle = vehicle
+
+    def __repr__(self) -> str:
+        return f"<BenchEcu {self.name}>"
 
     @property
     def node(self) -> EcuNode:
@@ -261,12 +270,12 @@ class BenchVehicle:
         return MappingProxyType(self._wires)
 
     def ecu(self, name: str) -> BenchEcu:
-        """`KeyError` names an ECU that is not in the vehicle."""
-        return self._ecus[name]
+        """`KeyError` names an ECU that is not in the vehicle, and those that are."""
+        return _of(self._ecus, name, "ECU")
 
     def wire(self, name: str) -> BenchWire:
-        """`KeyError` names a wire that is not in the vehicle."""
-        return self._wires[name]
+        """`KeyError` names a wire that is not in the vehicle, and those that are."""
+        return _of(self._wires, name, "wire")
 
     def set(self, signal: str, value: float) -> None:
         """What the rest of the car says from its next cycle on (`vehicle.dbc`), physical.
@@ -329,6 +338,12 @@ class BenchFaults:
                 self._begun.pop().end()
 
         self._clock.run(ended())
+
+
+def _of(there: Mapping[str, _Found], name: str, kind: str) -> _Found:
+    if name not in there:
+        raise KeyError(f"no {kind} {name!r} in this vehicle; there are: {', '.join(there)}")
+    return there[name]
 
 
 def bench_vehicle(clock: VirtualClock, simulation: Vehicle) -> BenchVehicle:

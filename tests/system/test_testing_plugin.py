@@ -10,6 +10,8 @@ from canota.testing import (
     BenchGateway,
     BenchVehicle,
     BenchWire,
+    NegativeResponseError,
+    NoAnswerError,
     Setup,
     VirtualClock,
 )
@@ -17,8 +19,6 @@ from canota.testing.setup import SetupError
 from ecu_sim.faults import FaultError
 from ecu_sim.node import Mode
 from vehicle_gateway.update.coordinator import Outcome
-from vehicle_gateway.wires import NoAnswerError
-from vehicle_gateway.wires.tester import NegativeResponseError
 
 pytest_plugins = ["pytester"]
 
@@ -188,18 +188,47 @@ class TestMarkers:
         assert (canota_setup.seed, canota_setup.ecus) == (8, ("blower",))
 
 
-def test_a_wrong_marker_is_an_error_of_its_test(pytester: pytest.Pytester) -> None:
+def test_a_wrong_marker_is_an_error_of_its_test_in_one_line(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import pytest
 
         @pytest.mark.canota(ecus=["blower"], colour="red")
         def test_no_such_argument(vehicle): ...
+
+        @pytest.mark.canota(ecus=["blowr"])
+        def test_no_such_ecu(vehicle): ...
+
+        @pytest.mark.canota("blower")
+        def test_no_name(vehicle): ...
         """
     )
-    result = pytester.runpytest_subprocess("-n0", "--tb=line", "-p", "no:hypothesispytest")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*@pytest.mark.canota has no 'colour'*"])
+    result = pytester.runpytest_subprocess("-n0", "-p", "no:hypothesispytest")
+    result.assert_outcomes(errors=3)
+    result.stdout.fnmatch_lines(
+        [
+            "@pytest.mark.canota has no 'colour', but *",
+            "the bench does not start: no ECU type 'blowr'; there are: *",
+            "@pytest.mark.canota takes arguments by name only",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*pytest_plugin.py:*")
+
+
+@pytest.mark.canota(ecus=["blower"])
+def test_what_the_bench_has_not_is_told_with_what_it_has(
+    vehicle: BenchVehicle, ecu: BenchEcu
+) -> None:
+    with pytest.raises(KeyError, match="no ECU 'ccu' in this vehicle; there are: blower"):
+        vehicle.ecu("ccu")
+    with pytest.raises(KeyError, match="no wire 'hvac' in this vehicle; there are: comfort"):
+        vehicle.wire("hvac")
+    with pytest.raises(ValueError, match="'3e 0': two hexadecimal digits for each byte"):
+        ecu.ask("3e 0")
+    ecu.power_off()
+    with pytest.raises(NoAnswerError):
+        ecu.ask("3e 00")
 
 
 def test_the_plugin_costs_nothing_where_no_fixture_is_asked_for(pytester: pytest.Pytester) -> None:
