@@ -68,7 +68,9 @@ class Fitted:
     async def break_off(self) -> int:
         """Begin to write and stop in mid-image; how many bytes are there for certain."""
         writing = asyncio.create_task(self.write())
+        writing.add_done_callback(lambda _: self._noted.set())
         while not any(note.verified for note in self.notes):
+            assert not writing.done(), "it was written before there was anything to break off"
             self._noted.clear()
             await self._noted.wait()
         writing.cancel()
@@ -109,7 +111,9 @@ async def simulated(ecu: str, _state: Path) -> AsyncIterator[Fitted]:
 
 @asynccontextmanager
 async def over_uds(ecu: str, state: Path) -> AsyncIterator[Fitted]:
-    async with flashing.bench(state, ecu) as bench:
+    # Plain, so that every ECU takes blocks enough to be broken off in the middle of them.
+    plain = flashing.plainly_flashed()
+    async with flashing.bench(state, ecu, description=plain) as bench:
         yield Fitted(
             updater=bench.updaters[ecu],
             job=flashing.job(ecu),

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -134,11 +134,19 @@ async def update(
         return await updater.inventory(what.nonce)
 
 
+def plainly_flashed() -> VehicleDescription:
+    """The vehicle, as if no ECU took compressed data: blocks are the image, and many."""
+    vehicle = describe_vehicle()
+    ecus = {name: replace(ecu, data_formats={}) for name, ecu in vehicle.ecus.items()}
+    return replace(vehicle, ecus=ecus)
+
+
 @asynccontextmanager
 async def bench(
     state: Path,
     *ecus: str,
     version: str = "1.0.0",
+    description: VehicleDescription | None = None,
     outgoing: Lost = nothing_lost,
     incoming: Lost = nothing_lost,
 ) -> AsyncIterator[Bench]:
@@ -157,10 +165,9 @@ async def bench(
     for ecu in ecus:
         vehicle.provision(ecu, image(ecu, version))
     await vehicle.start()
-    description = describe_vehicle()
     links = SimLinks(vehicle, outgoing, incoming)
     try:
-        async with Testers(description, links) as testers:
+        async with Testers(description or describe_vehicle(), links) as testers:
             yield Bench(
                 vehicle=vehicle,
                 testers=testers,

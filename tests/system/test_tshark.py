@@ -12,7 +12,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import clock
-from dbc import EcuDescription, VehicleDescription, describe_vehicle
+from dbc import EcuDescription, describe_vehicle
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.capture import Capture
 from ecu_sim.bus.faults import WireFaults
@@ -38,7 +38,7 @@ from protocols.doip.messages import (
 from protocols.stream import ByteStream
 from tests.support.cli import canota
 from tests.support.ecu import DIAGNOSTICS_MASTER, VIN, application, crc_image, signed_image
-from tests.support.flashing import NONCE, START, SimLinks
+from tests.support.flashing import NONCE, START, SimLinks, plainly_flashed
 from tests.support.logs import recorder
 from tests.support.vehicle import running
 from vehicle_gateway.flashing import updaters
@@ -114,13 +114,6 @@ class CountedWire:
 
     async def close(self) -> None:
         await self._wire.close()
-
-
-def plainly_flashed() -> VehicleDescription:
-    """The vehicle, as if no ECU took compressed data: blocks are the image, and many."""
-    vehicle = describe_vehicle()
-    ecus = {name: replace(ecu, data_formats={}) for name, ecu in vehicle.ecus.items()}
-    return replace(vehicle, ecus=ecus)
 
 
 class CountedTesters(gateway.Testers):
