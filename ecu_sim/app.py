@@ -344,7 +344,9 @@ def _lock(directory: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise VehicleError(f"{directory}: other ECUs run on this memory") from error
+        raise VehicleError(
+            f"{directory}: other ECUs run on this memory, in another process"
+        ) from error
     return descriptor
 
 

@@ -35,9 +35,9 @@ _LONGEST: Final = 1 << 16
 _MAX_STEPS: Final = 256
 _MAX_COUNT: Final = 1_000_000
 _MODES: Final = ("off", "booting", "application", "boot loader", "asleep")
-_EVENT_KEYS: Final = ("request", "blocks", "session", "mode", "step")
+EVENT_KEYS: Final = ("request", "blocks", "session", "mode", "step")
 _ACTIONS: Final = ("fault", "reset", "power_off", "power_on", "sleep", "signals")
-_STEP_KEYS: Final = ("name", "at", "every", "on", "after", "repeat", "for", "until", *_ACTIONS)
+STEP_KEYS: Final = ("name", "at", "every", "on", "after", "repeat", "for", "until", *_ACTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def read_scenario(text: str, *, name: str, cast: Cast) -> Scenario:
 
 
 def _step(place: _Place, content: object, cast: Cast, number: str) -> Step:
-    table = _known(place, content, _STEP_KEYS)
+    table = _known(place, content, STEP_KEYS)
     found = [key for key in _ACTIONS if key in table]
     if len(found) != 1:
         raise place.refuse(f"one of {', '.join(_ACTIONS)}")
@@ -126,10 +126,10 @@ def _trigger(place: _Place, table: Mapping[str, Any], cast: Cast) -> Trigger:
 
 
 def _event(place: _Place, content: object, cast: Cast) -> Event:
-    table = _known(place, content, ("ecu", "count", *_EVENT_KEYS))
-    found = [key for key in _EVENT_KEYS if key in table]
+    table = _known(place, content, ("ecu", "count", *EVENT_KEYS))
+    found = [key for key in EVENT_KEYS if key in table]
     if len(found) != 1:
-        raise place.refuse(f"one of {', '.join(_EVENT_KEYS)}")
+        raise place.refuse(f"one of {', '.join(EVENT_KEYS)}")
     (key,) = found
     if "count" in table and key != "request":
         raise place.of("count").refuse("a request, which is counted,")

@@ -1,6 +1,7 @@
 """A wire of another process over a real socket: the bridge's two ends, in real time."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -10,6 +11,7 @@ from ecu_sim.bus.can import CanWire
 from protocols.can import FrameHeader
 from vehicle_gateway.wires import LinkAwayError, LinkError
 from vehicle_gateway.wires.bridge import BridgePort
+from vehicle_gateway.wires.tcp import connect
 from vehicle_gateway.wires.uri import UriLinks
 
 REQUEST, ANSWER = FrameHeader(0x7A0), FrameHeader(0x7A8)
@@ -113,3 +115,23 @@ def test_a_wire_that_the_bridge_does_not_have_is_refused_by_name() -> None:
     assert not isinstance(refused, LinkAwayError), "waiting would not help"
     assert str(refused).startswith("can://bridge/127.0.0.1:")
     assert "thermal" in str(refused).split("/thermal", 1)[1]
+
+
+@pytest.mark.parametrize("uri", ["can://bridge/127.0.0.1:{}/comfort", "doip://127.0.0.1:{}"])
+def test_a_port_at_which_nobody_listens_is_said_in_words(uri: str) -> None:
+    with socket.socket() as bound:  # not listening: nobody else gets the port meanwhile
+        bound.bind(("127.0.0.1", 0))
+        where = uri.format(bound.getsockname()[1])
+
+        async def main() -> None:
+            links = UriLinks({"wire": where})
+            try:
+                await links.open()
+                if where.startswith("doip"):
+                    await connect(where, "127.0.0.1", bound.getsockname()[1])
+            finally:
+                await links.close()
+
+        with pytest.raises(LinkError) as caught:
+            run(main(), virtual=False)
+    assert str(caught.value) == f"{where}: nobody listens there"

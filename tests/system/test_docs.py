@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ecu_sim.scenario.reading import EVENT_KEYS, STEP_KEYS
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("tutorial/*.md")) + sorted((ROOT / "docs").glob("how-to/*.md"))
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -100,8 +102,32 @@ def test_the_commands_of_a_page_run_as_written(page: Path, tmp_path: Path) -> No
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
 
 
-def test_every_page_in_the_index_exists() -> None:
+def test_every_link_of_every_page_leads_to_a_file() -> None:
+    found = 0
+    lost = []
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for link in re.findall(r"\]\(([^)\s#]+)", prose):
+            found += 1
+            if "://" not in link and not (page.parent / link).exists():
+                lost.append(f"{page.relative_to(ROOT)}: {link}")
+    assert found > 50
+    assert lost == []
+
+
+def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)#]+)\)", index)
-    assert links
-    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+    pages = [page.relative_to(ROOT / "docs") for page in (ROOT / "docs").glob("*/*.md")]
+    assert pages
+    assert [
+        page for page in pages if page.parts[0] != "adr" and f"({page.as_posix()})" not in index
+    ] == []
+
+
+def test_the_page_of_scenarios_has_every_key_of_a_step_and_every_event() -> None:
+    page = (ROOT / "docs" / "how-to" / "faults.md").read_text(encoding="utf-8")
+    rows = "\n".join(line for line in page.splitlines() if line.startswith("| "))
+    missing = [key for key in STEP_KEYS if f"`{key}`" not in rows and f"`{key} = " not in rows]
+    assert missing == []
+    events = "\n".join(re.findall(r"^\| `\{ (.+) \}` \|", page, re.MULTILINE))
+    assert set(EVENT_KEYS) <= set(re.findall(r"\w+", events))

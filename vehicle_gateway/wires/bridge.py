@@ -15,6 +15,7 @@ from protocols.can import FrameHeader, Receive, ReceiveRun, Sent
 from protocols.can import bridge as records
 from protocols.can.bits import FrameError, check
 from vehicle_gateway.wires import LinkAwayError, LinkError
+from vehicle_gateway.wires.tcp import told
 
 _RETRY_S: Final = 0.5
 #: Connecting and the bridge's answer together.
@@ -107,7 +108,7 @@ class BridgePort:
             raise LinkError(f"{self._uri}: {error}") from error
         except (OSError, TimeoutError) as error:
             connection.close()
-            raise LinkAwayError(f"{self._uri}: {str(error) or 'no answer'}") from error
+            raise LinkAwayError(f"{self._uri}: {told(error)}") from error
         self._connection = connection
         self._tell_what_is_heard()
 

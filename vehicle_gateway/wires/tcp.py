@@ -28,10 +28,17 @@ class TcpStream:
             await self._writer.wait_closed()
 
 
+def told(error: OSError) -> str:
+    """Why there is no connection, for people: asyncio's own words are about its call."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there"
+    return error.strerror or str(error) or "no answer"
+
+
 async def connect(uri: str, host: str, port: int) -> TcpStream:
     """Open a connection (asyncio sets TCP_NODELAY by itself); `LinkError` names the URI."""
     try:
         reader, writer = await asyncio.open_connection(host, port)
     except OSError as error:
-        raise LinkError(f"{uri}: {error.strerror or error}") from error
+        raise LinkError(f"{uri}: {told(error)}") from error
     return TcpStream(reader, writer)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from vehicle_gateway.wires import LinkError
-from vehicle_gateway.wires.tcp import TcpStream
+from vehicle_gateway.wires.tcp import TcpStream, told
 
 #: What a logical address in an entity's certificate begins with (a subject alternative name).
 ADDRESS_URN: Final = "urn:canota:doip:"
@@ -54,7 +54,7 @@ async def connect(uri: str, host: str, port: int, files: TlsFiles) -> TcpStream:
             ssl_shutdown_timeout=_CLOSE_S,
         )
     except OSError as error:
-        raise LinkError(f"{uri}: {error.strerror or error}") from error
+        raise LinkError(f"{uri}: {told(error)}") from error
     stream = TcpStream(reader, writer)
     if files.entity is not None and not _is_for(writer, files.entity):
         await stream.close()
