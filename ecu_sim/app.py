@@ -22,6 +22,7 @@ from typing import Final, Self
 from ecu_sim.bus.bridge import serve_bridge
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.capture import Capture, channels_of
+from ecu_sim.bus.ethernet import EthernetWire
 from ecu_sim.bus.interface import InterfacedWire
 from ecu_sim.bus.socketcand import SocketcandServer
 from ecu_sim.diagnostics.doip_server import DoipServer, serve_doip
@@ -261,8 +262,14 @@ class EcuServer:
 
     async def _open_doip(self, stack: AsyncExitStack, node: EcuNode) -> None:
         name, has_tls = node.ecu.wire, node.ecu.editions.doip >= DoipEdition.E2019
+        wire = self.vehicle.wires[name]
         server = await self._serve(
-            stack, name, node.serve_stream, node.answer_datagram, has_tls=has_tls
+            stack,
+            name,
+            node.serve_stream,
+            node.answer_datagram,
+            has_tls=has_tls,
+            wire=wire if isinstance(wire, EthernetWire) else None,
         )
         node.announce = server.announce
         node.announce_vehicle()
@@ -292,6 +299,7 @@ class EcuServer:
         answer: Callable[[bytes], list[bytes]],
         *,
         has_tls: bool,
+        wire: EthernetWire | None = None,
     ) -> DoipServer:
         options = self.options
         port, tls = options.ports.get(name, 0), options.tls if has_tls else None
@@ -305,6 +313,7 @@ class EcuServer:
                 tls=_context(tls),
                 tls_port=0 if tls is None else tls.ports.get(name, 0),
                 answer_wait=lambda: self._random.uniform(0, options.identification_wait_s),
+                wire=wire,
             )
         except OSError as error:
             where = _authority(options.host, port)

@@ -83,6 +83,21 @@ class EthernetWire:
         forth.handled_ns = third_ns
         return _End(forth, back), _End(back, forth)
 
+    def overheard(self) -> StreamTap | None:
+        """A connection by real sockets begins: who hears of it, if anybody. No time passes here."""
+        if self.tap is None:
+            return None
+        ends_ns = [round(self._loop.time() * _NS_PER_S)]
+        for line_bytes in HANDSHAKE[:0:-1]:
+            ends_ns.append(ends_ns[-1] - round(line_bytes * 8 * _NS_PER_S / self.bit_rate))
+        return self.tap.connected(*reversed(ends_ns))
+
+    def overhear_datagram(self, data: bytes, *, from_caller: bool, asker: int | None) -> None:
+        """The same of a datagram by real sockets; `asker` is its port."""
+        if self.tap is not None:
+            now_ns = round(self._loop.time() * _NS_PER_S)
+            self.tap.datagram(data, from_caller=from_caller, asker=asker, at_ns=now_ns)
+
     def announce(self, data: bytes) -> None:
         """The entity broadcasts a datagram."""
         self._datagram(self._back, data, asker=None)

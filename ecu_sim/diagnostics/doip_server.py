@@ -9,12 +9,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Final
 
+from ecu_sim.bus.ethernet import EthernetWire, StreamTap
 from ecu_sim.diagnostics.doip_tls import peer_of
 from protocols.doip.settings import PLAIN, Peer
 from protocols.stream import ByteStream
 
 _LOG: Final = logging.getLogger(__name__)
 
+_NS_PER_S: Final = 1_000_000_000
 _READ_SIZE: Final = 0x1_0000
 _BACKLOG: Final = 16
 #: A TLS handshake takes as long as a socket may be without a tester, at most.
@@ -30,9 +32,21 @@ Target = tuple[str, int]
 
 
 class TcpStream:
-    """A `ByteStream` over an asyncio TCP connection, with what TLS knows of the other end."""
+    """A `ByteStream` over an asyncio TCP connection, with what TLS knows of the other end.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    `tap` hears what goes over it, in the clear.
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        tap: StreamTap | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tap = tap
+        #: Ends that send no more: the caller's, our own.
+        self._ended: set[bool] = set()
         self._reader = reader
         self._writer = writer
         tls: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
@@ -42,9 +56,16 @@ class TcpStream:
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     async def receive(self) -> bytes:
-        return await self._reader.read(_READ_SIZE)
+        data = await self._reader.read(_READ_SIZE)
+        if not data:
+            self._tell_end(from_caller=True)
+        elif self._tap is not None:
+            self._tap.carried(data, from_caller=True, at_ns=self._now_ns())
+        return data
 
     async def send(self, data: bytes) -> None:
+        if self._tap is not None:
+            self._tap.carried(data, from_caller=False, at_ns=self._now_ns())
         self._writer.write(data)
         await self._writer.drain()
 
@@ -57,16 +78,33 @@ class TcpStream:
                     await self._writer.wait_closed()
         finally:
             self._writer.transport.abort()
+            self._tell_end(from_caller=False)
+            self._tell_end(from_caller=True)
+
+    def _tell_end(self, *, from_caller: bool) -> None:
+        if self._tap is not None and from_caller not in self._ended:
+            self._ended.add(from_caller)
+            self._tap.ended(from_caller=from_caller, at_ns=self._now_ns())
+
+    def _now_ns(self) -> int:
+        return round(self._loop.time() * _NS_PER_S)
 
 
 class _Discovery(asyncio.DatagramProtocol):
-    def __init__(self, answer: Callable[[bytes], list[bytes]], wait: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[bytes], list[bytes]],
+        wait: Callable[[], float],
+        wire: EthernetWire | None,
+    ) -> None:
         self._answer = answer
         self._wait = wait
+        self._wire = wire
         #: Set once the endpoint stands (its class is the loop's own affair).
         self.transport: asyncio.DatagramTransport | None = None
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._tell(data, addr, from_caller=True)
         for answer in self._answer(data):
             wait_s = self._wait()
             if wait_s > 0:
@@ -81,6 +119,11 @@ class _Discovery(asyncio.DatagramProtocol):
     def _send(self, answer: bytes, addr: tuple[str, int]) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.sendto(answer, addr)
+            self._tell(answer, addr, from_caller=False)
+
+    def _tell(self, data: bytes, addr: tuple[str, int], *, from_caller: bool) -> None:
+        if self._wire is not None:
+            self._wire.overhear_datagram(data, from_caller=from_caller, asker=addr[1])
 
 
 class DoipServer:
@@ -93,7 +136,9 @@ class DoipServer:
         announce_to: Sequence[Target],
         *,
         tls_port: int | None,
+        wire: EthernetWire | None = None,
     ) -> None:
+        self._wire = wire
         self._servers = servers
         self._discovery = discovery
         self._announce_to = announce_to
@@ -104,6 +149,8 @@ class DoipServer:
 
     def announce(self, data: bytes) -> None:
         """Send a vehicle announcement to where announcements go, if anywhere."""
+        if self._wire is not None and self._announce_to:
+            self._wire.overhear_datagram(data, from_caller=False, asker=None)
         for host, port in self._announce_to:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             for transport in self._discovery:
@@ -130,6 +177,7 @@ async def serve_doip(
     tls: ssl.SSLContext | None = None,
     tls_port: int = 0,
     answer_wait: Callable[[], float] = lambda: 0.0,
+    wire: EthernetWire | None = None,
 ) -> DoipServer:
     """Listen on TCP and UDP of one port (0: any free one) of every address.
 
@@ -137,11 +185,11 @@ async def serve_doip(
     (`DoipNode.serve` of the node that is awake); `answer` gives the answers to a datagram
     (`DoipNode.receive_datagram`), and `answer_wait` the seconds before each is sent (ISO 13400-2:
     0 to 0.5 at random, so that a whole vehicle does not answer at once). With a context, the same
-    entity is on `tls_port` over TLS.
+    entity is on `tls_port` over TLS. Who listens on `wire` hears everything, TLS in the clear.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await accept(TcpStream(reader, writer))
+        await accept(TcpStream(reader, writer, None if wire is None else wire.overheard()))
 
     loop = asyncio.get_running_loop()
     with ExitStack() as opened:
@@ -165,11 +213,11 @@ async def serve_doip(
     transports = []
     for one in datagrams:
         transport, discovery = await loop.create_datagram_endpoint(
-            lambda: _Discovery(answer, answer_wait), sock=one
+            lambda: _Discovery(answer, answer_wait, wire), sock=one
         )
         discovery.transport = transport
         transports.append(transport)
-    return DoipServer(servers, transports, announce_to, tls_port=secure_port)
+    return DoipServer(servers, transports, announce_to, tls_port=secure_port, wire=wire)
 
 
 def _bind_plain(

@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +12,8 @@ from dbc import describe_vehicle
 from ecu_sim.app import EcuServer, ServeOptions
 from ecu_sim.vehicle import VehicleOptions
 from protocols.uds.security_access import compute_key, derive_key
+from recording import Channel
+from recording.recorder import Recorder
 from tests.support.ecu import DIAGNOSTICS_MASTER, IMAGE_PUBLIC_KEY, VIN
 from tests.support.vehicle import small_images
 
@@ -19,7 +21,9 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def served(directory: Path, *ecus: str) -> AsyncIterator[EcuServer]:
+async def served(
+    directory: Path, *ecus: str, record: Callable[[Sequence[Channel], int], Recorder] | None = None
+) -> AsyncIterator[EcuServer]:
     """These ECUs with their small images, each wire on a free port."""
     options = ServeOptions(
         vehicle=VehicleOptions(
@@ -30,6 +34,7 @@ async def served(directory: Path, *ecus: str) -> AsyncIterator[EcuServer]:
             diagnostics_master=DIAGNOSTICS_MASTER,
         ),
         factory_images={ecu: image for ecu, image in small_images().items() if ecu in ecus},
+        record=record,
     )
     async with EcuServer(options) as server:
         yield server

@@ -13,11 +13,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doipclient.client import DoIPClient
 
 import clock
 from dbc import EcuDescription, describe_vehicle
@@ -36,10 +38,13 @@ from protocols.doip.messages import (
     encode,
 )
 from protocols.stream import ByteStream
+from recording import Channel as WireChannel
+from recording.recorder import Recorder
 from tests.support.cli import canota
 from tests.support.ecu import DIAGNOSTICS_MASTER, VIN, application, crc_image, signed_image
 from tests.support.flashing import NONCE, START, SimLinks, plainly_flashed
 from tests.support.logs import recorder
+from tests.support.serving import served
 from tests.support.vehicle import running
 from vehicle_gateway.flashing import updaters
 from vehicle_gateway.update import UpdateJob
@@ -426,7 +431,8 @@ def _messages(file: Path, transport: str) -> Iterator[DoipLayer]:
         inside = iter(_listed(layers.get("uds", [])))
         for layer in _listed(layers["doip"]):
             found = dict(_leaves(layer))
-            if int(found["doip.type"], 0) == PayloadType.DIAGNOSTIC_MESSAGE:
+            diagnostic = int(found["doip.type"], 0) == PayloadType.DIAGNOSTIC_MESSAGE
+            if diagnostic and int(found["doip.length"]) > 4:
                 found |= dict(_leaves(next(inside)))
             numbers: Fields = {its: int(found[its], 0) for its in NUMBERS if its in found}
             texts: Fields = {its: found[its] for its in TEXTS if its in found}
@@ -528,6 +534,58 @@ def _uds_fields(data: bytes) -> Fields:
             number = int.from_bytes(part)
             fields[name] = number & 0x7F if name.endswith((".type",)) else number
     return fields
+
+
+def test_a_served_vehicle_records_what_testers_say_by_real_sockets(tmp_path: Path) -> None:
+    """doipclient finds the rear zone, asks it and is refused: all of it, and its ends, is there."""
+    file = tmp_path / "served.pcapng"
+    record = partial(served_recorder, file)
+
+    def tester(port: int) -> None:
+        with DoIPClient(  # type: ignore[no-untyped-call]  # the library types nothing
+            "127.0.0.1", 0x1031, tcp_port=port, udp_port=port, client_logical_address=0x0E80
+        ) as client:
+            client.request_vehicle_identification()
+            client.send_diagnostic(bytes.fromhex("22 F1 90"))
+            assert bytes(client.receive_diagnostic(timeout=5))[3:] == VIN.encode()
+            client.send_doip(0x8001, bytes.fromhex("0e80 1031"))
+            with pytest.raises(OSError, match=r"NACK Code: 4$"):
+                client.read_doip(timeout=5)
+
+    async def main() -> None:
+        async with served(tmp_path / "state", "rear", record=record) as server:
+            port = int(server.endpoints["rear"].rpartition(":")[2])
+            await asyncio.to_thread(tester, port)
+            await asyncio.sleep(0.1)
+
+    clock.run(main(), virtual=False)
+    asked, answered = (its.fields["doip.type"] for its in _messages(file, "udp"))
+    assert (asked, answered) == (0x0001, 0x0004)
+    said = [(its.source[1] == 13400, its.fields) for its in _messages(file, "tcp")]
+    assert [(back, fields["doip.type"]) for back, fields in said] == [
+        (False, 0x0005),
+        (True, 0x0006),
+        (False, 0x8001),
+        (True, 0x8002),
+        (True, 0x8001),
+        (False, 0x8001),
+        (True, 0x0000),
+    ]
+    assert said[4][1]["uds.rdbi.data_record"] == int.from_bytes(VIN.encode())
+    names = ("tcp.flags", "tcp.checksum.status", "tcp.analysis.flags", "_ws.expert.severity")
+    rows = [row for row in dissect(file, ["rear"], *names) if row[0]]
+    assert {row[1] for row in rows} == {GOOD}
+    assert {row[2] for row in rows} == {""}
+    assert sum(int(row[0], 0) & 0x001 for row in rows) == 2
+    # The one error is the tester's own: a diagnostic message without user data.
+    worst = [
+        row[3] for row in rows if any(int(one, 0) >= WARNING for one in row[3].split(",") if one)
+    ]
+    assert len(worst) <= 1
+
+
+def served_recorder(file: Path, channels: Sequence[WireChannel], start_ns: int) -> Recorder:
+    return Recorder(file, channels, start_ns=start_ns)
 
 
 def test_every_diagnostic_message_over_doip_is_acknowledged_before_its_answer(
