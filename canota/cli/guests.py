@@ -84,8 +84,10 @@ def described_guest(
         if options is not None:
             given = read_options(options.read_text("utf-8"), name=str(options))
         ecu = applied(read_pdx(pdx.read_bytes(), name=str(pdx), variant=variant), given)
-    except (DescriptionError, UnicodeDecodeError) as error:
-        raise CommandError(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{options}: not UTF-8 (byte {error.start})", Exit.REFUSED) from error
+    except DescriptionError as error:
+        raise CommandError(str(error), Exit.REFUSED) from error
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from error
     key = complement if not given.key else _key_hook(given.key, options)
@@ -104,7 +106,7 @@ def recorded_guests(log: Path | None, *, ids: str | None, wire: str) -> list[Gue
         with LogReader(log) as reader:
             found = recorded_ecus(reader, reader.channels, name=str(log), addresses=addresses)
     except (LogError, RecordedError) as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(str(error), Exit.REFUSED) from error
     for ecu in found:
         say(_recorded_line(ecu))
     return [RecordedGuest(ecu=ecu, wire=wire) for ecu in found]

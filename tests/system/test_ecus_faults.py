@@ -178,8 +178,8 @@ def test_udsoncan_talks_to_an_ecu_of_a_pdx_and_to_one_of_a_log(tmp_path: Path) -
         (("--variant", "x"), Exit.USAGE, "--variant and --ecu-options need --pdx"),
         (("--recorded-ids", "7A0:7A8"), Exit.USAGE, "--recorded-ids needs --recorded"),
         (("--recorded", "LOG", "--recorded-ids", "7A0"), Exit.USAGE, "two or three CAN identif"),
-        (("--recorded", "LOG"), Exit.FAILED, "quiet.log: nobody in it answers a UDS request"),
-        (("--pdx", "LOG"), Exit.FAILED, "quiet.log: not a PDX"),
+        (("--recorded", "LOG"), Exit.REFUSED, "quiet.log: nobody in it answers a UDS request"),
+        (("--pdx", "LOG"), Exit.REFUSED, "quiet.log: not a PDX"),
         (("--ecu", "door"), Exit.USAGE, "--ecu door: one of ccu, blower, ecomp, rear, none"),
     ],
 )
