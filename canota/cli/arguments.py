@@ -4,6 +4,8 @@ import math
 import re
 from typing import Final
 
+import typer
+
 from canota.cli.exits import CommandError, Exit
 from cloud.fleet.errors import InvalidFieldError
 from cloud.fleet.names import check_vin
@@ -11,6 +13,8 @@ from cloud.fleet.names import check_vin
 PORT_LIMIT: Final = 0xFFFF
 #: What firmware and memory lie in: addresses of 32 bits.
 ADDRESS_LIMIT: Final = 1 << 32
+#: A CAN identifier of 29 bits, all ones.
+LARGEST_ID: Final = 0x1FFF_FFFF
 
 #: A name or an address (IPv6 in brackets), and a port.
 _TARGET: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
@@ -45,3 +49,14 @@ def address(value: object, *, where: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < ADDRESS_LIMIT:
         raise CommandError(f"{where}: {value!r} is not a 32-bit address", Exit.REFUSED)
     return value
+
+
+def hex_number(text: str) -> int:
+    """A CAN identifier or logical address: hexadecimal, with or without 0x."""
+    try:
+        number = int(text, 16)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= LARGEST_ID:
+        raise typer.BadParameter(f"{text!r}: hex digits up to {LARGEST_ID:X} expected")
+    return number

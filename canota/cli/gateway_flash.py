@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 import clock
-from canota.cli.arguments import seconds
+from canota.cli.arguments import hex_number, seconds
 from canota.cli.bars import EcuBars, EcuStep
 from canota.cli.exits import CommandError, Exit
 from canota.cli.gateway_options import describe, master_secret
@@ -56,10 +56,6 @@ from vehicle_gateway.wires.uri import UriLinks
 _DOIP: Final = frozenset({"doip", "doips"})
 
 
-def _number(text: str) -> int:
-    return int(text, 0)
-
-
 def flash_command(
     files: Annotated[
         list[str],
@@ -95,21 +91,27 @@ def flash_command(
         str, typer.Option(metavar="NAME", help="An ECU of the vehicle's description.")
     ] = "",
     tx: Annotated[
-        int | None, typer.Option(parser=_number, metavar="ID", help="CAN identifier to the ECU.")
+        int | None,
+        typer.Option(parser=hex_number, metavar="ID", help="CAN identifier to the ECU (hex)."),
     ] = None,
     rx: Annotated[
-        int | None, typer.Option(parser=_number, metavar="ID", help="CAN identifier from the ECU.")
+        int | None,
+        typer.Option(parser=hex_number, metavar="ID", help="CAN identifier from the ECU (hex)."),
     ] = None,
     functional: Annotated[
         int | None,
         typer.Option(
-            parser=_number, metavar="ID", help="CAN identifier, or DoIP address, of all ECUs."
+            parser=hex_number,
+            metavar="ID",
+            help="CAN identifier, or DoIP address, of all ECUs (hex).",
         ),
     ] = None,
     fd: Annotated[bool, typer.Option("--fd", help="The wire is CAN FD.")] = False,
     address: Annotated[
         int | None,
-        typer.Option(parser=_number, metavar="ADDRESS", help="Logical address of the ECU (DoIP)."),
+        typer.Option(
+            parser=hex_number, metavar="ADDRESS", help="Logical address of the ECU (DoIP, hex)."
+        ),
     ] = None,
     loader: Annotated[
         Path | None,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from canota.cli.arguments import hex_number
 from canota.cli.exits import Exit
 from firmware import image_path
 from tests.support import foreign_files
@@ -260,3 +261,13 @@ def test_an_ecu_that_the_vehicle_has_not_is_told_with_those_that_it_has() -> Non
     ended = canota("gateway", "flash", image, "--wire", uri, "--ecu", "blowr")
     assert ended.code == Exit.USAGE
     assert "--ecu blowr: not in the vehicle's description, which has ccu, blower" in ended.err
+
+
+def test_identifiers_are_hexadecimal_with_and_without_a_prefix() -> None:
+    image = str(image_path("ccu", "2.0.0"))
+    to = ("--wire", "can://bridge/127.0.0.1:9/x", "--sequence", "two_slot", "--dry-run")
+    wrong = canota("gateway", "flash", image, *to, "--tx", "7G0")
+    assert wrong.code == Exit.USAGE
+    assert "'7G0': hex digits up to 1FFFFFFF expected" in " ".join(wrong.err.split())
+    for text, number in (("710", 0x710), ("0x710", 0x710), ("18DA10F1", 0x18DA_10F1)):
+        assert hex_number(text) == number
