@@ -3,7 +3,9 @@
 import errno
 import importlib
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -71,6 +73,17 @@ GROUPS: Final[dict[str, Group]] = {
 }
 
 
+def _flush() -> None:
+    """Write out what is printed, while it can still be said that it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What is left in the buffer would be tried again at the very end, and fail again.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise
+
+
 class LazyGroup(TyperGroup):
     """A group that imports the module of a command only to run it, and shows errors in one line."""
 
@@ -84,7 +97,8 @@ class LazyGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 click's types, vendored by some releases of typer
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            _flush()
         except CommandError as error:
             raise _said(str(error), error.code) from error
         except OSError as error:
@@ -96,6 +110,7 @@ class LazyGroup(TyperGroup):
         except UnicodeEncodeError as error:
             # Arguments that are not text in the terminal's encoding come as lone surrogates.
             raise _said(f"{error.object!r} is not text", Exit.USAGE) from error
+        return result
 
 
 def _said(message: str, code: Exit) -> typer.Exit:

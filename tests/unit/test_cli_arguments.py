@@ -197,10 +197,12 @@ def test_what_stands_in_the_way_of_a_program_is_said_in_one_line() -> None:
     )
 
 
-def test_an_output_that_cannot_be_written_is_said_in_one_line() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_cannot_be_written_is_said_in_one_line(unbuffered: str) -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "canota", "version", "--json"],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
