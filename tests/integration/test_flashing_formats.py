@@ -122,6 +122,8 @@ def test_a_download_is_held_between_two_blocks_and_goes_on(tmp_path: Path) -> No
         while_held = [begun[:2] for _, begun in staged.line.requests[blocks:]]
         assert set(while_held) == {b"\x3e\x80"}
         assert len(while_held) >= 120 / 5
+        assert staged.notes[-1].step == "held"
+        assert 0 < staged.notes[-1].bytes_done < staged.notes[-1].bytes_total
         staged.pace.go_on()
         figures = await staging
         assert staged.announced == [0x00]  # one download, not a second one

@@ -6,7 +6,7 @@ an answer and the next block there is nothing left to prepare.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from protocols.uds import MalformedResponseError, Nrc, requests, responses
@@ -27,6 +27,8 @@ from vehicle_gateway.wires import WireError
 
 #: Progress is told so often per download, and whenever another sector is certain.
 _NOTES: Final = 200
+#: The step of a download that someone holds.
+_HELD: Final = "held"
 #: The ECU holds one block in its buffer while it programs the one before it: when it has taken a
 #: block, all but the last two are in its memory.
 _IN_FLIGHT_BLOCKS: Final = 2
@@ -143,7 +145,10 @@ class Download:
         for number, (request, block_s) in enumerate(
             zip(plan.requests, plan.bound.blocks_s, strict=True)
         ):
-            held_s += await self._turn()
+            if self._pace is not None and self._pace.held:
+                held_s += await self._held(
+                    self._pace, plan.taken[number - 1] if number else self._offset
+                )
             # 14229-1: the same counter again is acknowledged and not written again.
             await self._dialogue.ask(self._step, request)
             left_s -= block_s
@@ -154,13 +159,14 @@ class Download:
         passed_s = loop.time() - start_s - held_s
         return TransferFigures(transfer_s=passed_s, bound_s=plan.bound.total_s)
 
-    async def _turn(self) -> float:
-        """Wait for our turn; the seconds that it took."""
-        if self._pace is None:
-            return 0.0
-        dialogue = self._dialogue
+    async def _held(self, pace: Pace, taken: int) -> float:
+        """Wait for our turn, and say so; the seconds that it took."""
+        dialogue, size = self._dialogue, len(self._image)
+        held = Progress(ecu=dialogue.ecu.name, step=_HELD, bytes_done=taken, bytes_total=size)
+        self._progress(replace(held, verified=self._verified))
+        self._noted = -1  # it is told anew when it goes on
         try:
-            return await self._pace.turn(dialogue.tester.tell, period_s=PERIOD_S)
+            return await pace.turn(dialogue.tester.tell, period_s=PERIOD_S)
         except WireError as error:
             raise dialogue.failed(self._step, error) from error
 
