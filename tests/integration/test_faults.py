@@ -402,6 +402,8 @@ def test_power_that_comes_back_is_not_waited_for_by_a_vehicle_that_stops(tmp_pat
         begin(node, "power-loss@3E00,off=1min")
         tester.send(bytes.fromhex("3E 00"))
         await asyncio.sleep(0.1)
+        # It is off when the vehicle stops, and would be on again only a minute later.
+        assert node.mode is Mode.OFF
 
     on(tmp_path, "ccu", main)
 
