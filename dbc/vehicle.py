@@ -67,8 +67,12 @@ class EcuDescription:
     request_extension: int | None = None
     response_extension: int | None = None
     logical_address: int
-    #: True: one application slot, programmed through the boot loader; the car waits meanwhile.
+    #: True: one application slot; nothing in the ECU leads back to its old image. Programmed
+    #: through the boot loader while the car waits, unless there is a staging area.
     single_slot: bool
+    #: Only with a single slot: its running application fills a staging area in the background,
+    #: from which the boot loader copies at the next reset.
+    staging_area: bool = False
     #: Its flash sequence: a file (relative to the description's), or the name of one of the
     #: gateway's; empty: the gateway's for its number of slots.
     sequence: str = ""
@@ -206,6 +210,8 @@ def _ecu(name: str, table: dict[str, Any], path: Path) -> EcuDescription:  # Any
         raise ValueError(f"ecus.{name}.scalings: a scale is above 0")
     ecu = EcuDescription(**{**table, **numbered, "scalings": scalings, "name": name})
     _checked(ecu, f"ecus.{name}")
+    if ecu.staging_area and not ecu.single_slot:
+        raise ValueError(f"ecus.{name}: staging_area = true goes with single_slot = true")
     if not ecu.sequence.endswith(".toml"):
         return ecu
     return replace(ecu, sequence=str(path.parent / ecu.sequence))

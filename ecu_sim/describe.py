@@ -66,6 +66,7 @@ def _ecu(ecu: EcuType) -> Iterable[str]:
             *(f"response_id = {_hex(address.response_id, 3)}" for address in addresses),
             f"logical_address = {_hex(ecu.logical_address, 4)}",
             f"single_slot = {str(ecu.single_slot).lower()}",
+            *(["staging_area = true"] if ecu.staging_area else []),
             f"application_base = {_hex(ecu.application_base, 8)}",
             f"slot_size = {_hex(ecu.slot.size, 6)}",
             f"sector_size = {_hex(ecu.slot.sector_size, 4)}",

@@ -51,8 +51,8 @@ class LogicalBlocks:
         self._nvm = nvm
         self._loader_image: bytes | None = None
         self._loader_runs = False
-        at = ecu.slots * ecu.slot.size
-        #: Where each block begins in the flash: behind the slots, one after the other.
+        at = ecu.areas * ecu.slot.size
+        #: Where each block begins in the flash: behind slots and staging area, one after the other.
         self._places: dict[LogicalBlock, int] = {}
         for block in ecu.blocks:
             self._places[block] = at

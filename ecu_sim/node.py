@@ -7,7 +7,7 @@ tester that waits for the boot loader are kept.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from enum import Enum
 from functools import partial
@@ -223,7 +223,7 @@ class EcuNode:
             return
         self._hanging = None
         boot_s = self.ecu.boot_s + self.faults.boots.extra_s()
-        self._boot_timer = self._loop.call_later(boot_s, partial(self._boot, reason, tester))
+        self._boot_timer = self._loop.call_later(boot_s, self._boot, self._booting(reason), tester)
 
     def _look_at_boots(self) -> None:
         """A fault of boots has begun or ended."""
@@ -242,46 +242,50 @@ class EcuNode:
         self.faults.boots.bitten()
         self.reset(ResetReason.WATCHDOG)
 
-    def _boot(self, reason: ResetReason, tester: int | None) -> None:
+    def _boot(self, booting: Generator[float, None, Program], tester: int | None) -> None:
+        """One memory operation of a boot after the other, each in its time."""
         self._boot_timer = None
-        hardware = self.hardware
-        boot = boot_profile(self.ecu.boot_profile).open(hardware.memory, hardware.trust)
         try:
-            decision = boot.boot(reason)
-            if hindrance := self._hindrance(decision):
-                boot = boot_profile(self.ecu.boot_profile).open(hardware.memory, hardware.trust)
-                boot.boot(ResetReason.PROGRAMMING)
-                decision = StayInBootloader(hindrance)
-            address, size = self._nvm_place
-            nvm = Nvm(TwoCopyRecord(hardware.data_flash, address=address, copy_size=size))
-            if isinstance(decision, Application):
-                blocks = LogicalBlocks(self.ecu, hardware.memory, nvm)
-                if misfit := blocks.hindrance(decision.declared):
-                    boot = boot_profile(self.ecu.boot_profile).open(hardware.memory, hardware.trust)
-                    boot.boot(ResetReason.PROGRAMMING)
-                    decision = StayInBootloader(misfit)
-            program = Program(
-                hardware,
-                boot,
-                nvm,
-                decision,
-                Hooks(reset=self.reset, power_lost=self._power_lost, settled=self._settled),
-                self.faults.dialogue,
-            )
-            if reason is ResetReason.POWER_ON:
-                program.dtcs.start_operation_cycle()
+            seconds = next(booting)
+        except StopIteration as end:
+            self._run(end.value, tester)
         except PowerLossError as error:
             self._power_lost(error)
-            return
-        self._run(program, tester)
+        else:
+            self._boot_timer = self._loop.call_later(seconds, self._boot, booting, tester)
 
-    def _hindrance(self, decision: Decision) -> str:
+    def _booting(self, reason: ResetReason) -> Generator[float, None, Program]:
+        hardware = self.hardware
+        profile = boot_profile(self.ecu.boot_profile)
+        boot = profile.open(hardware.memory, hardware.trust)
+        decision = yield from boot.boot(reason)
+        address, size = self._nvm_place
+        nvm = Nvm(TwoCopyRecord(hardware.data_flash, address=address, copy_size=size))
+        if hindrance := self._hindrance(decision, nvm):
+            boot = profile.open(hardware.memory, hardware.trust)
+            yield from boot.boot(ResetReason.PROGRAMMING)
+            decision = StayInBootloader(hindrance)
+        program = Program(
+            hardware,
+            boot,
+            nvm,
+            decision,
+            Hooks(reset=self.reset, power_lost=self._power_lost, settled=self._settled),
+            self.faults.dialogue,
+        )
+        if reason is ResetReason.POWER_ON:
+            program.dtcs.start_operation_cycle()
+        return program
+
+    def _hindrance(self, decision: Decision, nvm: Nvm) -> str:
         """Why no application is started, whatever the profile has decided; "": nothing is."""
         if self._watchdogs_in_a_row >= MAX_WATCHDOG_RESETS:
             return f"the watchdog has bitten {self._watchdogs_in_a_row} times in a row"
-        if isinstance(decision, Application) and self.faults.boots.keeps_application_out():
+        if not isinstance(decision, Application):
+            return ""
+        if self.faults.boots.keeps_application_out():
             return "a fault keeps the application out"
-        return ""
+        return LogicalBlocks(self.ecu, self.hardware.memory, nvm).hindrance(decision.declared)
 
     def _run(self, program: Program, tester: int | None) -> None:
         self.program = program
@@ -458,9 +462,9 @@ def _traits(hardware: Hardware) -> Traits:
     for one in ecu.can_addresses:
         offsets[one.request_id] = int(one.request_extension is not None)
         offsets[one.response_id] = int(one.response_extension is not None)
-    slots = tuple(number * ecu.slot.size for number in range(ecu.slots))
-    areas = [Area(start=ecu.application_base, size=ecu.slot.size, chip=memory.flash, places=slots)]
-    at = ecu.slots * ecu.slot.size
+    places = tuple(number * ecu.slot.size for number in range(ecu.areas))
+    areas = [Area(start=ecu.application_base, size=ecu.slot.size, chip=memory.flash, places=places)]
+    at = ecu.areas * ecu.slot.size
     for block in ecu.blocks:
         areas.append(Area(start=block.start, size=block.size, chip=memory.flash, places=(at,)))
         at += block.size

@@ -283,7 +283,7 @@ class Vehicle:
 
     def _build(self, ecu: EcuType) -> EcuNode:
         directory = self.options.state_directory
-        size = ecu.slot.size * ecu.slots + sum(block.size for block in ecu.blocks)
+        size = ecu.slot.size * ecu.areas + sum(block.size for block in ecu.blocks)
         chip = replace(ecu.slot, size=size)
         flash = Flash(self._map(directory / f"{ecu.name}.flash", size), chip)
         data = Flash(self._map(directory / f"{ecu.name}.nvm", DATA_FLASH.size), DATA_FLASH)

@@ -62,6 +62,9 @@ class StayInBootloader:
 
 Decision = Application | StayInBootloader
 
+#: A boot: seconds of memory operations, each yielded before its effect, and the decision at last.
+Booting = Generator[float, None, Decision]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
@@ -98,8 +101,11 @@ class BootMemory:
 class Boot(Protocol):
     """The boot loader's rules over one ECU's memory."""
 
-    def boot(self, reset: ResetReason) -> Decision:
-        """Decide, and write what the decision changes into the record."""
+    def boot(self, reset: ResetReason) -> Booting:
+        """Finish what an update has left to do (a copy, a swap), decide, and write the record.
+
+        The power may go at each operation, and the next boot begins anew from what is in flash.
+        """
         ...
 
     @property

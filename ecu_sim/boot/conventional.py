@@ -14,6 +14,7 @@ from typing import Final
 
 from ecu_sim.boot import (
     Application,
+    Booting,
     BootMemory,
     Decision,
     NotNowError,
@@ -97,7 +98,11 @@ class Conventional:
     def running(self) -> int | None:
         return self._running
 
-    def boot(self, reset: ResetReason) -> Decision:
+    def boot(self, reset: ResetReason) -> Booting:
+        yield from ()  # the decision changes nothing
+        return self._decide(reset)
+
+    def _decide(self, reset: ResetReason) -> Decision:
         if reset is ResetReason.PROGRAMMING:
             return StayInBootloader(reset.value)
         slot = self._memory.flash.read(0, self._memory.slot_size)

@@ -14,8 +14,8 @@ from typing import Final
 
 from ecu_sim.boot import (
     Application,
+    Booting,
     BootMemory,
-    Decision,
     NotNowError,
     Operations,
     OptionError,
@@ -24,7 +24,6 @@ from ecu_sim.boot import (
     Trust,
 )
 from ecu_sim.memory.errors import MemoryFaultError
-from ecu_sim.memory.flash import finish
 from protocols.firmware.containers import ContainerError, mcuboot
 from protocols.uds.routine_status import CHECK_TEXTS, CheckStatus
 
@@ -163,7 +162,7 @@ class McubootAb:
     def running(self) -> int | None:
         return self._running
 
-    def boot(self, reset: ResetReason) -> Decision:
+    def boot(self, reset: ResetReason) -> Booting:
         record = self.record
         if reset is ResetReason.PROGRAMMING:
             return self._stay(reset.value)
@@ -173,7 +172,7 @@ class McubootAb:
             boots > MAX_TRIAL_BOOTS or self._verdict(record.other) is not CheckStatus.CORRECT
         ):
             state, boots = self._next(state, Trigger.TRIAL_FAILED), 0
-        self._write_now(replace(record, state=state, trial_boots=boots))
+        yield from self._write(replace(record, state=state, trial_boots=boots))
         slot = record.other if state is State.TRIAL else record.slot
         verdict = self._verdict(slot)
         if verdict is not CheckStatus.CORRECT:
@@ -300,9 +299,6 @@ class McubootAb:
     def _write(self, record: BootRecord) -> Operations:
         if record != self.record:
             yield from self._memory.record.write(record.encode())
-
-    def _write_now(self, record: BootRecord) -> None:
-        finish(self._write(record))
 
 
 class _Profile:

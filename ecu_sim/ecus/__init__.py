@@ -252,7 +252,11 @@ class EcuType:
     logical_address: int
     #: A module of `ecu_sim.boot`.
     boot_profile: str
+    #: Nothing in the ECU leads back to its old image once the new one is in place.
     single_slot: bool
+    #: Single-slot ECUs only: behind the slot lies an area of its size, which the running
+    #: application fills, and from which the boot loader copies at the next reset.
+    staging_area: bool = False
     #: Start of the logical application area that testers and HEX files address.
     application_base: int
     #: One application slot.
@@ -302,7 +306,13 @@ class EcuType:
 
     @property
     def slots(self) -> int:
+        """Areas that an application can be started from."""
         return 1 if self.single_slot else 2
+
+    @property
+    def areas(self) -> int:
+        """Areas of a slot's size, one after the other: the slots, and the staging area."""
+        return self.slots + self.staging_area
 
     @property
     def application_dtcs(self) -> tuple[int, ...]:

@@ -7,12 +7,14 @@ every sector is one operation that can be cut before, inside or after.
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ecu_sim.memory.errors import MemoryFaultError
 from ecu_sim.memory.power import Cut, PowerLossError, PowerSupply
 
 ERASED = 0xFF
+
+T = TypeVar("T")
 
 #: Seconds of one step of work after the other.
 Operations = Generator[float, None, None]
@@ -163,3 +165,13 @@ class Flash:
 def finish(operations: Generator[float, None, object]) -> float:
     """Run a stream to its end at once; the seconds that it would have taken."""
     return sum(operations)
+
+
+def result_of(operations: Generator[float, None, T]) -> T:
+    """Run a stream to its end at once; what it returns."""
+    while True:
+        try:
+            next(operations)
+        except StopIteration as end:
+            found: T = end.value
+            return found

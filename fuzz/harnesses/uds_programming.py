@@ -18,6 +18,7 @@ from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
 from ecu_sim.ecus import ecu_type
 from ecu_sim.memory import Flash, FlashGeometry, Nvm, TwoCopyRecord
+from ecu_sim.memory.flash import result_of
 from ecu_sim.outputs import OutputChannels
 from ecu_sim.server_rules import server_rules
 from fuzz import Draw, Harness
@@ -45,7 +46,7 @@ def _device() -> tuple[EcuDevice, bytearray]:
         record=TwoCopyRecord(data, address=0, copy_size=_COPY),
     )
     boot = PROFILE.open(memory, Trust(hardware_identifier=_ECU.hardware_identifier, public_keys={}))
-    boot.boot(ResetReason.POWER_ON)
+    result_of(boot.boot(ResetReason.POWER_ON))
     device = EcuDevice(
         _ECU,
         identity=Identity(

@@ -28,7 +28,7 @@ from ecu_sim.boot import (
 )
 from ecu_sim.ecus import EcuType, ecu_names, ecu_type
 from ecu_sim.memory import Cut, PowerBudget, PowerLossError, PowerSupply
-from ecu_sim.memory.flash import finish
+from ecu_sim.memory.flash import finish, result_of
 from protocols.firmware.containers import declared
 from protocols.plugins import members
 from protocols.uds.routine_status import CheckStatus
@@ -71,12 +71,14 @@ class Kind:
     def booted(
         self, cells: Cells, reset: ResetReason, power: PowerSupply | None = None
     ) -> Application | StayInBootloader:
-        return self.opened(cells, power).boot(reset)
+        return result_of(self.opened(cells, power).boot(reset))
 
     def programming(self, cells: Cells, power: PowerSupply | None = None) -> Boot:
         """Where a download is taken: a single slot's boot loader, or a running application."""
         boot = self.opened(cells, power)
-        boot.boot(ResetReason.PROGRAMMING if self.ecu.single_slot else ResetReason.POWER_ON)
+        result_of(
+            boot.boot(ResetReason.PROGRAMMING if self.ecu.single_slot else ResetReason.POWER_ON)
+        )
         return boot
 
     def from_the_factory(self) -> Cells:
@@ -127,7 +129,7 @@ def steps(of: Kind, cells: Cells, power: PowerSupply | None = None) -> Iterator[
     yield "booted"
     if not of.ecu.single_slot:
         boot = of.opened(cells, power)
-        boot.boot(ResetReason.POWER_ON)
+        result_of(boot.boot(ResetReason.POWER_ON))
         finish(boot.confirm())
         yield "confirmed"
 
@@ -167,7 +169,7 @@ def test_an_ecu_from_the_factory_boots(name: str, reset: ResetReason) -> None:
     of = kind(name)
     cells = of.from_the_factory()
     boot = of.opened(cells)
-    decision = boot.boot(reset)
+    decision = result_of(boot.boot(reset))
     assert isinstance(decision, Application)
     assert (decision.slot, decision.on_trial) == (0, False)
     assert version(decision) == "1.0.0"
@@ -179,7 +181,7 @@ def test_an_ecu_from_the_factory_boots(name: str, reset: ResetReason) -> None:
 @pytest.mark.parametrize("reset", ResetReason)
 def test_an_empty_chip_stays_in_its_boot_loader_and_says_why(name: str, reset: ResetReason) -> None:
     boot = kind(name).opened(Cells())
-    decision = boot.boot(reset)
+    decision = result_of(boot.boot(reset))
     assert isinstance(decision, StayInBootloader)
     assert decision.reason
     assert boot.running is None
@@ -254,7 +256,7 @@ def drawn_by_an_update(of: Kind) -> int:
 def finished(of: Kind, cells: Cells) -> None:
     """What a tester does with an ECU that it finds after a power cut."""
     boot = of.opened(cells)
-    decision = boot.boot(ResetReason.POWER_ON)
+    decision = result_of(boot.boot(ResetReason.POWER_ON))
     if version(decision) != "2.0.0":
         update(of, cells)
     elif isinstance(decision, Application) and decision.on_trial:

@@ -11,7 +11,7 @@ from ecu_sim.calibration import Calibrations
 from ecu_sim.diagnostics import MemoryAccess, Nrc, Refusal
 from ecu_sim.ecus import ecu_type
 from ecu_sim.memory import Flash, Nvm, TwoCopyRecord
-from ecu_sim.memory.flash import finish
+from ecu_sim.memory.flash import finish, result_of
 from ecu_sim.outputs import OutputChannels
 from ecu_sim.plant import Cabin
 from ecu_sim.values import Values
@@ -38,7 +38,7 @@ class OnePage:
 def _of_an_ecu() -> MemoryAccess:
     memory = Cells().memory()
     boot = boot_profile(CCU.boot_profile).open(memory, TRUST)
-    boot.boot(ResetReason.POWER_ON)
+    result_of(boot.boot(ResetReason.POWER_ON))
     flash = Flash(bytearray(b"\xff" * RECORDS.size), RECORDS)
     nvm = Nvm(TwoCopyRecord(flash, address=0, copy_size=RECORDS.sector_size))
     ram = OnePage()

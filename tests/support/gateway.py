@@ -93,8 +93,12 @@ class SimulatedEcu:
     log: list[str] = field(default_factory=list)
 
     def reset(self) -> None:
-        """Power comes back: a requested trial begins, one that ran ends."""
-        if self.trial:
+        """Power comes back: a requested trial or copy begins, a trial that ran ends."""
+        if self.description.staging_area:
+            if self.requested and self.staged is not None:
+                self.requested = False
+                self.running = self.staged if self.boots(self.staged) else None
+        elif self.trial:
             self.running, self.inactive = self.inactive, self.running or b""
             self.trial = False
         elif self.requested and self.staged is not None:
@@ -112,6 +116,7 @@ class SimulatedUpdater:
         self._switch = switch
         self.ecu = ecu.description.name
         self.single_slot = ecu.description.single_slot
+        self.staging_area = ecu.description.staging_area
 
     async def stage(
         self, job: UpdateJob, *, resume_from: int, progress: ProgressSink
@@ -121,12 +126,9 @@ class SimulatedUpdater:
         if self.single_slot:
             if job.present is None:
                 raise UpdateError(ecu=self.ecu, step="staging", cause="no present image")
-            return TransferFigures()
-        await self._write(job.image, resume_from, progress)
-        self._refuse("check")
-        if self._ecu.inactive != job.image:
-            raise UpdateError(ecu=self.ecu, step="verifying", cause="not the image")
-        self._effect(lambda: setattr(self._ecu, "staged", job.image))
+            if not self.staging_area or self._ecu.running is None:
+                return TransferFigures()
+        await self._fill(job.image, resume_from, progress)
         return TransferFigures(transfer_s=1.0, bound_s=0.9, staging_s=1.5)
 
     async def activate(
@@ -134,16 +136,10 @@ class SimulatedUpdater:
     ) -> TransferFigures:
         self._ecu.log.append(f"activate from {resume_from}")
         self._refuse("activate")
-        if self.single_slot:
+        if self.single_slot and not (self.staging_area and self._ecu.running is not None):
             await self._program(job.image, resume_from, progress)
             return TransferFigures(transfer_s=2.0, bound_s=1.9, out_of_use_s=3.0)
-        if self._ecu.running == job.image:
-            return TransferFigures()
-        if self._ecu.staged is None:
-            raise UpdateError(ecu=self.ecu, step="activating", cause="nothing is staged")
-        self._effect(lambda: setattr(self._ecu, "requested", True))
-        await asyncio.sleep(0.1)
-        self._effect(self._ecu.reset)
+        await self._switch_to(job.image)
         return TransferFigures(out_of_use_s=0.3)
 
     async def confirm(self, job: UpdateJob) -> None:
@@ -157,9 +153,15 @@ class SimulatedUpdater:
         self._ecu.log.append("revert")
         self._refuse("revert")
         if self.single_slot:
+            if self._ecu.requested:
+                self._effect(lambda: setattr(self._ecu, "requested", False))
             if self._ecu.running is None or _digest(self._ecu.running) != job.before_sha256:
                 assert job.present is not None
-                await self._program(job.present, 0, progress)
+                if self.staging_area and self._ecu.running is not None:
+                    await self._fill(job.present, 0, progress)
+                    await self._switch_to(job.present)
+                else:
+                    await self._program(job.present, 0, progress)
             return TransferFigures(out_of_use_s=3.0)
         if self._ecu.requested:
             self._effect(lambda: setattr(self._ecu, "requested", False))
@@ -179,6 +181,22 @@ class SimulatedUpdater:
             software_version=version_of(self.ecu, running),
             read_back=ReadBack(nonce=nonce, image_sha256=_digest(running), signature=b"s"),
         )
+
+    async def _fill(self, image: bytes, resume_from: int, progress: ProgressSink) -> None:
+        await self._write(image, resume_from, progress)
+        self._refuse("check")
+        if self._ecu.inactive != image:
+            raise UpdateError(ecu=self.ecu, step="verifying", cause="not the image")
+        self._effect(lambda: setattr(self._ecu, "staged", image))
+
+    async def _switch_to(self, image: bytes) -> None:
+        if self._ecu.running == image:
+            return
+        if self._ecu.staged is None:
+            raise UpdateError(ecu=self.ecu, step="activating", cause="nothing is staged")
+        self._effect(lambda: setattr(self._ecu, "requested", True))
+        await asyncio.sleep(0.1)
+        self._effect(self._ecu.reset)
 
     async def _program(self, image: bytes, resume_from: int, progress: ProgressSink) -> None:
         self._effect(lambda: setattr(self._ecu, "running", None))

@@ -14,7 +14,7 @@ from ecu_sim.boot import (
 )
 from ecu_sim.boot.conventional import PROFILE, TRANSITIONS, State, Trigger
 from ecu_sim.memory import Cut, PowerBudget, PowerLossError, PowerSupply
-from ecu_sim.memory.flash import finish
+from ecu_sim.memory.flash import finish, result_of
 from protocols.uds.routine_status import CheckStatus
 from tests.support.ecu import Cells, crc_image
 
@@ -24,7 +24,7 @@ IMAGE = crc_image()
 
 def booted(cells: Cells, reset: ResetReason = ResetReason.POWER_ON) -> tuple[Boot, object]:
     boot = PROFILE.open(cells.memory(slots=1), TRUST)
-    return boot, boot.boot(reset)
+    return boot, result_of(boot.boot(reset))
 
 
 def programmed(image: bytes) -> Cells:
@@ -107,7 +107,7 @@ def test_there_are_no_trials(step: str) -> None:
 def reprogram(cells: Cells, image: bytes, power: PowerSupply | None = None) -> None:
     memory = cells.memory(slots=1, power=power)
     boot = PROFILE.open(memory, TRUST)
-    boot.boot(ResetReason.PROGRAMMING)
+    result_of(boot.boot(ResetReason.PROGRAMMING))
     finish(boot.preparing())
     finish(memory.flash.erase(0, 0x400))
     finish(memory.flash.program(0, image))

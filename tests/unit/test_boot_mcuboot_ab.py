@@ -21,7 +21,7 @@ from ecu_sim.boot.mcuboot_ab import (
     Trigger,
 )
 from ecu_sim.memory import Cut, PowerBudget, PowerLossError, PowerSupply
-from ecu_sim.memory.flash import finish
+from ecu_sim.memory.flash import finish, result_of
 from protocols.uds.routine_status import CheckStatus
 from tests.support.ecu import BASE, FOREIGN_KEY, TRUST, Cells, signed_image
 
@@ -45,12 +45,12 @@ def booted(
     cells: Cells, reset: ResetReason = ResetReason.POWER_ON, power: PowerSupply | None = None
 ) -> Boot:
     boot = opened(cells, power)
-    assert isinstance(boot.boot(reset), Application)
+    assert isinstance(result_of(boot.boot(reset)), Application)
     return boot
 
 
 def running_version(cells: Cells, reset: ResetReason = ResetReason.POWER_ON) -> str:
-    decision = opened(cells).boot(reset)
+    decision = result_of(opened(cells).boot(reset))
     assert isinstance(decision, Application), decision
     return decision.declared.software_version
 
@@ -90,7 +90,7 @@ def test_the_profile_is_found_by_name() -> None:
 def test_a_blank_ecu_stays_in_the_boot_loader_and_is_programmed_there() -> None:
     cells = Cells()
     boot = opened(cells)
-    assert boot.boot(ResetReason.POWER_ON) == StayInBootloader(
+    assert result_of(boot.boot(ResetReason.POWER_ON)) == StayInBootloader(
         "slot 0: not a signed image: no container of this ECU's format"
     )
     download(boot, cells, OLD)

@@ -4,14 +4,17 @@ from pathlib import Path
 import pytest
 
 import clock
+from ecu_sim.boot import ResetReason
 from ecu_sim.memory import Cut, PowerBudget
-from ecu_sim.node import Mode
+from ecu_sim.node import EcuNode, Mode
+from ecu_sim.vehicle import Vehicle
 from tests.support.ecu import crc_image, signed_image
-from tests.support.programming import erase, expect, transfer, unlock
+from tests.support.programming import erase, expect, stage, transfer, unlock
 from tests.support.vehicle import back_in, new_vehicle, open_tester, running, small_images
 
 NEW = signed_image(bytes(2000), version=(2, 0, 0), security_counter=2)
 V1 = "62 f1 89 31 2e 30 2e 30"
+V2 = "62 f1 89 32 2e 30 2e 30"
 
 
 @pytest.mark.parametrize("cut", Cut)
@@ -146,6 +149,52 @@ def test_a_fault_found_just_before_a_reset_is_told_after_it(
             await asyncio.sleep(0.01)
             await back_in(node, Mode.APPLICATION)
             await expect(tester, "19 02 08", f"59 02 ff 9a 01 00 {status}")
+            tester.close()
+
+    clock.run(drive(), virtual=True)
+
+
+async def on_its_way_to_a_trial(vehicle: Vehicle) -> EcuNode:
+    node, tester = vehicle.nodes["ccu"], open_tester(vehicle, "ccu")
+    await stage(tester, node, signed_image(version=(2, 0, 0), security_counter=2))
+    await expect(tester, "31 01 02 10", "71 01 02 10 00")
+    tester.close()
+    return node
+
+
+def test_what_a_boot_loader_writes_takes_its_time(tmp_path: Path) -> None:
+    async def drive() -> None:
+        async with running(tmp_path, "ccu") as vehicle:
+            node = await on_its_way_to_a_trial(vehicle)
+            loop = asyncio.get_running_loop()
+            started_s = loop.time()
+            node.reset(ResetReason.SOFTWARE)
+            await back_in(node, Mode.APPLICATION)
+            # The record: one sector and two pages of the data flash.
+            took_s = loop.time() - started_s
+            assert took_s == pytest.approx(node.ecu.boot_s + 0.004 + 2 * 0.00005, abs=1e-6)
+
+    clock.run(drive(), virtual=True)
+
+
+@pytest.mark.parametrize("cut", Cut)
+def test_a_supply_that_fails_while_the_boot_loader_writes_leaves_an_ecu_that_boots(
+    tmp_path: Path, cut: Cut
+) -> None:
+    async def drive() -> None:
+        async with running(tmp_path, "ccu") as vehicle:
+            node = await on_its_way_to_a_trial(vehicle)
+            node.reset(ResetReason.SOFTWARE)
+            await asyncio.sleep(node.ecu.boot_s / 2)
+            node.hardware.data_flash.power = PowerBudget(operations=1, cut=cut)
+            await asyncio.sleep(node.ecu.boot_s)
+            assert node.mode is Mode.OFF
+            assert f"power lost ({cut.value}) programming" in node.reason
+            node.hardware.data_flash.power = None
+            node.power_on()
+            await back_in(node, Mode.APPLICATION)
+            tester = open_tester(vehicle, "ccu")
+            await expect(tester, "22 F1 89", V2)
             tester.close()
 
     clock.run(drive(), virtual=True)

@@ -31,6 +31,7 @@ class SequenceUpdater:
         self._site = site
         self.ecu = site.ecu.name
         self.single_slot = site.sequence.single_slot
+        self.staging_area = site.ecu.staging_area
 
     async def stage(
         self, job: UpdateJob, *, resume_from: int, progress: ProgressSink

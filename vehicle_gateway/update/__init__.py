@@ -128,7 +128,15 @@ class EcuUpdater(Protocol):
 
     @property
     def single_slot(self) -> bool:
-        """True: it is programmed through its boot loader, by `activate`, and waits meanwhile."""
+        """True: nothing in the ECU leads back to its old image, which `revert` writes again.
+
+        It is programmed through its boot loader, by `activate`, and waits meanwhile, unless it
+        has a staging area.
+        """
+
+    @property
+    def staging_area(self) -> bool:
+        """True: a single slot with a staging area, from which its boot loader copies."""
 
     async def stage(
         self, job: UpdateJob, *, resume_from: int, progress: ProgressSink
@@ -138,7 +146,9 @@ class EcuUpdater(Protocol):
         Two slots: written into the inactive slot by the running application and checked there
         (length, hash, signature). The first `resume_from` bytes (whole sectors) are there
         already; 0 starts afresh. Single slot: the job's two images are checked against each
-        other and the ECU's preconditions (0203) asked; nothing is written.
+        other and the ECU's preconditions (0203) asked; nothing is written. With a staging area
+        the images are checked like that, and the new one is written into the area and checked
+        there like that of two slots.
         """
 
     async def activate(
@@ -147,7 +157,9 @@ class EcuUpdater(Protocol):
         """Have the ECU run the new image on trial; returns when it answers again.
 
         Two slots: FF01, 0210, 11 01 (`resume_from` is 0). Single slot: the whole programming
-        through the boot loader, whose first `resume_from` bytes are there already. It does not
+        through the boot loader, whose first `resume_from` bytes are there already. Staging area:
+        0210, 11 01, and the wait for the copy; an ECU whose application does not run is
+        programmed through its boot loader. It does not
         look at what runs then: `inventory` does. Communication control and DTC setting are
         back to normal when it returns and also when it raises.
         """
@@ -160,7 +172,8 @@ class EcuUpdater(Protocol):
 
         Two slots: 0212 and what it needs, also where an activation was cut off before its reset
         (a requested trial is taken back), where the trial runs, and where the ECU has gone back by
-        itself (nothing to do then). Single slot: `job.present` is written, unless it runs already.
+        itself (nothing to do then). Single slot: `job.present` is written, unless it runs already;
+        with a staging area it is staged and copied like a new one.
         """
 
     async def inventory(self, nonce: bytes) -> Inventory:
