@@ -31,6 +31,7 @@ from vehicle_gateway.transfer import Artifacts
 from vehicle_gateway.transfer.grpc import GrpcImages
 from vehicle_gateway.update import EcuUpdater, Progress, UpdateError
 from vehicle_gateway.update.begin import begin, inventories
+from vehicle_gateway.update.clearance import Unconditional
 from vehicle_gateway.update.coordinator import CoordinatorError, Outcome
 from vehicle_gateway.update.images import NotNowError
 from vehicle_gateway.update.journal import Journal, JournalError, Kind
@@ -225,6 +226,7 @@ class Gateway:
             updaters=parts.updaters,
             images=parts.images,
             diagnostics=parts.diagnostics,
+            clearance=Unconditional(),
             now_us=parts.now_us,
             observe_s=self._options.observe_s,
             on_phase=on_phase,

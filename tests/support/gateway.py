@@ -8,10 +8,11 @@ each effect in an ECU) and lets it fail at one of them.
 import asyncio
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dbc.vehicle import EcuDescription, VehicleDescription, describe_vehicle
 from vehicle_gateway.update import (
@@ -25,7 +26,8 @@ from vehicle_gateway.update import (
 )
 from vehicle_gateway.update.account import UpdateReport
 from vehicle_gateway.update.begin import begin, inventories
-from vehicle_gateway.update.journal import Entry, Journal
+from vehicle_gateway.update.clearance import Note
+from vehicle_gateway.update.journal import Entry, Journal, Kind
 from vehicle_gateway.update.offer import ImageFormat, Offer, OfferedImage, PublishedImage
 from vehicle_gateway.update.vehicle import Phase, VehicleUpdate
 
@@ -58,13 +60,17 @@ class PowerSwitch:
 class SwitchedJournal(Journal):
     """A journal whose every write is a moment of the switch."""
 
-    def __init__(self, path: Path, switch: PowerSwitch) -> None:
+    def __init__(
+        self, path: Path, switch: PowerSwitch, on_note: Callable[[Kind, str], None]
+    ) -> None:
         super().__init__(path)
         self._switch = switch
+        self._on_note = on_note
 
     def append(self, entry: Entry, *, sync: bool = True) -> None:
         write = super().append
         self._switch.moment(lambda: write(entry, sync=sync))
+        self._on_note(entry.kind, entry.ecu)
 
 
 def image_of(ecu: str, version: str, size: int) -> bytes:
@@ -260,6 +266,55 @@ class QuietDiagnostics:
         self.log.append("clear")
 
 
+class SimulatedClearance:
+    """`Clearance` whose preconditions are a set of words that a test changes."""
+
+    def __init__(self) -> None:
+        #: What is not met, and what the driver has said against it.
+        self.unmet: set[str] = set()
+        self.denied = False
+        #: Every change of the interlock.
+        self.engaged: list[bool] = []
+        self.log: list[str] = []
+
+    async def staging(self, offer: Offer) -> None:
+        self.log.append(f"staging {offer.release}")
+        if "supply" in self.unmet:
+            raise UpdateError(ecu="", step="waiting", cause="supply")
+
+    async def obtain(
+        self, offer: Offer, *, entries: Sequence[Entry], begun: bool, note: Note
+    ) -> Mapping[str, Any]:
+        self.log.append(f"obtain {offer.release}{' begun' if begun else ''}")
+        if self.denied:
+            note(Kind.CONSENT, {"answer": "denied"})
+            raise UpdateError(ecu="", step="consent", cause="denied by the driver")
+        if self.unmet and not begun:
+            note(Kind.WAITING, {"unmet": sorted(self.unmet)})
+            await asyncio.sleep(60.0)
+        self.check()
+        return {"conditions": len(entries)}
+
+    async def violation(self) -> UpdateError:
+        while True:
+            try:
+                self.check()
+            except UpdateError as error:
+                return error
+            await asyncio.sleep(0.05)
+
+    def check(self) -> None:
+        if self.unmet:
+            raise UpdateError(ecu="", step="preconditions", cause=", ".join(sorted(self.unmet)))
+
+    async def safe(self) -> None:
+        self.log.append("safe")
+
+    def hold(self, *, engaged: bool) -> None:
+        if not self.engaged or self.engaged[-1] != engaged:
+            self.engaged.append(engaged)
+
+
 def published(ecu: EcuDescription, version: str, content: bytes) -> PublishedImage:
     return PublishedImage(
         hardware_id=ecu.hardware_id,
@@ -283,9 +338,12 @@ class SimulatedVehicle:
         self.folder = folder
         self.description: VehicleDescription = describe_vehicle()
         self.diagnostics = QuietDiagnostics()
+        self.clearance = SimulatedClearance()
         self.ecus: dict[str, SimulatedEcu] = {}
         self.progress: list[Progress] = []
         self.phases: list[Phase] = []
+        #: Told every entry once it is on disk.
+        self.on_note: Callable[[Kind, str], None] = lambda *_: None
         files: dict[bytes, bytes] = {}
         offered = []
         for name in ecus:
@@ -319,7 +377,8 @@ class SimulatedVehicle:
             return round(loop.time() * 1e6)
 
         updaters = {name: SimulatedUpdater(ecu, switch) for name, ecu in self.ecus.items()}
-        with SwitchedJournal(self.folder / "journal.jsonl", switch) as journal:
+        path = self.folder / "journal.jsonl"
+        with SwitchedJournal(path, switch, self.on_note) as journal:
             if not journal.entries:
                 begin(
                     journal,
@@ -335,6 +394,7 @@ class SimulatedVehicle:
                 updaters=updaters,
                 images=self.files,
                 diagnostics=self.diagnostics,
+                clearance=self.clearance,
                 now_us=now_us,
                 observe_s=10.0,
                 on_phase=self.phases.append,

@@ -19,7 +19,9 @@ from vehicle_gateway.update.coordinator import (
     advance,
     decide,
     fold,
+    interlocked,
     outcome,
+    resumed,
 )
 from vehicle_gateway.update.journal import Entry, Kind
 
@@ -39,6 +41,7 @@ ENDS = {
     Verb.SNAPSHOT_BEFORE: Kind.SNAPSHOT_BEFORE,
     Verb.DOWNLOAD: Kind.DOWNLOADED,
     Verb.STAGE: Kind.STAGED,
+    Verb.CLEAR: Kind.CLEARED,
     Verb.ACTIVATE: Kind.ACTIVATED,
     Verb.READ_BACK: Kind.PROVED,
     Verb.COMMIT: Kind.COMMIT,
@@ -50,7 +53,15 @@ ENDS = {
     Verb.INSPECT: Kind.INSPECTED,
     Verb.FINISH: Kind.FINISHED,
 }
-CAN_FAIL = {Verb.DOWNLOAD, Verb.STAGE, Verb.ACTIVATE, Verb.READ_BACK, Verb.CONFIRM, Verb.REVERT}
+CAN_FAIL = {
+    Verb.DOWNLOAD,
+    Verb.STAGE,
+    Verb.CLEAR,
+    Verb.ACTIVATE,
+    Verb.READ_BACK,
+    Verb.CONFIRM,
+    Verb.REVERT,
+}
 
 
 def successors(state: State) -> list[State]:
@@ -58,6 +69,8 @@ def successors(state: State) -> list[State]:
     decision = decide(state)
     if not decision.ecus:
         found = [advance(state, Entry(kind=ENDS[decision.verb]))]
+        if decision.verb is Verb.COMMIT:
+            found.append(advance(state, Entry(kind=Kind.FAILED)))
         if decision.verb in CAN_FAIL:
             found.append(advance(state, Entry(kind=Kind.FAILED)))
         if decision.verb is Verb.INSPECT and state.direction is Direction.KEEP:
@@ -82,7 +95,13 @@ def successors(state: State) -> list[State]:
     return found
 
 
-def reachable() -> dict[State, list[State]]:
+def restarted(state: State) -> list[State]:
+    """What a power cut of the gateway makes of it; nothing where it makes no difference."""
+    after = resumed(state)
+    return [] if after == state else [after]
+
+
+def reachable(*, cuts: bool = False) -> dict[State, list[State]]:
     graph: dict[State, list[State]] = {}
     waiting = [State(parts=PARTS)]
     while waiting:
@@ -91,6 +110,8 @@ def reachable() -> dict[State, list[State]]:
             continue
         finished = decide(state).verb is Verb.NOTHING
         graph[state] = [] if finished else successors(state)
+        if cuts and not finished:
+            graph[state] += restarted(state)
         waiting += graph[state]
     return graph
 
@@ -143,6 +164,50 @@ def test_the_single_slot_is_activated_only_when_all_others_are_proved() -> None:
         forward = state.direction is Direction.FORWARD
         if forward and decision == Decision(verb=Verb.ACTIVATE, ecus=("one",)):
             assert state.part("two").state is EcuState.PROVED
+
+
+def test_nothing_is_activated_before_it_is_cleared_and_nothing_is_cleared_before_it_is_staged() -> (
+    None
+):
+    seen = set()
+    for state in reachable(cuts=True):
+        verb = decide(state).verb
+        if state.direction is Direction.FORWARD:
+            seen.add(verb)
+            if verb in {Verb.ACTIVATE, Verb.READ_BACK, Verb.COMMIT}:
+                assert Kind.CLEARED in state.facts
+        if verb is Verb.CLEAR:
+            states = {part.state for part in state.parts}
+            assert not states & {EcuState.IDLE, EcuState.STAGING}
+            assert state.direction is Direction.FORWARD
+    assert {Verb.CLEAR, Verb.ACTIVATE, Verb.READ_BACK, Verb.COMMIT} <= seen
+
+
+def test_a_restarted_gateway_clears_anew_before_it_goes_on() -> None:
+    for state in reachable():
+        if state.direction is Direction.FORWARD and Kind.CLEARED in state.facts:
+            assert decide(resumed(state)).verb is Verb.CLEAR
+
+
+def test_the_vehicle_is_held_while_its_ecus_do_not_agree_and_let_go_when_they_do() -> None:
+    apart = {
+        EcuState.ACTIVATING,
+        EcuState.ACTIVATED,
+        EcuState.PROVED,
+        EcuState.CONFIRMING,
+        EcuState.REVERTING,
+    }
+    for state in reachable(cuts=True):
+        states = {part.state for part in state.parts}
+        finished = Kind.FINISHED in state.facts
+        if states & apart and not finished:
+            assert interlocked(state)
+        early = state.facts <= {Kind.SNAPSHOT_BEFORE, Kind.DOWNLOADED}
+        idle = states <= {EcuState.IDLE, EcuState.STAGING, EcuState.STAGED}
+        if finished or (early and idle):
+            assert not interlocked(state)
+        if decide(state).verb in {Verb.ACTIVATE, Verb.COMMIT}:
+            assert interlocked(state)
 
 
 @pytest.mark.parametrize(("direction", "kind"), list(product(Direction, Kind)))

@@ -317,3 +317,98 @@ def _cut_after(
             vehicle.folder, vehicle.ecus = uncut.folder, uncut.ecus
             return found
     raise AssertionError(f"no {wanted}")
+
+
+def test_activation_waits_for_a_clearance_that_comes_behind_all_staging(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.UPDATED
+    at = {entry: number for number, entry in enumerate(kinds(tmp_path))}
+    assert all(at[Kind.STAGED, ecu] < at[Kind.CLEARED, ""] for ecu in OLD)
+    assert all(at[Kind.ACTIVATING, ecu] > at[Kind.CLEARED, ""] for ecu in OLD)
+    assert vehicle.clearance.engaged == [False, True, False]
+    cleared = [step for step in report.steps if step.step == "preconditions and consent"]
+    assert len(cleared) == 1
+
+
+def test_a_driver_who_denies_ends_it_with_nothing_activated(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+    vehicle.clearance.denied = True
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.ROLLED_BACK  # the inactive slots were written to
+    assert report.reason == "consent: denied by the driver"
+    assert vehicle.versions() == OLD
+    assert not any("activate" in line for ecu in vehicle.ecus.values() for line in ecu.log)
+    assert True not in vehicle.clearance.engaged
+
+
+def test_preconditions_that_are_never_met_end_it_with_their_names(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+    vehicle.clearance.unmet = {"Speed", "Gear"}
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.reason == "preconditions: Gear, Speed"
+    assert (Kind.WAITING, "") in kinds(tmp_path)
+    assert vehicle.versions() == OLD
+
+
+def test_without_supply_nothing_is_staged(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+    vehicle.clearance.unmet = {"supply"}
+    report = clock.run(vehicle.update(), virtual=True)
+    assert (report.outcome, report.reason) == (Outcome.REFUSED, "waiting: supply")
+    assert not any(ecu.log for ecu in vehicle.ecus.values())
+
+
+@pytest.mark.parametrize("moment", ["activate", "read back", "commit"])
+def test_a_violation_before_the_commit_turns_the_update_back(tmp_path: Path, moment: str) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+
+    def violate(_: bytes = b"") -> bool:
+        vehicle.clearance.unmet = {"Speed was 3 km/h"}
+        return True
+
+    def violate_when_proved(kind: Kind, _: str) -> None:
+        if kind is Kind.PROVED:
+            violate()
+
+    match moment:
+        case "activate":
+            vehicle.ecus["ccu"].boots = violate
+        case "read back":
+            vehicle.ecus["blower"].boots = violate
+        case _:
+            vehicle.on_note = violate_when_proved
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.ROLLED_BACK
+    assert report.reason == "preconditions: Speed was 3 km/h"
+    assert vehicle.versions() == OLD
+    assert not any(ecu.trial or ecu.requested for ecu in vehicle.ecus.values())
+    assert vehicle.clearance.engaged == [False, True, False]
+
+
+def test_a_violation_behind_the_commit_turns_nothing(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+
+    def violate(kind: Kind, _: str) -> None:
+        if kind is Kind.COMMIT:
+            vehicle.clearance.unmet = {"Speed"}
+
+    vehicle.on_note = violate
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.UPDATED
+    assert vehicle.versions() == NEW
+
+
+def test_a_restarted_gateway_obtains_its_clearance_anew_and_goes_back_without(
+    tmp_path: Path,
+) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+    _cut_after(vehicle, Kind.PROVED)
+    vehicle.clearance.engaged.clear()
+    vehicle.clearance.unmet = {"Gear"}
+    report = clock.run(vehicle.update(), virtual=True)
+    assert vehicle.clearance.log[-2:] == ["obtain releases/two begun", "safe"]
+    assert report.outcome is Outcome.ROLLED_BACK
+    assert report.reason == "preconditions: Gear"
+    assert vehicle.versions() == OLD
+    assert vehicle.clearance.engaged == [True, False]

@@ -52,6 +52,8 @@ class Verb(Enum):
     SNAPSHOT_BEFORE = "snapshot_before"
     DOWNLOAD = "download"
     STAGE = "stage"
+    #: Wait for preconditions and consent.
+    CLEAR = "clear"
     ACTIVATE = "activate"
     READ_BACK = "read_back"
     COMMIT = "commit"
@@ -116,6 +118,9 @@ DIRECTIONS: Final[Mapping[tuple[Direction, Kind], Direction]] = {
             Kind.STAGING,
             Kind.VERIFIED,
             Kind.STAGED,
+            Kind.WAITING,
+            Kind.CONSENT,
+            Kind.CLEARED,
             Kind.ACTIVATING,
             Kind.ACTIVATED,
             Kind.PROVED,
@@ -215,6 +220,14 @@ PREPARATION: Final = (
     (Kind.DOWNLOADED, Verb.DOWNLOAD),
 )
 
+#: Not before this stands in the journal: (what is to be done, entry that allows it, how to get it).
+#: Behind the commit there is no choice any more, and going back is always allowed.
+GATES: Final[Mapping[tuple[Direction, Verb], tuple[Kind, Verb]]] = {
+    (Direction.FORWARD, Verb.ACTIVATE): (Kind.CLEARED, Verb.CLEAR),
+    (Direction.FORWARD, Verb.READ_BACK): (Kind.CLEARED, Verb.CLEAR),
+    (Direction.FORWARD, Verb.COMMIT): (Kind.CLEARED, Verb.CLEAR),
+}
+
 #: When no ECU needs anything more.
 CLOSING: Final[Mapping[Direction, tuple[tuple[Kind, Verb], ...]]] = {
     Direction.FORWARD: ((Kind.COMMIT, Verb.COMMIT),),
@@ -231,7 +244,19 @@ CLOSING: Final[Mapping[Direction, tuple[tuple[Kind, Verb], ...]]] = {
     ),
 }
 
-_FACTS: Final = frozenset(kind for rows in (PREPARATION, *CLOSING.values()) for kind, _ in rows)
+_FACTS: Final = frozenset(
+    kind for rows in (PREPARATION, GATES.values(), *CLOSING.values()) for kind, _ in rows
+)
+#: An ECU in one of these runs, or may run, something else than the others.
+_APART: Final = frozenset(
+    {
+        EcuState.ACTIVATING,
+        EcuState.ACTIVATED,
+        EcuState.PROVED,
+        EcuState.CONFIRMING,
+        EcuState.REVERTING,
+    }
+)
 _REOPENED: Final = frozenset({Kind.DTCS_CLEARED, Kind.SNAPSHOT_AFTER, Kind.INSPECTED})
 
 
@@ -327,8 +352,35 @@ def fold(parts: tuple[EcuPart, ...], entries: Iterable[Entry]) -> State:
     return state
 
 
+def resumed(state: State) -> State:
+    """The state for a gateway that starts anew: nobody has watched the vehicle meanwhile."""
+    return replace(state, facts=state.facts - {Kind.CLEARED})
+
+
+def interlocked(state: State) -> bool:
+    """Whether the vehicle must not be driven: from the clearance until all ECUs agree."""
+    if Kind.FINISHED in state.facts:
+        return False
+    match state.direction:
+        case Direction.KEEP:
+            done = {EcuState.CONFIRMED, EcuState.LOST}
+            return any(part.state not in done for part in state.parts)
+        case Direction.FORWARD if Kind.CLEARED in state.facts:
+            return True
+        case _:
+            return any(part.state in _APART for part in state.parts)
+
+
 def decide(state: State) -> Decision:
     """What is to be done now."""
+    decision = _wanted(state)
+    gate = GATES.get((state.direction, decision.verb))
+    if gate is not None and gate[0] not in state.facts:
+        return Decision(verb=gate[1])
+    return decision
+
+
+def _wanted(state: State) -> Decision:
     if Kind.FINISHED in state.facts:
         return Decision(verb=Verb.NOTHING)
     if state.direction is Direction.FORWARD:

@@ -43,6 +43,12 @@ class Kind(Enum):
     #: So many bytes are in the ECU's memory for certain. A hint: it is not synced.
     VERIFIED = "verified"
     STAGED = "staged"
+    #: Preconditions do not hold yet, or the driver has not answered: `unmet` says which.
+    WAITING = "waiting"
+    #: What the driver said (`answer`), to which release (`release_sha256`).
+    CONSENT = "consent"
+    #: Preconditions hold and consent is given: activation may begin.
+    CLEARED = "cleared"
     ACTIVATING = "activating"
     ACTIVATED = "activated"
     #: The ECU has read back as the new release.

@@ -5,6 +5,7 @@ import logging
 import zlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Protocol
 
 from dbc.vehicle import VehicleDescription
@@ -19,6 +20,7 @@ from vehicle_gateway.update import (
 )
 from vehicle_gateway.update.account import Opening, UpdateReport, opening_of, report
 from vehicle_gateway.update.begin import inventories, inventory_of
+from vehicle_gateway.update.clearance import Clearance
 from vehicle_gateway.update.coordinator import (
     Direction,
     EcuState,
@@ -27,6 +29,8 @@ from vehicle_gateway.update.coordinator import (
     advance,
     decide,
     fold,
+    interlocked,
+    resumed,
 )
 from vehicle_gateway.update.images import Images, check_offer, make_job
 from vehicle_gateway.update.journal import Entry, Journal, JournalError, Kind
@@ -91,6 +95,7 @@ class VehicleUpdate:
         updaters: Mapping[str, EcuUpdater],
         images: Images,
         diagnostics: VehicleDiagnostics,
+        clearance: Clearance,
         now_us: Callable[[], int],
         observe_s: float,
         on_phase: Callable[[Phase], None],
@@ -104,12 +109,13 @@ class VehicleUpdate:
         if not journal.entries:
             raise JournalError(f"{journal.path}: no update in it")
         self._opening = opening_of(journal.entries[0])
-        self._state = fold(self._opening.parts, journal.entries[1:])
+        self._state = resumed(fold(self._opening.parts, journal.entries[1:]))
         self._journal = journal
         self._vehicle = vehicle
         self._updaters = updaters
         self._images = images
         self._diagnostics = diagnostics
+        self._clearance = clearance
         self._now_us = now_us
         self._observe_s = observe_s
         self._on_phase = on_phase
@@ -132,6 +138,7 @@ class VehicleUpdate:
         Raises `NotNowError` before anything is touched, `JournalError` at any time: the same
         again later goes on where this ended.
         """
+        self._clearance.hold(engaged=interlocked(self._state))
         if Kind.DOWNLOADED in self._state.facts:
             await self._load_again()
         while (decision := decide(self._state)).verb not in {Verb.FINISH, Verb.NOTHING}:
@@ -156,16 +163,21 @@ class VehicleUpdate:
             case Verb.STAGE:
                 # Going forward, the first failure ends it for all: the others need not go on.
                 together = self._state.direction is Direction.FORWARD
+                if together and not await self._may_stage():
+                    return
                 await self._at_once(self._stage, ecus, stop_at_failure=together)
+            case Verb.CLEAR:
+                await self._clear()
             case Verb.ACTIVATE:
-                await self._at_once(self._activate, ecus)
+                await self._watched(partial(self._at_once, self._activate, ecus))
             case Verb.READ_BACK:
-                await self._at_once(self._prove, ecus)
+                await self._watched(partial(self._at_once, self._prove, ecus))
             case Verb.COMMIT:
-                await self._commit()
+                await self._watched(self._commit)
             case Verb.CONFIRM:
                 await self._at_once(self._confirm, ecus)
             case Verb.REVERT:
+                await self._clearance.safe()
                 await self._at_once(self._revert, ecus)
             case Verb.GIVE_UP:
                 for ecu in ecus:
@@ -263,6 +275,56 @@ class VehicleUpdate:
             done += image.file_size
         return make_job(self._opening.offer, offered, ecu, self._before[ecu.name], files)
 
+    async def _may_stage(self) -> bool:
+        started_us = self._now_us()
+        try:
+            await self._clearance.staging(self._opening.offer)
+        except UpdateError as error:
+            self._fail(error, started_us=started_us)
+            return False
+        return True
+
+    async def _clear(self) -> None:
+        """Preconditions, consent and interlock; a restarted gateway asks for all of it again."""
+        started_us = self._now_us()
+        try:
+            found = await self._clearance.obtain(
+                self._opening.offer,
+                entries=self._journal.entries,
+                begun=interlocked(self._state),
+                note=lambda kind, fields: self._note(kind, **fields),
+            )
+        except UpdateError as error:
+            self._fail(error, started_us=started_us)
+        else:
+            self._note(Kind.CLEARED, started_us=started_us, **found)
+
+    async def _watched(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do it while the preconditions hold: one that no longer does turns the update back.
+
+        Behind the commit nothing turns any more; then it waits until the vehicle is safe.
+        """
+        if self._state.direction is not Direction.FORWARD:
+            await self._clearance.safe()
+            await work()
+            return
+        started_us = self._now_us()
+        doing = asyncio.create_task(work(), name="watched")
+        watching = asyncio.create_task(self._clearance.violation(), name="preconditions")
+        try:
+            await asyncio.wait({doing, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done() and self._state.direction is Direction.FORWARD:
+                # On disk before anything is broken off.
+                self._fail(watching.result(), started_us=started_us)
+                doing.cancel()
+            await asyncio.wait({doing})
+            if not doing.cancelled():
+                doing.result()
+        finally:
+            doing.cancel()
+            watching.cancel()
+            await asyncio.gather(doing, watching, return_exceptions=True)
+
     async def _commit(self) -> None:
         """Only while every ECU runs the release: a trial may have ended since it was proved.
 
@@ -275,6 +337,10 @@ class VehicleUpdate:
             if (wrong := self._not_new(inventory)) is not None:
                 error = UpdateError(ecu=inventory.ecu, step="committing", cause=wrong)
                 self._fail(error, ecu=inventory.ecu, started_us=started_us)
+        try:
+            self._clearance.check()  # Nothing waits between this and the entry.
+        except UpdateError as error:
+            self._fail(error, started_us=started_us)
         if self._state.direction is Direction.FORWARD:
             self._note(Kind.COMMIT, started_us=started_us)
 
@@ -501,6 +567,7 @@ class VehicleUpdate:
         after = advance(self._state, entry)
         self._journal.append(entry, sync=sync)
         self._state = after
+        self._clearance.hold(engaged=interlocked(after))
 
 
 def _snapshot_id(campaign: str, occasion: str, taken: int) -> str:
