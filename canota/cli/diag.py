@@ -18,7 +18,7 @@ from canota.cli.output import (
     table,
     time_text,
 )
-from cloud.reports.dtcs import words
+from cloud.fleet.dtcs import words
 from protocols.fleet.v1 import diagnostics_pb2
 
 app = group()

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from cloud.fleet.diagnostics import DtcRecord, EcuDiagnostics, SignalSeries, Snapshot
-from cloud.reports.dtcs import Change, compare, confirmed, words
+from cloud.fleet.dtcs import Change, confirmed, words
+from cloud.reports.changes import changes_of
 from cloud.reports.model import CampaignReport, EcuUpdate, Step, VehicleReport
 from cloud.reports.words import verdict
 
@@ -94,7 +95,7 @@ def _ecu(ecu: EcuUpdate) -> Json:
 
 
 def _dtcs(vehicle: VehicleReport) -> Json:
-    changes = compare(vehicle.before, vehicle.after)
+    changes = changes_of(vehicle)
     listed: dict[Change, list[Json]] = defaultdict(list)
     for change in changes:
         listed[change.change].append(

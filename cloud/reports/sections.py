@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cloud.fleet.diagnostics import Snapshot
+from cloud.fleet.dtcs import Change, DtcChange, words
 from cloud.reports.cabin import plot
+from cloud.reports.changes import changes_of
 from cloud.reports.chart import Bar, lanes
-from cloud.reports.dtcs import Change, DtcChange, compare, words
 from cloud.reports.markup import Markup, element, join
 from cloud.reports.model import EcuUpdate, Outcome, Step, VehicleReport
 from cloud.reports.words import CHANGES, plural, rate, seconds, size, unit
@@ -19,6 +20,7 @@ _DTC_TONES: Final[dict[Change, str]] = {
     Change.STILL_THERE: "warn",
     Change.PENDING: "warn",
     Change.NOT_TESTED: "calm",
+    Change.OWN_RESET: "calm",
     Change.CLEAR: "good",
 }
 #: Most urgent first.
@@ -28,6 +30,7 @@ _DTC_ORDER: Final = (
     Change.PENDING,
     Change.GONE,
     Change.NOT_TESTED,
+    Change.OWN_RESET,
     Change.CLEAR,
 )
 #: Above this share of the bound a transfer is marked as slow.
@@ -134,7 +137,7 @@ def temperature(vehicle: VehicleReport) -> Markup | None:
 def trouble_codes(vehicle: VehicleReport) -> Markup | None:
     if vehicle.before is None and vehicle.after is None:
         return None
-    changes = compare(vehicle.before, vehicle.after)
+    changes = changes_of(vehicle)
     own = [change for change in changes if not change.network]
     network = [change for change in changes if change.network]
     stored = _stored(vehicle)
@@ -144,7 +147,8 @@ def trouble_codes(vehicle: VehicleReport) -> Markup | None:
             element("h3", "Communication codes"),
             element(
                 "p",
-                "Listed apart: resets that belong to an update can raise them.",
+                "Listed apart: an ECU that is reset is missed by the others. What was lost only "
+                "while the update reset another ECU is called the update's own.",
                 class_="note",
             ),
             _codes(network, stored),

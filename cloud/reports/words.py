@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Final
 
-from cloud.reports.dtcs import Change, DtcChange, compare
+from cloud.fleet.dtcs import Change, DtcChange
+from cloud.reports.changes import changes_of
 from cloud.reports.model import CampaignReport, EcuUpdate, Outcome, VehicleReport
 
 #: Outcome -> (heading, what that means).
@@ -24,6 +25,7 @@ CHANGES: Final[dict[Change, str]] = {
     Change.STILL_THERE: "Still there",
     Change.PENDING: "Failing, not confirmed",
     Change.NOT_TESTED: "Not tested yet",
+    Change.OWN_RESET: "From our own reset",
     Change.CLEAR: "No fault",
 }
 
@@ -46,7 +48,7 @@ def vehicle_verdict(vehicle: VehicleReport, version: str) -> str:
     """Say in one line how the update of one vehicle ended and how that is known."""
     if vehicle.outcome is Outcome.UPDATED:
         proved = sum(ecu.read_back for ecu in vehicle.ecus)
-        codes = ", ".join(_codes(compare(vehicle.before, vehicle.after)))
+        codes = ", ".join(_codes(changes_of(vehicle)))
         return (
             f"Updated to {version}: {proved} of {plural(len(vehicle.ecus), 'ECU')} "
             f"proved by signed read-back{'; ' if codes else ''}{codes}."
@@ -66,6 +68,8 @@ def _codes(changes: tuple[DtcChange, ...]) -> list[str]:
         said.append("none new")
     if counts[Change.NOT_TESTED]:
         said.append(f"{counts[Change.NOT_TESTED]} not tested yet")
+    if counts[Change.OWN_RESET]:
+        said.append(f"{counts[Change.OWN_RESET]} from the update's own resets")
     return said
 
 
