@@ -285,8 +285,8 @@ class Vehicle:
         directory = self.options.state_directory
         size = ecu.slot.size * ecu.areas + sum(block.size for block in ecu.blocks)
         chip = replace(ecu.slot, size=size)
-        flash = Flash(self._map(directory / f"{ecu.name}.flash", size), chip)
-        data = Flash(self._map(directory / f"{ecu.name}.nvm", DATA_FLASH.size), DATA_FLASH)
+        flash = self._chip(directory / f"{ecu.name}.flash", chip)
+        data = self._chip(directory / f"{ecu.name}.nvm", DATA_FLASH)
         wire, kind = self._wires[ecu.wire], WIRES[ecu.wire].kind
         fd = kind == "canfd"
         node = EcuNode(
@@ -337,12 +337,19 @@ class Vehicle:
             )
         )
 
-    def _map(self, path: Path, size: int) -> mmap.mmap:
+    def _chip(self, path: Path, geometry: FlashGeometry) -> Flash:
+        """A chip over its file; how worn it is stands in a file beside it."""
+        wear = path.with_suffix(f"{path.suffix}.wear")
+        return Flash(
+            self._map(path, geometry.size), geometry, wear=self._map(wear, geometry.wear_size, 0)
+        )
+
+    def _map(self, path: Path, size: int, fill: int = ERASED) -> mmap.mmap:
         """The file as memory cells, made erased if it is not there."""
         try:
             if not path.exists() or path.stat().st_size == 0:
                 unfinished = path.with_suffix(path.suffix + ".new")
-                unfinished.write_bytes(bytes((ERASED,)) * size)
+                unfinished.write_bytes(bytes((fill,)) * size)
                 unfinished.replace(path)
             if path.stat().st_size != size:
                 raise VehicleError(f"{path}: {path.stat().st_size} bytes, the chip has {size}")

@@ -4,13 +4,15 @@ The cells are handed in (a `bytearray` in a sweep, a mapped file in a running EC
 opens a file.
 """
 
+from ecu_sim.memory.cells import Cells
 from ecu_sim.memory.errors import MemoryFaultError
 from ecu_sim.memory.flash import Flash, FlashGeometry
 from ecu_sim.memory.nvm import Nvm
-from ecu_sim.memory.power import Cut, PowerBudget, PowerLossError, PowerSupply
+from ecu_sim.memory.power import Cut, PowerBudget, PowerLossError, PowerSupply, Tear, Torn
 from ecu_sim.memory.record import TwoCopyRecord
 
 __all__ = [
+    "Cells",
     "Cut",
     "Flash",
     "FlashGeometry",
@@ -19,5 +21,7 @@ __all__ = [
     "PowerBudget",
     "PowerLossError",
     "PowerSupply",
+    "Tear",
+    "Torn",
     "TwoCopyRecord",
 ]

@@ -9,8 +9,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from ecu_sim.memory.cells import Cells
 from ecu_sim.memory.errors import MemoryFaultError
-from ecu_sim.memory.power import Cut, PowerLossError, PowerSupply
+from ecu_sim.memory.power import Cut, PowerLossError, PowerSupply, Tear, Torn
+from ecu_sim.memory.wear import ENTRY_SIZE, Wear
 
 ERASED = 0xFF
 
@@ -18,14 +20,6 @@ T = TypeVar("T")
 
 #: Seconds of one step of work after the other.
 Operations = Generator[float, None, None]
-
-
-class Cells(Protocol):
-    """The bytes of a chip: `bytearray`, `memoryview` and `mmap` satisfy it."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, key: slice, /) -> bytes | bytearray | memoryview: ...
-    def __setitem__(self, key: slice, value: bytes, /) -> None: ...
 
 
 class Defects(Protocol):
@@ -53,6 +47,8 @@ class FlashGeometry:
     #: Seconds for one sector and one page.
     erase_s: float
     program_s: float
+    #: Erase cycles that a sector bears before it goes bad; None: any number.
+    endurance: int | None = None
 
     def __post_init__(self) -> None:
         if self.sector_size % self.page_size or self.size % self.sector_size:
@@ -61,22 +57,51 @@ class FlashGeometry:
                 " are not multiples of each other"
             )
 
+    @property
+    def sectors(self) -> int:
+        return self.size // self.sector_size
+
+    @property
+    def wear_size(self) -> int:
+        """Bytes that the wear of such a chip takes."""
+        return self.sectors * ENTRY_SIZE
+
 
 class Flash:
-    """One chip over handed-in cells. A fresh chip has every byte at 0xFF."""
+    """One chip over handed-in cells. A fresh chip has every byte at 0xFF.
+
+    `wear` holds what the chip has gone through, `geometry.wear_size` bytes of zero for a new one;
+    without it the chip is a new one.
+    """
 
     def __init__(
-        self, cells: Cells, geometry: FlashGeometry, *, power: PowerSupply | None = None
+        self,
+        cells: Cells,
+        geometry: FlashGeometry,
+        *,
+        power: PowerSupply | None = None,
+        wear: Cells | None = None,
     ) -> None:
         if len(cells) != geometry.size:
             raise MemoryFaultError(f"flash: {len(cells)} cells for {geometry.size} bytes")
         self.geometry = geometry
-        #: Erase count of each sector since this object was made.
-        self.wear = [0] * (geometry.size // geometry.sector_size)
+        self._wear = Wear(bytearray(geometry.wear_size) if wear is None else wear)
+        if len(self._wear) != geometry.sectors:
+            raise MemoryFaultError(f"flash: wear of {len(self._wear)} sectors, not of all")
         self._cells = cells
         #: What the chip runs on; None: a supply that never fails.
         self.power = power
         self.defects: Defects | None = None
+
+    @property
+    def wear(self) -> list[int]:
+        """Erase cycles of each sector."""
+        return [self._wear.cycles(sector) for sector in range(self.geometry.sectors)]
+
+    def spoil(self, address: int) -> None:
+        """The sector of that address is bad from now on: no operation on it succeeds."""
+        self._check_range(address, 1)
+        self._wear.spoil(address // self.geometry.sector_size)
 
     def read(self, address: int, size: int) -> bytes:
         self._check_range(address, size)
@@ -112,14 +137,27 @@ class Flash:
         for start in range(address, address + size, sector):
             yield self.geometry.erase_s * self._slowness
             cut = self.power.draw() if self.power else None
-            if cut is not Cut.BEFORE:
-                cleared = sector // 2 if cut is Cut.TORN else sector
-                self._cells[start : start + cleared] = bytes((ERASED,)) * cleared
-                self.wear[start // sector] += 1
+            if cut is Cut.BEFORE:
+                raise PowerLossError(f"flash: power lost (before) erasing 0x{start:X}")
+            self._erase_sector(start, cut)
             if cut is not None:
-                raise PowerLossError(f"flash: power lost ({cut.value}) erasing 0x{start:X}")
+                raise PowerLossError(f"flash: power lost ({_text(cut)}) erasing 0x{start:X}")
+            if self._wear.is_bad(start // sector):
+                raise MemoryFaultError(f"flash: sector 0x{start:X} is bad: it is not erased")
             if self.defects is not None:
                 self.defects.erasing(start, sector)
+
+    def _erase_sector(self, start: int, cut: Cut | Tear | None) -> None:
+        geometry, number = self.geometry, start // self.geometry.sector_size
+        cycles = self._wear.count(number)
+        if geometry.endurance is not None and cycles > geometry.endurance:
+            self._wear.spoil(number)
+        tear = _tear(cut, bad=self._wear.is_bad(number), seed=cycles)
+        cells = slice(start, start + geometry.sector_size)
+        if tear is None:
+            self._cells[cells] = bytes((ERASED,)) * geometry.sector_size
+        else:
+            self._cells[cells] = tear.erased(bytes(self._cells[cells]))
 
     def _program(self, address: int, data: bytes) -> Operations:
         page = self.geometry.page_size
@@ -128,13 +166,19 @@ class Flash:
             self._clear_bits(address, data)
             return
         for offset in range(0, len(data), page):
-            start = address + offset
+            start, content = address + offset, data[offset : offset + page]
             cut = self.power.draw()
-            if cut is not Cut.BEFORE:
-                part = page // 2 if cut is Cut.TORN else page
-                self._clear_bits(start, data[offset : offset + part])
-            if cut is not None:
-                raise PowerLossError(f"flash: power lost ({cut.value}) programming 0x{start:X}")
+            if cut is None:
+                self._clear_bits(start, content)
+                continue
+            if cut is Cut.AFTER:
+                self._clear_bits(start, content)
+            elif (tear := _tear(cut)) is not None:
+                cells = slice(start, start + page)
+                self._cells[cells] = tear.programmed(
+                    before := bytes(self._cells[cells]), _and(before, content)
+                )
+            raise PowerLossError(f"flash: power lost ({_text(cut)}) programming 0x{start:X}")
 
     @property
     def _slowness(self) -> float:
@@ -145,21 +189,49 @@ class Flash:
             data = self.defects.programming(address, data)
         cells = slice(address, address + len(data))
         before = bytes(self._cells[cells])
-        after = data
-        if before != bytes((ERASED,)) * len(before):
-            both = int.from_bytes(before, "little") & int.from_bytes(data, "little")
-            after = both.to_bytes(len(data), "little")
+        after = data if before == bytes((ERASED,)) * len(before) else _and(before, data)
+        if data and (bad := self._bad_sector(address, len(data))) is not None:
+            self._cells[cells] = Tear(how=Torn.HALFWAY, done=0.0).programmed(before, after)
+            raise MemoryFaultError(f"flash: sector 0x{bad:X} is bad: verify failed")
         self._cells[cells] = after
         if after != data:
             raise MemoryFaultError(
                 f"flash: verify failed at 0x{address:X}: programmed without erasing"
             )
 
+    def _bad_sector(self, address: int, size: int) -> int | None:
+        """The first bad sector that the range touches."""
+        sector = self.geometry.sector_size
+        for number in range(address // sector, (address + size - 1) // sector + 1):
+            if self._wear.is_bad(number):
+                return number * sector
+        return None
+
     def _check_range(self, address: int, size: int) -> None:
         if address < 0 or size < 0 or address + size > self.geometry.size:
             raise MemoryFaultError(
                 f"flash: 0x{address:X} + 0x{size:X} is outside 0x{self.geometry.size:X} bytes"
             )
+
+
+def _tear(cut: Cut | Tear | None, *, bad: bool = False, seed: int = 0) -> Tear | None:
+    """How an operation is left; None: as it should be (or not begun)."""
+    match cut:
+        case Tear():
+            return cut
+        case Cut.TORN:
+            return Tear()
+        case _:
+            return Tear(how=Torn.HALFWAY, done=0.0, seed=seed) if bad else None
+
+
+def _text(cut: Cut | Tear) -> str:
+    return str(cut) if isinstance(cut, Tear) else cut.value
+
+
+def _and(one: bytes, two: bytes) -> bytes:
+    both = int.from_bytes(one, "little") & int.from_bytes(two, "little")
+    return both.to_bytes(len(one), "little")
 
 
 def finish(operations: Generator[float, None, object]) -> float:

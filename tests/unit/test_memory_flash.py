@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from ecu_sim.memory import (
@@ -8,6 +10,8 @@ from ecu_sim.memory import (
     Nvm,
     PowerBudget,
     PowerLossError,
+    Tear,
+    Torn,
     TwoCopyRecord,
 )
 from ecu_sim.memory.flash import finish
@@ -146,3 +150,90 @@ def test_values_survive_in_the_nvm_and_an_unchanged_one_is_not_written_again() -
     assert sum(flash.wear) == worn
     again = Nvm(record_over(cells))
     assert (again.read("a"), again.read("b"), again.read("c")) == (b"22", b"", None)
+
+
+@pytest.mark.parametrize("done", [0.0, 0.25, 0.75, 1.0])
+def test_a_torn_page_keeps_its_prefix(done: float) -> None:
+    cells = bytearray(b"\xff" * 64)
+    tear = Tear(done=done)
+    with pytest.raises(PowerLossError, match=f"torn prefix {done:.0%}"):
+        finish(new_flash(cells, PowerBudget(operations=0, cut=tear)).program(0, b"\x11" * 8))
+    part = int(4 * done)
+    assert cells[:8] == b"\x11" * part + b"\xff" * (8 - part)
+
+
+def test_a_page_torn_halfway_has_cleared_some_of_its_bits_and_no_other() -> None:
+    cells = bytearray(b"\xff" * 64)
+    tear = Tear(how=Torn.HALFWAY, done=0.0, seed=3)
+    with pytest.raises(PowerLossError):
+        finish(new_flash(cells, PowerBudget(operations=0, cut=tear)).program(0, b"\x0f" * 4))
+    assert all(cell & 0x0F == 0x0F for cell in cells)
+    assert bytes(cells[:4]) not in {b"\x0f" * 4, b"\xff" * 4}
+    again = bytearray(b"\xff" * 64)
+    with pytest.raises(PowerLossError):
+        finish(new_flash(again, PowerBudget(operations=0, cut=tear)).program(0, b"\x0f" * 4))
+    assert again == cells
+
+
+@pytest.mark.parametrize(
+    ("how", "first", "rest"),
+    [(Torn.PREFIX, {0xFF}, {0x5A}), (Torn.DRAINED, {0x00}, {0x5A}), (Torn.HALFWAY, {0xFF}, None)],
+)
+def test_a_torn_sector_is_partly_erased(how: Torn, first: set[int], rest: set[int] | None) -> None:
+    cells = bytearray(b"\x5a" * 64)
+    tear = Tear(how=how, done=0.25)
+    with pytest.raises(PowerLossError, match=how.name.lower()):
+        finish(new_flash(cells, PowerBudget(operations=0, cut=tear)).erase(16, 16))
+    assert set(cells[16:20]) == first
+    torn = cells[20:32]
+    if rest is None:
+        assert all(cell & 0x5A == 0x5A for cell in torn)
+        assert 0 < sum(cell.bit_count() for cell in torn) - 4 * len(torn) < 4 * len(torn)
+    else:
+        assert set(torn) == rest
+    assert cells[:16] == cells[32:48] == b"\x5a" * 16
+
+
+def test_a_bad_sector_fails_every_operation_and_stays_bad() -> None:
+    cells, wear = bytearray(b"\xff" * 64), bytearray(GEOMETRY.wear_size)
+    Flash(cells, GEOMETRY, wear=wear).spoil(20)
+    for _ in range(2):
+        flash = Flash(cells, GEOMETRY, wear=wear)
+        with pytest.raises(MemoryFaultError, match="sector 0x10 is bad: it is not erased"):
+            finish(flash.erase(0, 32))
+        with pytest.raises(MemoryFaultError, match="sector 0x10 is bad: verify failed"):
+            finish(flash.program(12, bytes(8)))
+        finish(flash.erase(32, 32))
+        finish(flash.program(32, bytes(32)))
+
+
+def test_a_bad_sector_has_lost_part_of_what_it_held() -> None:
+    flash = new_flash(bytearray(64))
+    flash.spoil(0)
+    with pytest.raises(MemoryFaultError):
+        finish(flash.erase(0, 16))
+    assert set(flash.read(0, 16)) not in ({0x00}, {0xFF})
+
+
+def test_wear_outlives_the_object_and_wears_a_sector_out() -> None:
+    geometry = replace(GEOMETRY, endurance=3)
+    cells, wear = bytearray(b"\xff" * 64), bytearray(geometry.wear_size)
+    for _ in range(3):
+        finish(Flash(cells, geometry, wear=wear).erase(16, 16))
+    with pytest.raises(MemoryFaultError, match="sector 0x10 is bad"):
+        finish(Flash(cells, geometry, wear=wear).erase(16, 16))
+    assert Flash(cells, geometry, wear=wear).wear == [0, 4, 0, 0]
+
+
+def test_an_erase_that_is_cut_wears_its_sector_and_one_not_begun_does_not() -> None:
+    wear = bytearray(GEOMETRY.wear_size)
+    for cut in (*Cut, Tear(how=Torn.DRAINED)):
+        power = PowerBudget(operations=0, cut=cut)
+        with pytest.raises(PowerLossError):
+            finish(Flash(bytearray(64), GEOMETRY, power=power, wear=wear).erase(0, 16))
+    assert Flash(bytearray(64), GEOMETRY, wear=wear).wear == [3, 0, 0, 0]
+
+
+def test_wear_of_another_chip_is_refused() -> None:
+    with pytest.raises(MemoryFaultError, match="3 sectors"):
+        Flash(bytearray(64), GEOMETRY, wear=bytearray(12))

@@ -1,11 +1,15 @@
 import asyncio
+import gc
+import weakref
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import clock
 from ecu_sim.boot import ResetReason
-from ecu_sim.memory import Cut, PowerBudget
+from ecu_sim.memory import Cut, MemoryFaultError, PowerBudget
+from ecu_sim.memory.flash import finish
 from ecu_sim.node import EcuNode, Mode
 from ecu_sim.vehicle import Vehicle
 from tests.support.ecu import crc_image, signed_image
@@ -75,6 +79,104 @@ def test_a_process_that_dies_leaves_what_its_ecus_had_written(tmp_path: Path) ->
 
     clock.run(die_while_programming(), virtual=True)
     clock.run(come_back(), virtual=True)
+
+
+def test_wear_is_kept_with_the_flash(tmp_path: Path) -> None:
+    async def wear_a_sector() -> list[int]:
+        async with running(tmp_path, "blower") as vehicle:
+            node = vehicle.nodes["blower"]
+            node.kill()
+            finish(node.hardware.memory.flash.erase(0x4000, 0x1000))
+            node.hardware.memory.flash.spoil(0x5000)
+            return node.hardware.memory.flash.wear
+
+    async def look() -> list[int]:
+        async with running(tmp_path, "blower") as vehicle:
+            flash = vehicle.nodes["blower"].hardware.memory.flash
+            with pytest.raises(MemoryFaultError, match="0x5000 is bad"):
+                finish(flash.erase(0x4000, 0x2000))
+            return flash.wear
+
+    before = clock.run(wear_a_sector(), virtual=True)
+    assert before[4] == 1
+    after = clock.run(look(), virtual=True)
+    assert after[4:6] == [2, 1]
+    assert after[:4] == before[:4]
+
+
+#: Modules whose objects belong to one run of one program, and end with it.
+VOLATILE = (
+    "ecu_sim.address_space",
+    "ecu_sim.boot",
+    "ecu_sim.calibration",
+    "ecu_sim.device",
+    "ecu_sim.diagnostics",
+    "ecu_sim.file_store",
+    "ecu_sim.logical_blocks",
+    "ecu_sim.memory.nvm",
+    "ecu_sim.network",
+    "ecu_sim.outputs",
+    "ecu_sim.program",
+    "ecu_sim.runtime",
+    "ecu_sim.scaling",
+    "ecu_sim.transport",
+    "ecu_sim.values",
+)
+#: What stands there and belongs to the hardware: keys, memory, and what nobody changes.
+LASTING = {"BootMemory", "Trust", "Identity", "Hardware"}
+
+
+def volatile_objects() -> list[object]:
+    gc.collect()
+    return [
+        one
+        for one in gc.get_objects()
+        if str(type(one).__module__).startswith(VOLATILE) and type(one).__name__ not in LASTING
+    ]
+
+
+@pytest.mark.parametrize("ecu", ["ccu", "blower", "ecomp", "rear"])
+def test_no_object_of_a_program_survives_a_reset(tmp_path: Path, ecu: str) -> None:
+    async def drive() -> None:
+        # Shared tables, and what other tests have left.
+        others = volatile_objects()
+        known = {id(one) for one in others}
+        async with running(tmp_path, ecu) as vehicle:
+            node = vehicle.nodes[ecu]
+            # The car around the ECU keeps its own.
+            lasting = Counter(NetworkNode=int(node.hardware.port is not None))
+            await asyncio.sleep(1.0)
+            for reset in (ResetReason.SOFTWARE, ResetReason.WATCHDOG, ResetReason.PROGRAMMING):
+                before = [one for one in volatile_objects() if id(one) not in known]
+                kinds = {type(one).__name__ for one in before}
+                assert kinds >= {"Program", "EcuDevice", "UdsServer", "DtcMemory", "Nvm"}
+                ended = Ended(before)
+                del before
+                node.reset(reset)
+                await node.booted()
+                # Connections and timers of what has ended close a moment later.
+                await asyncio.sleep(1.0)
+                gc.collect()
+                assert ended.alive() == +lasting
+
+    clock.run(drive(), virtual=True)
+
+
+class Ended:
+    """Objects that nobody may hold any longer, as far as they can be watched."""
+
+    def __init__(self, objects: list[object]) -> None:
+        self._references = [
+            weakref.ref(one) for one in objects if type(one).__weakrefoffset__ and _mutable(one)
+        ]
+
+    def alive(self) -> Counter[str]:
+        return Counter(type(one).__name__ for ref in self._references if (one := ref()) is not None)
+
+
+def _mutable(one: object) -> bool:
+    parameters = getattr(type(one), "__dataclass_params__", None)
+    return parameters is None or not parameters.frozen
 
 
 def test_an_ecu_without_power_is_silent(tmp_path: Path) -> None:
