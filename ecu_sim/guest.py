@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from ecu_sim.faults.cells import Area
 from ecu_sim.faults.ecu import EcuFaults, Traits
-from ecu_sim.memory.flash import Cells
+from ecu_sim.memory import Cells
 from protocols.can import CanPort
 
 
