@@ -80,6 +80,7 @@ class GrpcManagement:
                 await self._send(parcel)
             except UnavailableError as error:
                 _LOG.info("outbox_waits parcel=%s cause=%s", parcel.file_name, error)
+                self._outbox.put_back(parcel)
                 break
             except (RefusedError, DecodeError) as error:
                 _LOG.error("outbox_refused parcel=%s cause=%s", parcel.file_name, error)
@@ -89,7 +90,7 @@ class GrpcManagement:
         return self._outbox.waiting()
 
     async def _send(self, parcel: Parcel) -> None:
-        content = self._outbox.read(parcel)
+        content = self._outbox.take(parcel)
         vin, metadata = self._caller.vin, self._caller.metadata()
         act: Callable[[], Awaitable[object]]
         if parcel.kind == "snapshot":
