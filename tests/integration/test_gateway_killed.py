@@ -19,6 +19,7 @@ from tests.support.ecu import application, crc_image, signed_image
 from tests.support.gateway_fleet import Fleet, car, cloud_in
 from tests.support.killing import Lifeline
 from vehicle_gateway.app import Gateway
+from vehicle_gateway.outbox import Outbox
 from vehicle_gateway.update.journal import Journal, Kind
 from vehicle_gateway.update.vehicle import Phase
 
@@ -86,7 +87,7 @@ async def _end(fleet: Fleet, campaign: str, state: Path, began_s: float) -> End:
     with Journal(finished) as journal:
         kinds = tuple(entry.kind for entry in journal.entries)
     assert (state / "journal.jsonl").read_bytes() == b""
-    assert list((state / "outbox").iterdir()) == []
+    assert Outbox(state / "outbox").waiting() == ()
     return End(
         outcome=fleet.assignment(campaign).outcome,
         runs=runs,
