@@ -362,7 +362,7 @@ WIRES: Final = MappingProxyType(
             bit_rate=500_000,
             functional_id=0x7DF,
             network_management=True,
-            databases=("hvac_comfort", "vehicle"),
+            databases=("hvac_comfort", "vehicle", "gateway"),
         ),
         "thermal": WireType(
             kind="canfd",
@@ -370,7 +370,7 @@ WIRES: Final = MappingProxyType(
             data_bit_rate=2_000_000,
             functional_id=0x7DF,
             network_management=True,
-            databases=("hvac_thermal", "vehicle"),
+            databases=("hvac_thermal", "vehicle", "gateway"),
         ),
         "rear": WireType(kind="doip", bit_rate=100_000_000, functional_id=0xE400),
     }

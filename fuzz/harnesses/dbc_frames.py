@@ -13,7 +13,7 @@ from fuzz import Draw, Harness
 from protocols.can import FrameHeader, Receive, ReceiveRun, Sent
 from vehicle_gateway.diagnostics.signals import SignalRecorder
 
-_DATABASES: Final = ("hvac_comfort", "hvac_thermal", "vehicle")
+_DATABASES: Final = ("gateway", "hvac_comfort", "hvac_thermal", "vehicle")
 _MESSAGES: Final = tuple((name, one) for name in _DATABASES for one in dbc.load(name).messages)
 
 

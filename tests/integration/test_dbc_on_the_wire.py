@@ -39,7 +39,10 @@ def messages(wire: str) -> list[Message]:
     return [message for name in CAN_WIRES[wire].databases for message in load(name).messages]
 
 
-ROWS = [(wire, message) for wire in CAN_WIRES for message in messages(wire)]
+#: What the vehicle sends; the gateway's own messages come while it updates.
+ROWS = [
+    (wire, message) for wire in CAN_WIRES for message in messages(wire) if message.senders != ["GW"]
+]
 IDS = [f"{wire}-{message.name}" for wire, message in ROWS]
 
 

@@ -11,9 +11,10 @@ import dbc
 from dbc import VehicleDescription, describe_vehicle, load
 
 FOLDER = Path(dbc.__file__).parent
-NAMES = ("hvac_comfort", "hvac_thermal", "vehicle")
+NAMES = ("gateway", "hvac_comfort", "hvac_thermal", "vehicle")
 
 SIGNALS = {
+    "gateway": [("GW_Interlock", "DriveInhibit"), ("GW_Interlock", "HighVoltageOff")],
     "hvac_comfort": [
         ("CCU_Status", "CabinTemperature"), ("CCU_Status", "Setpoint"),
         ("CCU_Status", "BlendPosition"), ("CCU_Control", "BlowerRequest"),
@@ -126,5 +127,7 @@ def test_only_the_thermal_wire_carries_fd_frames(vehicle: VehicleDescription) ->
 
 
 def test_an_unknown_database_is_answered_with_the_known() -> None:
-    with pytest.raises(FileNotFoundError, match="known: hvac_comfort, hvac_thermal, vehicle"):
+    with pytest.raises(
+        FileNotFoundError, match="known: gateway, hvac_comfort, hvac_thermal, vehicle"
+    ):
         load("powertrain")
