@@ -107,8 +107,8 @@ class CloudOptions:
 class GatewayService(GatewayManagement, GatewayTransfer, gateway_pb2_grpc.GatewayServiceServicer):
     """Both halves of what a gateway calls."""
 
-    def __init__(self, store: Store, *, poll_s: float) -> None:
-        GatewayManagement.__init__(self, store, poll_s=poll_s)
+    def __init__(self, store: Store, *, poll_s: float, new_nonce: NewNonce) -> None:
+        GatewayManagement.__init__(self, store, poll_s=poll_s, new_nonce=new_nonce)
         GatewayTransfer.__init__(self, store)
 
 
@@ -327,10 +327,11 @@ def _server(options: CloudOptions, store: Store, checks: _Health) -> aio.Server:
         options=_SERVER_OPTIONS,
         maximum_concurrent_rpcs=_CALLS_LIMIT,
     )
+    new_nonce = _new_nonce(options.seed)
     vehicles_pb2_grpc.add_VehicleServiceServicer_to_server(VehicleService(store), server)
     releases_pb2_grpc.add_ReleaseServiceServicer_to_server(ReleaseService(store), server)
     campaigns_pb2_grpc.add_CampaignServiceServicer_to_server(
-        CampaignService(store, new_nonce=_new_nonce(options.seed)), server
+        CampaignService(store, new_nonce=new_nonce), server
     )
     diagnostics_pb2_grpc.add_DiagnosticsServiceServicer_to_server(DiagnosticsService(store), server)
     reports_pb2_grpc.add_ReportServiceServicer_to_server(
@@ -340,7 +341,7 @@ def _server(options: CloudOptions, store: Store, checks: _Health) -> aio.Server:
         server,
     )
     gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
-        GatewayService(store, poll_s=options.poll_s), server
+        GatewayService(store, poll_s=options.poll_s, new_nonce=new_nonce), server
     )
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection(

@@ -6,7 +6,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from vehicle_gateway.flashing import described, updaters
 from vehicle_gateway.flashing.key_hook import KeyHookError
 from vehicle_gateway.flashing.pace import Pace
 from vehicle_gateway.flashing.sequence import SequenceError
-from vehicle_gateway.management import ManagementError, Snapshot, UnreachableError
+from vehicle_gateway.management import ManagementError, Snapshot, UnreachableError, Withdrawal
 from vehicle_gateway.management.grpc import GrpcManagement, ProgressReporter
 from vehicle_gateway.outbox import Outbox, OutboxError
 from vehicle_gateway.transfer import Artifacts
@@ -144,8 +144,7 @@ class Gateway:
                 _LOG.info("cloud_away cause=%s", error)
             except GatewayError as error:
                 _LOG.error("gateway_error cause=%s", error)
-            pause_s = self._open.next_check_in_s or self._options.poll_s
-            await asyncio.sleep(pause_s * self._options.rng.uniform(0.95, 1.05))
+            await self._wait(self._open)
 
     async def run_once(self) -> Outcome | None:
         """Finish what the journal holds, or else check in once and carry out what is offered.
@@ -208,7 +207,7 @@ class Gateway:
 
     async def _update(self, parts: "_Open") -> Outcome:
         """Carry the journal's update to its end, with progress going out beside it."""
-        reporter = parts.reporter()
+        resumed = len(parts.journal.entries) > 1
 
         def on_phase(phase: Phase) -> None:
             reporter.phase(phase)
@@ -236,17 +235,63 @@ class Gateway:
             raise JournalError(
                 f"{parts.journal.path}: is of {update.opening.vin}, not of {self._options.vin}"
             )
+
+        def on_withdrawal(withdrawal: Withdrawal) -> None:
+            if withdrawal.campaign != update.opening.offer.campaign:
+                return
+            try:
+                update.withdraw(withdrawal.reason)
+            except JournalError as error:
+                _LOG.warning("not_withdrawn cause=%s", error)  # The cloud says it again.
+
+        reporter = parts.reporter(on_withdrawal)
         sending = asyncio.create_task(reporter.run(parts.now_us), name="progress")
+        asking = asyncio.create_task(
+            self._ask_on(parts, update.opening.offer.campaign, on_withdrawal, at_once=resumed),
+            name="check-ins",
+        )
         try:
             result = await update.run()
             parts.management.keep_report(result)
             update.finish(result)
             parts.journal.archive(parts.archive)
         finally:
+            asking.cancel()
             reporter.stop()
             await sending
+            with suppress(asyncio.CancelledError):
+                await asking
         _LOG.info("update_ends outcome=%s reason=%s", result.outcome.value, result.reason)
         return result.outcome
+
+    async def _ask_on(
+        self,
+        parts: "_Open",
+        campaign: str,
+        on_withdrawal: Callable[[Withdrawal], None],
+        *,
+        at_once: bool,
+    ) -> None:
+        """Check in while an update runs, which may be for days: it may be taken back.
+
+        The ECUs are not asked meanwhile.
+        """
+        if not at_once:
+            await self._wait(parts)
+        while True:
+            try:
+                answer = await parts.management.check_in((), unfinished_campaign=campaign)
+            except ManagementError as error:
+                _LOG.info("check_in_lost cause=%s", error)
+            else:
+                parts.next_check_in_s = answer.next_check_in_s
+                if answer.withdrawal is not None:
+                    on_withdrawal(answer.withdrawal)
+            await self._wait(parts)
+
+    async def _wait(self, parts: "_Open") -> None:
+        pause_s = parts.next_check_in_s or self._options.poll_s
+        await asyncio.sleep(pause_s * self._options.rng.uniform(0.95, 1.05))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -266,9 +311,11 @@ class _Open:
     now_us: Callable[[], int]
     next_check_in_s: float = 0.0
 
-    def reporter(self) -> ProgressReporter:
+    def reporter(self, on_withdrawal: Callable[[Withdrawal], None]) -> ProgressReporter:
         campaign = str(self.journal.entries[0].fields["offer"]["campaign"])
-        return ProgressReporter(self.channel, self.caller, campaign=campaign)
+        return ProgressReporter(
+            self.channel, self.caller, campaign=campaign, on_withdrawal=on_withdrawal
+        )
 
 
 class _WirelessDiagnostics:

@@ -126,6 +126,30 @@ def start(
 
 
 @app.command()
+def cancel(
+    campaign_id: CampaignArgument,
+    *,
+    cloud: CloudOption = DEFAULT_CLOUD,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Take the release back from every vehicle that has not committed.
+
+    Such a vehicle goes back to what it ran before; one that is away does so when it next asks
+    (`status` shows it as cancelling until then). A vehicle that has committed only goes forward.
+    Cancelling again changes nothing. Exit code 5: every vehicle that is not done has committed.
+
+    `canota campaign cancel summer-fix`
+    """
+    with Operator(cloud) as operator:
+        found = operator.cancel_campaign(campaign_id)
+    if as_json:
+        print_json(plain(found))
+        return
+    _print_assignments(found)
+
+
+@app.command()
 def status(
     campaign_id: CampaignArgument,
     *,
@@ -206,6 +230,19 @@ def _print_assignments(found: campaigns_pb2.Campaign) -> None:
     shown = table("VIN", "phase", "outcome", "reason")
     for one in found.assignments:
         shown.add_row(
-            one.vin, word(_PHASES, one.phase), styled(word(_OUTCOMES, one.outcome)), one.reason
+            one.vin,
+            word(_PHASES, one.phase),
+            styled(word(_OUTCOMES, one.outcome)),
+            one.reason or _withdrawal(one),
         )
     console().print(shown)
+
+
+def _withdrawal(one: campaigns_pb2.Assignment) -> str:
+    """What is known of a release that was taken back from a vehicle that is not done."""
+    by = f"superseded by {one.superseded_by}" if one.superseded_by else "cancelled"
+    return {
+        campaigns_pb2.WITHDRAWAL_REQUESTED: f"{by}: the vehicle has not answered yet",
+        campaigns_pb2.WITHDRAWAL_ACCEPTED: f"{by}: the vehicle goes back",
+        campaigns_pb2.WITHDRAWAL_TOO_LATE: f"{by} too late: the vehicle had committed",
+    }.get(one.withdrawal, "")

@@ -197,6 +197,11 @@ class Operator:
         with self._errors():
             return self._campaigns.StartCampaign(request, ANSWER_S, self._metadata())
 
+    def cancel_campaign(self, campaign_id: str) -> campaigns_pb2.Campaign:
+        request = campaigns_pb2.CancelCampaignRequest(name=f"campaigns/{campaign_id}")
+        with self._errors():
+            return self._campaigns.CancelCampaign(request, ANSWER_S, self._metadata())
+
     def watch_campaign(self, campaign_id: str) -> Iterator[campaigns_pb2.Campaign]:
         """The campaign now and after every change, until it has finished."""
         request = campaigns_pb2.WatchCampaignRequest(name=f"campaigns/{campaign_id}")

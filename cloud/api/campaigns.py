@@ -85,6 +85,20 @@ class CampaignService(CampaignServiceServicer):
             new_nonce=self._new_nonce,
         )
         self._store.changes.notify(campaign_id)
+        for older in await self._store.database.read(campaigns.superseded, campaign_id):
+            self._store.changes.notify(older)
+        return to_campaign(campaign)
+
+    async def CancelCampaign(  # noqa: N802 the service's word
+        self,
+        request: campaigns_pb2.CancelCampaignRequest,
+        context: aio.ServicerContext[object, object],  # noqa: ARG002 the guard has used it
+    ) -> campaigns_pb2.Campaign:
+        campaign_id = campaign_id_of(request.name, field="name")
+        campaign = await self._store.database.write(
+            campaigns.cancel, campaign_id, now=self._store.clock.now()
+        )
+        self._store.changes.notify(campaign_id)
         return to_campaign(campaign)
 
     async def WatchCampaign(  # noqa: N802 the service's word

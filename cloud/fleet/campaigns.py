@@ -15,6 +15,12 @@ class CampaignState(IntEnum):
     DRAFT = 1
     RUNNING = 2
     FINISHED = 3
+    #: Cancelled, and not every vehicle is done yet.
+    CANCELLING = 20
+
+
+#: In these a vehicle may be at work.
+OPEN_STATES: Final = (CampaignState.RUNNING, CampaignState.CANCELLING)
 
 
 class Phase(IntEnum):
@@ -28,6 +34,16 @@ class Phase(IntEnum):
     CONFIRMING = 5
     REVERTING = 6
     DONE = 7
+    #: The vehicle has to end an older campaign first.
+    WAITING = 20
+
+    @property
+    def under_way(self) -> bool:
+        """The release was offered, and the vehicle is not done with it."""
+        return self not in NOT_UNDER_WAY
+
+
+NOT_UNDER_WAY: Final = (Phase.UNSPECIFIED, Phase.WAITING, Phase.DONE)
 
 
 class Outcome(IntEnum):
@@ -43,6 +59,26 @@ class Outcome(IntEnum):
     #: The vehicle holds neither release as a whole.
     FAILED_SAFE = 4
 
+
+class Withdrawal(IntEnum):
+    """What has become of a release that was taken back from a vehicle; as in fleet.v1."""
+
+    UNSPECIFIED = 0
+    REQUESTED = 1
+    ACCEPTED = 2
+    TOO_LATE = 3
+
+
+#: What a vehicle's phase says to a withdrawal that was requested, and then its outcome.
+WITHDRAWAL_AT_PHASE: Final[Mapping[Phase, Withdrawal]] = {
+    Phase.REVERTING: Withdrawal.ACCEPTED,
+    Phase.CONFIRMING: Withdrawal.TOO_LATE,
+}
+WITHDRAWAL_AT_END: Final[Mapping[Outcome, Withdrawal]] = {
+    Outcome.ROLLED_BACK: Withdrawal.ACCEPTED,
+    Outcome.REFUSED: Withdrawal.ACCEPTED,
+    Outcome.UPDATED: Withdrawal.TOO_LATE,
+}
 
 #: Phase -> phases that a progress report may move it to. Any other report leaves it where it is:
 #: reports may come late, twice or out of order. DONE comes from the final report alone, and after
@@ -60,6 +96,7 @@ ADVANCES: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.CONFIRMING: frozenset(),
     Phase.REVERTING: frozenset(),
     Phase.DONE: frozenset(),
+    Phase.WAITING: frozenset(),
 }
 
 
@@ -100,11 +137,26 @@ class Assignment:
     #: Of the newest progress report; -1 before the first.
     progress_sequence: int = -1
     update_time: datetime | None = None
+    #: When the vehicle was first given the offer; None: it cannot have begun.
+    offer_time: datetime | None = None
+    withdrawal: Withdrawal = Withdrawal.UNSPECIFIED
+    #: The campaign for which it was taken back; empty if for none.
+    superseded_by: str = ""
 
     @property
     def under_way(self) -> bool:
-        """The release was offered, and the vehicle is not done with it."""
-        return self.phase not in {Phase.UNSPECIFIED, Phase.DONE}
+        return self.phase.under_way
+
+    @property
+    def committed(self) -> bool:
+        """Whether the vehicle is known to go forward only."""
+        return self.phase is Phase.CONFIRMING
+
+    @property
+    def withdrawal_reason(self) -> str:
+        """For people."""
+        by = f"superseded by campaigns/{self.superseded_by}"
+        return by if self.superseded_by else "cancelled by an operator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +168,7 @@ class Campaign:
     create_time: datetime
     start_time: datetime | None = None
     finish_time: datetime | None = None
+    cancel_time: datetime | None = None
 
     @property
     def finished(self) -> bool:
@@ -125,3 +178,12 @@ class Campaign:
 def advance(current: Phase, reported: Phase) -> Phase:
     """Return the phase after a progress report."""
     return reported if reported in ADVANCES[current] else current
+
+
+def answered(current: Withdrawal, phase: Phase, outcome: Outcome) -> Withdrawal:
+    """Return what a withdrawal is once the vehicle is in this phase, or has ended so."""
+    if current is not Withdrawal.REQUESTED:
+        return current
+    if phase is Phase.DONE:
+        return WITHDRAWAL_AT_END.get(outcome, current)
+    return WITHDRAWAL_AT_PHASE.get(phase, current)

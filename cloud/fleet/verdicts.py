@@ -71,7 +71,10 @@ def judge_vehicle(vehicle: Vehicle, release: Release, *, find_image: FindImage) 
         vin=vehicle.vin,
         verdict=_verdict(refused=bool(reasons), changes=changes),
         reasons=tuple(reasons),
-        warnings=tuple(warning for ecu, image in wanted for warning in _warnings(ecu, image)),
+        warnings=(
+            *_vehicle_warnings(vehicle),
+            *(warning for ecu, image in wanted for warning in _warnings(ecu, image)),
+        ),
         changes=changes,
     )
 
@@ -89,8 +92,6 @@ def _vehicle_reasons(
     if not pairs:
         models = ", ".join(sorted({ecu.hardware_id for ecu in vehicle.ecus}))
         reasons.append(f"release {release.release_id} has no image for any of {models}")
-    if vehicle.campaign_id is not None:
-        reasons.append(f"the vehicle is busy in campaigns/{vehicle.campaign_id}")
     if vehicle.last_seen_time is None:
         reasons.append("the vehicle has not checked in yet: nobody knows what it runs")
     return reasons
@@ -132,6 +133,13 @@ def _ecu_reasons(vehicle: Vehicle, ecu: Ecu, *, present: Image | None) -> list[s
         digest = ecu.image_sha256.hex()[:16]
         what = f"runs an image that was never published here (SHA-256 {digest}...)"
     return [f"{ecu.name}: it has a single slot and {what}, so it could not be written back"]
+
+
+def _vehicle_warnings(vehicle: Vehicle) -> list[str]:
+    if vehicle.campaign_id is None:
+        return []
+    older = f"campaigns/{vehicle.campaign_id}"
+    return [f"{older} is under way in it and goes back, or is finished if it has committed"]
 
 
 def _warnings(ecu: Ecu, image: Image) -> list[str]:

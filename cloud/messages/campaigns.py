@@ -19,6 +19,7 @@ def to_campaign(campaign: Campaign) -> campaigns_pb2.Campaign:
         create_time=to_timestamp(campaign.create_time),
         start_time=to_timestamp(campaign.start_time),
         finish_time=to_timestamp(campaign.finish_time),
+        cancel_time=to_timestamp(campaign.cancel_time),
     )
 
 
@@ -101,4 +102,6 @@ def _to_assignment(assignment: Assignment) -> campaigns_pb2.Assignment:
             for ecu in assignment.progress
         ],
         update_time=to_timestamp(assignment.update_time),
+        withdrawal=campaigns_pb2.Withdrawal.ValueType(assignment.withdrawal),
+        superseded_by=campaign_name(assignment.superseded_by) if assignment.superseded_by else "",
     )

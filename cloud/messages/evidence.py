@@ -1,6 +1,6 @@
 """Inventories, offers and final reports of vehicles."""
 
-from cloud.fleet.campaigns import Assignment, Campaign
+from cloud.fleet.campaigns import Assignment, Campaign, Withdrawal
 from cloud.fleet.errors import InvalidFieldError
 from cloud.fleet.evidence import EcuInventory, EcuResult, ReadBack, Step, UpdateReport
 from cloud.fleet.names import (
@@ -53,6 +53,20 @@ def to_offer(
             )
             for change in assignment.changes
         ],
+    )
+
+
+def to_withdrawal(
+    campaign_id: str, assignment: Assignment
+) -> gateway_pb2.CampaignWithdrawal | None:
+    """Return what a gateway is told that works on this; None if it may go on."""
+    if assignment.withdrawal in {Withdrawal.UNSPECIFIED, Withdrawal.TOO_LATE}:
+        return None
+    by = assignment.superseded_by
+    return gateway_pb2.CampaignWithdrawal(
+        campaign=campaign_name(campaign_id),
+        reason=assignment.withdrawal_reason,
+        superseded_by=campaign_name(by) if by else "",
     )
 
 

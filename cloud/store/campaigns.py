@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Table, Update, and_, func, select
+from sqlalchemy import Connection, Select, Table, Update, and_, func, select
 
 from cloud.fleet.campaigns import (
+    NOT_UNDER_WAY,
+    OPEN_STATES,
     Assignment,
     Campaign,
     CampaignState,
@@ -16,6 +18,8 @@ from cloud.fleet.campaigns import (
     EcuProgress,
     Outcome,
     Phase,
+    Withdrawal,
+    answered,
 )
 from cloud.fleet.errors import AlreadyExistsError, NotFoundError, PreconditionError
 from cloud.fleet.names import campaign_name, vehicle_name
@@ -107,8 +111,13 @@ def list_page(connection: Connection, *, after: str | None, size: int) -> Page[C
 def verdicts(connection: Connection, campaign_id: str) -> tuple[VehicleVerdict, ...]:
     """Judge every vehicle of a campaign, in the campaign's order; changes nothing."""
     campaign = get(connection, campaign_id)
+    return _verdicts(connection, campaign, [one.vin for one in campaign.assignments])
+
+
+def _verdicts(
+    connection: Connection, campaign: Campaign, vins: Sequence[str]
+) -> tuple[VehicleVerdict, ...]:
     release = releases.get(connection, campaign.release_id)
-    vins = [assignment.vin for assignment in campaign.assignments]
     known = {vehicle.vin: vehicle for vehicle in vehicles.get_many(connection, vins)}
 
     def find_image(hardware_id: str, image_sha256: bytes) -> Image | None:
@@ -117,7 +126,7 @@ def verdicts(connection: Connection, campaign_id: str) -> tuple[VehicleVerdict, 
     return tuple(
         judge_vehicle(
             replace(known[vin], campaign_id=None)
-            if known[vin].campaign_id == campaign_id
+            if known[vin].campaign_id == campaign.campaign_id
             else known[vin],
             release,
             find_image=find_image,
@@ -131,7 +140,8 @@ def start(
 ) -> Campaign:
     """Offer the release to every vehicle whose verdict allows it; the others are done.
 
-    `PreconditionError` if the campaign was started before.
+    A vehicle's older campaigns are taken back where it has not committed; while one of them is
+    under way, the vehicle waits. `PreconditionError` if the campaign was started before.
     """
     campaign = get(connection, campaign_id)
     if campaign.state is not CampaignState.DRAFT:
@@ -144,9 +154,148 @@ def start(
         .values(state=int(CampaignState.RUNNING), started_us=to_us(now))
     )
     for verdict in verdicts(connection, campaign_id):
-        _assign(connection, campaign, verdict, now=now, new_nonce=new_nonce)
+        # A vehicle that would be refused anyway goes on with what it has.
+        refused = verdict.verdict is Verdict.REFUSED
+        if refused or _supersede(connection, verdict.vin, campaign_id, now=now):
+            _assign(connection, campaign, verdict, now=now, new_nonce=new_nonce)
+        else:
+            _wait(connection, campaign_id, verdict.vin, now=now)
     finish_if_done(connection, campaign_id, now=now)
     return get(connection, campaign_id)
+
+
+def cancel(connection: Connection, campaign_id: str, *, now: datetime) -> Campaign:
+    """Take the release back from every vehicle that has not committed; again changes nothing.
+
+    `PreconditionError` if the campaign has finished, or if every vehicle that is not done has
+    committed: it names them.
+    """
+    campaign = get(connection, campaign_id)
+    if campaign.cancel_time is not None:
+        return campaign
+    name = campaign_name(campaign_id)
+    if campaign.finished:
+        raise PreconditionError("CAMPAIGN_IS_OPEN", name, "has finished")
+    left = [one for one in campaign.assignments if one.phase is not Phase.DONE]
+    if all(one.committed for one in left):
+        vins = ", ".join(one.vin for one in left)
+        raise PreconditionError(
+            "NOT_COMMITTED", name, f"{vins} has committed: it goes forward, and nothing goes back"
+        )
+    connection.execute(
+        tables.campaign.update()
+        .where(tables.campaign.c.campaign_id == campaign_id)
+        .values(state=int(CampaignState.CANCELLING), cancelled_us=to_us(now))
+    )
+    for assignment in left:
+        _withdraw(connection, campaign_id, assignment, now=now)
+    finish_if_done(connection, campaign_id, now=now)
+    return get(connection, campaign_id)
+
+
+def superseded(connection: Connection, campaign_id: str) -> tuple[str, ...]:
+    """Return the campaigns from which this one has taken vehicles."""
+    query = select(tables.assignment.c.campaign_id).where(
+        tables.assignment.c.superseded_by == campaign_id
+    )
+    return tuple(connection.execute(query.distinct()).scalars())
+
+
+def _supersede(connection: Connection, vin: str, newer: str, *, now: datetime) -> bool:
+    """Take the vehicle's older campaigns back; return whether none is under way any more."""
+    query = _of_vehicle(vin).where(
+        tables.campaign.c.campaign_id != newer,
+        tables.assignment.c.phase.notin_([Phase.UNSPECIFIED, Phase.DONE]),
+    )
+    for row in connection.execute(query).all():
+        older = get_assignment(connection, row.campaign_id, vin)
+        _withdraw(connection, row.campaign_id, replace(older, superseded_by=newer), now=now)
+    return current(connection, vin) is None
+
+
+def _withdraw(
+    connection: Connection, campaign_id: str, assignment: Assignment, *, now: datetime
+) -> None:
+    """Take the release back: at once where the vehicle cannot have begun."""
+    if assignment.withdrawal is not Withdrawal.UNSPECIFIED:
+        return
+    requested = answered(Withdrawal.REQUESTED, assignment.phase, assignment.outcome)
+    connection.execute(
+        _update_assignment(campaign_id, assignment.vin).values(
+            withdrawal=int(requested),
+            superseded_by=assignment.superseded_by,
+            updated_us=to_us(now),
+        )
+    )
+    if not assignment.under_way or assignment.offer_time is None:
+        _end_unbegun(connection, campaign_id, assignment, now=now)
+
+
+def _end_unbegun(
+    connection: Connection, campaign_id: str, assignment: Assignment, *, now: datetime
+) -> None:
+    finish_assignment(
+        connection,
+        campaign_id,
+        assignment.vin,
+        outcome=Outcome.REFUSED,
+        reason=f"{assignment.withdrawal_reason} before the vehicle had begun",
+        now=now,
+    )
+
+
+def _wait(connection: Connection, campaign_id: str, vin: str, *, now: datetime) -> None:
+    connection.execute(
+        _update_assignment(campaign_id, vin).values(phase=int(Phase.WAITING), updated_us=to_us(now))
+    )
+
+
+def next_offer(
+    connection: Connection, vin: str, *, now: datetime, new_nonce: NewNonce
+) -> tuple[tuple[Campaign, Assignment] | None, set[str]]:
+    """Return what a vehicle that has nothing under way is offered, and which campaigns changed.
+
+    What was taken back from it has ended then: it had not begun. A campaign that waited for that
+    is judged now, by the inventory that has just come.
+    """
+    changed: set[str] = set()
+    while (found := current(connection, vin)) is not None:
+        campaign, assignment = found
+        if (assignment.withdrawal, assignment.phase) != (Withdrawal.REQUESTED, Phase.OFFERED):
+            break  # Begun, and the gateway knows of it no more: it takes it up and goes back.
+        _end_unbegun(connection, campaign.campaign_id, assignment, now=now)
+        changed.add(campaign.campaign_id)
+    if found is None and (waiting := _waiting(connection, vin)) is not None:
+        for verdict in _verdicts(connection, waiting, [vin]):
+            _assign(connection, waiting, verdict, now=now, new_nonce=new_nonce)
+        finish_if_done(connection, waiting.campaign_id, now=now)
+        changed.add(waiting.campaign_id)
+        found = current(connection, vin)
+    if found is not None and found[1].offer_time is None:
+        connection.execute(
+            _update_assignment(found[0].campaign_id, vin).values(offered_us=to_us(now))
+        )
+    return found, changed
+
+
+def _waiting(connection: Connection, vin: str) -> Campaign | None:
+    row = connection.execute(
+        _of_vehicle(vin).where(tables.assignment.c.phase == Phase.WAITING)
+    ).first()
+    return None if row is None else _campaign(connection, row, with_assignments=False)
+
+
+def _of_vehicle(vin: str) -> Select[Any]:
+    """The campaigns that are open and have this vehicle, oldest first."""
+    return (
+        select(tables.campaign)
+        .join(
+            tables.assignment,
+            tables.campaign.c.campaign_id == tables.assignment.c.campaign_id,
+        )
+        .where(tables.assignment.c.vin == vin, tables.campaign.c.state.in_(OPEN_STATES))
+        .order_by(tables.campaign.c.sequence)
+    )
 
 
 def _assign(
@@ -214,18 +363,7 @@ def _release_with(connection: Connection, image: Image) -> str:
 def current(connection: Connection, vin: str) -> tuple[Campaign, Assignment] | None:
     """Return the running campaign that a vehicle has not finished, and its part; the oldest."""
     row = connection.execute(
-        select(tables.campaign)
-        .join(
-            tables.assignment,
-            tables.campaign.c.campaign_id == tables.assignment.c.campaign_id,
-        )
-        .where(
-            tables.assignment.c.vin == vin,
-            tables.assignment.c.phase.notin_([Phase.UNSPECIFIED, Phase.DONE]),
-            tables.campaign.c.state == CampaignState.RUNNING,
-        )
-        .order_by(tables.campaign.c.sequence)
-        .limit(1)
+        _of_vehicle(vin).where(tables.assignment.c.phase.notin_(NOT_UNDER_WAY)).limit(1)
     ).one_or_none()
     if row is None:
         return None
@@ -271,8 +409,8 @@ def offers_file(connection: Connection, vin: str, file_sha256: bytes) -> int | N
         .where(
             tables.change.c.vin == vin,
             tables.image.c.file_sha256 == file_sha256,
-            tables.assignment.c.phase.notin_([Phase.UNSPECIFIED, Phase.DONE]),
-            tables.campaign.c.state == CampaignState.RUNNING,
+            tables.assignment.c.phase.notin_(NOT_UNDER_WAY),
+            tables.campaign.c.state.in_(OPEN_STATES),
         )
         .limit(1)
     ).scalar_one_or_none()
@@ -284,13 +422,17 @@ def save_progress(
     vin: str,
     *,
     phase: Phase,
+    withdrawal: Withdrawal,
     sequence: int,
     ecus: Sequence[EcuProgress],
     now: datetime,
 ) -> None:
     connection.execute(
         _update_assignment(campaign_id, vin).values(
-            phase=int(phase), progress_sequence=sequence, updated_us=to_us(now)
+            phase=int(phase),
+            withdrawal=int(withdrawal),
+            progress_sequence=sequence,
+            updated_us=to_us(now),
         )
     )
     connection.execute(
@@ -324,9 +466,14 @@ def finish_assignment(
     reason: str,
     now: datetime,
 ) -> None:
+    before = get_assignment(connection, campaign_id, vin).withdrawal
     connection.execute(
         _update_assignment(campaign_id, vin).values(
-            phase=int(Phase.DONE), outcome=int(outcome), reason=reason, updated_us=to_us(now)
+            phase=int(Phase.DONE),
+            outcome=int(outcome),
+            reason=reason,
+            withdrawal=int(answered(before, Phase.DONE, outcome)),
+            updated_us=to_us(now),
         )
     )
     finish_if_done(connection, campaign_id, now=now)
@@ -345,7 +492,7 @@ def finish_if_done(connection: Connection, campaign_id: str, *, now: datetime) -
             tables.campaign.update()
             .where(
                 tables.campaign.c.campaign_id == campaign_id,
-                tables.campaign.c.state == CampaignState.RUNNING,
+                tables.campaign.c.state.in_(OPEN_STATES),
             )
             .values(state=int(CampaignState.FINISHED), finished_us=to_us(now))
         )
@@ -379,6 +526,7 @@ def _campaign(connection: Connection, row: AnyRow, *, with_assignments: bool = T
         create_time=from_microseconds(row.created_us),
         start_time=from_us(row.started_us),
         finish_time=from_us(row.finished_us),
+        cancel_time=from_us(row.cancelled_us),
     )
 
 
@@ -412,6 +560,9 @@ def _assignments(
             progress=tuple(progress.get(row.vin, ())),
             progress_sequence=row.progress_sequence,
             update_time=from_us(row.updated_us),
+            offer_time=from_us(row.offered_us),
+            withdrawal=Withdrawal(row.withdrawal),
+            superseded_by=row.superseded_by,
         )
         for row in rows_of(tables.assignment)
     )

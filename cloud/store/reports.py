@@ -36,7 +36,7 @@ def submit(
             f"{campaign_name(report.campaign_id)}/{vehicle_name(vin)}",
             "the campaign has offered this vehicle nothing",
         )
-    if assignment.phase is Phase.DONE:
+    if assignment.phase is Phase.DONE and _kept(connection, report.campaign_id, vin):
         return assignment.outcome, assignment.reason
     judgement = judge_report(report, assignment, vehicle)
     connection.execute(
@@ -59,6 +59,14 @@ def submit(
         now=now,
     )
     return judgement.outcome, judgement.reason
+
+
+def _kept(connection: Connection, campaign_id: str, vin: str) -> bool:
+    """Whether a report ended the vehicle's part; a withdrawal may have ended it without one."""
+    query = select(tables.report.c.vin).where(
+        tables.report.c.campaign_id == campaign_id, tables.report.c.vin == vin
+    )
+    return connection.execute(query).one_or_none() is not None
 
 
 def of_campaign(connection: Connection, campaign_id: str) -> dict[str, JudgedReport]:

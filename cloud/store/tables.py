@@ -106,6 +106,7 @@ campaign = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("started_us", BigInteger),
     Column("finished_us", BigInteger),
+    Column("cancelled_us", BigInteger),
 )
 
 assignment = Table(
@@ -120,6 +121,10 @@ assignment = Table(
     Column("nonce", LargeBinary, nullable=False),
     Column("progress_sequence", BigInteger, nullable=False),
     Column("updated_us", BigInteger),
+    #: When a gateway was first given the offer; empty: no vehicle can have begun.
+    Column("offered_us", BigInteger),
+    Column("withdrawal", SmallInteger, nullable=False, server_default="0"),
+    Column("superseded_by", Text, nullable=False, server_default=""),
     Index(None, "vin", "phase"),
     Index(None, "campaign_id", "phase"),
 )

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from cloud.fleet.campaigns import CampaignState, Phase
+from cloud.fleet.campaigns import NOT_UNDER_WAY, OPEN_STATES
 from cloud.fleet.errors import AlreadyExistsError, NotFoundError
 from cloud.fleet.names import vehicle_name
 from cloud.fleet.vehicles import Ecu, Vehicle
@@ -132,8 +132,8 @@ def _busy(connection: Connection, vins: Sequence[str]) -> dict[str, str]:
         )
         .where(
             tables.assignment.c.vin.in_(vins),
-            tables.assignment.c.phase.notin_([Phase.UNSPECIFIED, Phase.DONE]),
-            tables.campaign.c.state == CampaignState.RUNNING,
+            tables.assignment.c.phase.notin_(NOT_UNDER_WAY),
+            tables.campaign.c.state.in_(OPEN_STATES),
         )
     )
     return {row.vin: row.campaign_id for row in rows}

@@ -88,6 +88,21 @@ def test_an_operators_walk_up_to_a_running_campaign(target: str) -> None:
     assert again.code == Exit.REFUSED
 
 
+def test_a_campaign_is_cancelled_and_the_answer_is_clear(target: str) -> None:
+    create = ("campaign", "create", "stop", VIN, "--release", "hvac-2.0.0", "--cloud", target)
+    assert canota(*create).code == Exit.OK
+    for _ in range(2):
+        cancelled = canota("campaign", "cancel", "stop", "--cloud", target, "--json")
+        assert cancelled.code == Exit.OK
+        assert cancelled.json["state"] == "finished"
+        assert cancelled.json["assignments"][0]["withdrawal"] == "accepted"
+    shown = canota("campaign", "status", "stop", "--cloud", target)
+    assert "cancelled by an operator" in " ".join(shown.out.split())
+    late = canota("campaign", "cancel", "walk", "--cloud", target)
+    assert late.code == Exit.REFUSED
+    assert "campaigns/walk: has finished" in late.err
+
+
 def test_a_refused_campaign_has_a_report_in_every_format(target: str, tmp_path: Path) -> None:
     for name in ("html", "json", "csv"):
         path = tmp_path / f"report.{name}"

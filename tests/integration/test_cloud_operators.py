@@ -396,9 +396,9 @@ async def test_a_started_campaign_offers_or_refuses_each_vehicle(tmp_path: Path)
         assert [one.name for one in listed.campaigns] == ["campaigns/2.0.0-1"]
         other = await client.start_campaign(vins=[VIN, OTHER_VIN])
         busy, unseen = other.assignments
-        assert other.state == campaigns_pb2.CAMPAIGN_STATE_FINISHED
-        assert busy.outcome == unseen.outcome == campaigns_pb2.OUTCOME_REFUSED
-        assert "busy in campaigns/2.0.0-1" in busy.reason
+        assert other.state == campaigns_pb2.CAMPAIGN_STATE_RUNNING
+        assert busy.phase == campaigns_pb2.PHASE_WAITING
+        assert unseen.outcome == campaigns_pb2.OUTCOME_REFUSED
         assert "has not checked in" in unseen.reason
 
 

@@ -47,9 +47,12 @@ class PowerSwitch:
     cut_at: int | None = None
     after: bool = False
     moments: int = 0
+    #: Told the number of each moment before its effect.
+    on_moment: Callable[[int], None] = lambda _: None
 
     def moment(self, effect: Callable[[], None]) -> None:
         number, self.moments = self.moments, self.moments + 1
+        self.on_moment(number)
         if number == self.cut_at and not self.after:
             raise PowerCut
         effect()
@@ -344,6 +347,8 @@ class SimulatedVehicle:
         self.phases: list[Phase] = []
         #: Told every entry once it is on disk.
         self.on_note: Callable[[Kind, str], None] = lambda *_: None
+        #: The update that runs, or ran last.
+        self.running: VehicleUpdate | None = None
         files: dict[bytes, bytes] = {}
         offered = []
         for name in ecus:
@@ -400,6 +405,7 @@ class SimulatedVehicle:
                 on_phase=self.phases.append,
                 on_progress=self.progress.append,
             )
+            self.running = update
             result = await update.run()
             update.finish(result)
             return result

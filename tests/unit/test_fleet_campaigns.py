@@ -4,7 +4,15 @@ import itertools
 
 import pytest
 
-from cloud.fleet.campaigns import ADVANCES, CampaignState, Outcome, Phase, advance
+from cloud.fleet.campaigns import (
+    ADVANCES,
+    CampaignState,
+    Outcome,
+    Phase,
+    Withdrawal,
+    advance,
+    answered,
+)
 from cloud.fleet.releases import ImageFormat
 from cloud.fleet.verdicts import Verdict
 from protocols.fleet.v1 import campaigns_pb2, releases_pb2
@@ -25,6 +33,23 @@ def test_the_table_has_a_row_for_every_phase_and_done_comes_from_no_progress() -
     assert not any(Phase.DONE in allowed for allowed in ADVANCES.values())
 
 
+@pytest.mark.parametrize(("phase", "outcome"), list(itertools.product(Phase, Outcome)))
+def test_a_withdrawal_is_answered_once_and_only_by_going_back_or_having_committed(
+    phase: Phase, outcome: Outcome
+) -> None:
+    after = answered(Withdrawal.REQUESTED, phase, outcome)
+    for settled in set(Withdrawal) - {Withdrawal.REQUESTED}:
+        assert answered(settled, phase, outcome) is settled
+    if (phase is Phase.DONE and outcome is Outcome.UPDATED) or phase is Phase.CONFIRMING:
+        assert after is Withdrawal.TOO_LATE
+    elif phase is Phase.REVERTING or (
+        phase is Phase.DONE and outcome in {Outcome.ROLLED_BACK, Outcome.REFUSED}
+    ):
+        assert after is Withdrawal.ACCEPTED
+    else:
+        assert after is Withdrawal.REQUESTED
+
+
 def test_after_the_commit_nothing_is_reverted() -> None:
     assert advance(Phase.CONFIRMING, Phase.REVERTING) is Phase.CONFIRMING
     assert advance(Phase.ACTIVATING, Phase.REVERTING) is Phase.REVERTING
@@ -35,6 +60,7 @@ def test_after_the_commit_nothing_is_reverted() -> None:
     [
         (Phase, campaigns_pb2.Phase, "PHASE_"),
         (Outcome, campaigns_pb2.Outcome, "OUTCOME_"),
+        (Withdrawal, campaigns_pb2.Withdrawal, "WITHDRAWAL_"),
         (CampaignState, campaigns_pb2.CampaignState, "CAMPAIGN_STATE_"),
         (Verdict, campaigns_pb2.Verdict, "VERDICT_"),
         (ImageFormat, releases_pb2.ImageFormat, "IMAGE_FORMAT_"),

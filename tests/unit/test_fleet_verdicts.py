@@ -91,11 +91,6 @@ def test_what_runs_already_is_not_written_again() -> None:
     [
         (vehicle(CCU), release(image("X")), "release 2.0.0 has no image for any of CCU-2"),
         (
-            replace(vehicle(CCU), campaign_id="c"),
-            release(image()),
-            "the vehicle is busy in campaigns/c",
-        ),
-        (
             replace(vehicle(CCU), last_seen_time=None),
             release(image()),
             "the vehicle has not checked in yet: nobody knows what it runs",
@@ -158,6 +153,12 @@ def test_a_refusal_names_its_reason(car: Vehicle, wanted: Release, reason: str) 
 def test_an_image_larger_than_the_slot_is_refused_with_both_sizes() -> None:
     verdict = judge(vehicle(CCU), release(replace(image(), image_size=0x101)))
     assert verdict.reasons[0] == "ccu: CCU-2.hex puts 257 bytes into a slot of 256"
+
+
+def test_a_vehicle_under_way_elsewhere_is_updated_with_a_warning() -> None:
+    verdict = judge(replace(vehicle(CCU), campaign_id="spring"), release(image()))
+    assert verdict.verdict is Verdict.UPDATE
+    assert "campaigns/spring is under way in it and goes back" in verdict.warnings[0]
 
 
 def test_an_unsigned_image_and_an_unproved_slot_are_warnings() -> None:

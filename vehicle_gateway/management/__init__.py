@@ -30,6 +30,18 @@ class CheckIn:
     offer: Offer | None
     #: Seconds until it wants to hear again; 0 leaves it to the gateway.
     next_check_in_s: float
+    #: Set while the unfinished campaign is taken back.
+    withdrawal: "Withdrawal | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """The cloud takes a campaign back: until its commit it is undone, then it goes on."""
+
+    campaign: str
+    reason: str
+    #: The campaign that is offered next; empty if there is none.
+    superseded_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +66,11 @@ class Management(Protocol):
     async def check_in(
         self, inventory: Iterable[Inventory], *, unfinished_campaign: str
     ) -> CheckIn:
-        """Say what the vehicle holds and ask for work; raises `ManagementError`."""
+        """Say what the vehicle holds and ask for work; raises `ManagementError`.
+
+        With an `unfinished_campaign` it asks only whether that may go on; the inventory may be
+        empty then.
+        """
         ...
 
     def keep_snapshot(self, snapshot: Snapshot) -> None:

@@ -8,7 +8,7 @@ or the `commit` entry makes it `KEEP`; there is no way from `BACK` or `KEEP` to 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
@@ -127,6 +127,7 @@ DIRECTIONS: Final[Mapping[tuple[Direction, Kind], Direction]] = {
         )
     },
     (Direction.FORWARD, Kind.FAILED): Direction.BACK,
+    (Direction.FORWARD, Kind.CANCELLED): Direction.BACK,
     (Direction.FORWARD, Kind.COMMIT): Direction.KEEP,
     **{
         (Direction.BACK, kind): Direction.BACK
@@ -261,6 +262,27 @@ _REOPENED: Final = frozenset({Kind.DTCS_CLEARED, Kind.SNAPSHOT_AFTER, Kind.INSPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The tables that decide; the gateway has one set, a test may hand in a broken one."""
+
+    ecu_transitions: Mapping[tuple[EcuState, Kind], EcuState] = field(
+        default_factory=lambda: ECU_TRANSITIONS
+    )
+    directions: Mapping[tuple[Direction, Kind], Direction] = field(
+        default_factory=lambda: DIRECTIONS
+    )
+    next: Mapping[tuple[Direction, EcuState], Verb | None] = field(default_factory=lambda: NEXT)
+    order: Mapping[Direction, tuple[tuple[Verb, Who], ...]] = field(default_factory=lambda: ORDER)
+    gates: Mapping[tuple[Direction, Verb], tuple[Kind, Verb]] = field(default_factory=lambda: GATES)
+    closing: Mapping[Direction, tuple[tuple[Kind, Verb], ...]] = field(
+        default_factory=lambda: CLOSING
+    )
+
+
+RULES: Final = Rules()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EcuPart:
     """One ECU's part in the update."""
 
@@ -300,11 +322,11 @@ class Decision:
     ecus: tuple[str, ...] = ()
 
 
-def advance(state: State, entry: Entry) -> State:
+def advance(state: State, entry: Entry, rules: Rules = RULES) -> State:
     """The state after one more entry; `CoordinatorError` if it cannot come now."""
     if Kind.FINISHED in state.facts:
         raise CoordinatorError(f"{entry.kind.value}: the update is finished")
-    direction = DIRECTIONS.get((state.direction, entry.kind))
+    direction = rules.directions.get((state.direction, entry.kind))
     if direction is None:
         raise CoordinatorError(f"{entry.kind.value}: not while going {state.direction.value}")
     turned = direction is not state.direction
@@ -317,15 +339,15 @@ def advance(state: State, entry: Entry) -> State:
     if entry.kind is Kind.WENT_BACK:
         after = replace(after, facts=after.facts - _REOPENED)
     if entry.ecu:
-        part = _advance_ecu(after.part(entry.ecu), entry, counted=not turned)
+        part = _advance_ecu(after.part(entry.ecu), entry, rules, counted=not turned)
         after = replace(
             after, parts=tuple(part if old.ecu == part.ecu else old for old in after.parts)
         )
     return after
 
 
-def _advance_ecu(part: EcuPart, entry: Entry, *, counted: bool) -> EcuPart:
-    state = ECU_TRANSITIONS.get((part.state, entry.kind))
+def _advance_ecu(part: EcuPart, entry: Entry, rules: Rules, *, counted: bool) -> EcuPart:
+    state = rules.ecu_transitions.get((part.state, entry.kind))
     if state is None:
         raise CoordinatorError(f"{part.ecu}: {entry.kind.value}: not while {part.state.value}")
     match entry.kind:
@@ -371,16 +393,16 @@ def interlocked(state: State) -> bool:
             return any(part.state in _APART for part in state.parts)
 
 
-def decide(state: State) -> Decision:
+def decide(state: State, rules: Rules = RULES) -> Decision:
     """What is to be done now."""
-    decision = _wanted(state)
-    gate = GATES.get((state.direction, decision.verb))
+    decision = _wanted(state, rules)
+    gate = rules.gates.get((state.direction, decision.verb))
     if gate is not None and gate[0] not in state.facts:
         return Decision(verb=gate[1])
     return decision
 
 
-def _wanted(state: State) -> Decision:
+def _wanted(state: State, rules: Rules) -> Decision:
     if Kind.FINISHED in state.facts:
         return Decision(verb=Verb.NOTHING)
     if state.direction is Direction.FORWARD:
@@ -389,15 +411,15 @@ def _wanted(state: State) -> Decision:
                 return Decision(verb=verb)
     elif given_up := tuple(part.ecu for part in state.parts if _is_given_up(state, part)):
         return Decision(verb=Verb.GIVE_UP, ecus=given_up)
-    for verb, who in ORDER[state.direction]:
+    for verb, who in rules.order[state.direction]:
         ecus = tuple(
             part.ecu
             for part in state.parts
-            if NEXT[state.direction, part.state] is verb and _belongs(part, who)
+            if rules.next[state.direction, part.state] is verb and _belongs(part, who)
         )
         if ecus:
             return Decision(verb=verb, ecus=ecus)
-    for kind, verb in CLOSING[state.direction]:
+    for kind, verb in rules.closing[state.direction]:
         if kind not in state.facts:
             return Decision(verb=verb)
     raise CoordinatorError(f"no row for {state}")  # CLOSING ends with FINISHED or COMMIT.

@@ -56,6 +56,8 @@ class Kind(Enum):
     #: An ECU (or, without one, the vehicle) did not do what was asked. Before `COMMIT`, this is
     #: the decision to go back.
     FAILED = "failed"
+    #: The cloud takes the release back, before `COMMIT`: the decision to go back.
+    CANCELLED = "cancelled"
     REVERTING = "reverting"
     REVERTED = "reverted"
     #: The only point of no return.

@@ -120,6 +120,8 @@ class VehicleUpdate:
         self._observe_s = observe_s
         self._on_phase = on_phase
         self._on_progress = on_progress
+        #: Work that a withdrawal breaks off.
+        self._breakable: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, UpdateJob] = {}
         self._offered = {offered.ecu: offered for offered in self._opening.offer.images}
         self._before = {inventory.ecu: inventory for inventory in self._opening.before}
@@ -148,6 +150,21 @@ class VehicleUpdate:
             await self._do(decision.verb, decision.ecus)
         return report(self._journal.entries, self._vehicle, finish_us=self._now_us())
 
+    def withdraw(self, cause: str) -> bool:
+        """Have the update go back, as it may until its commit; answers whether this turned it.
+
+        The entry is on disk when this returns. What is being fetched, staged or waited for is
+        broken off; an ECU that is being activated ends that first. Asked again, or behind the
+        commit, it changes nothing. Raises `JournalError`; then the update goes on.
+        """
+        if self._state.direction is not Direction.FORWARD:
+            return False
+        _LOG.info("update_withdrawn cause=%s", cause)
+        self._note(Kind.CANCELLED, cause=cause)
+        for task in self._breakable:
+            task.cancel()
+        return True
+
     def finish(self, result: UpdateReport) -> None:
         """Close the journal; the report is kept elsewhere by now."""
         if Kind.FINISHED not in self._state.facts:
@@ -157,17 +174,13 @@ class VehicleUpdate:
     async def _do(self, verb: Verb, ecus: tuple[str, ...]) -> None:
         match verb:
             case Verb.SNAPSHOT_BEFORE:
-                await self._snapshot(Kind.SNAPSHOT_BEFORE, "before_update")
+                await self._breakably(self._snapshot(Kind.SNAPSHOT_BEFORE, "before_update"))
             case Verb.DOWNLOAD:
-                await self._download()
+                await self._breakably(self._download())
             case Verb.STAGE:
-                # Going forward, the first failure ends it for all: the others need not go on.
-                together = self._state.direction is Direction.FORWARD
-                if together and not await self._may_stage():
-                    return
-                await self._at_once(self._stage, ecus, stop_at_failure=together)
+                await self._stage_all(ecus)
             case Verb.CLEAR:
-                await self._clear()
+                await self._breakably(self._clear())
             case Verb.ACTIVATE:
                 await self._watched(partial(self._at_once, self._activate, ecus))
             case Verb.READ_BACK:
@@ -275,14 +288,21 @@ class VehicleUpdate:
             done += image.file_size
         return make_job(self._opening.offer, offered, ecu, self._before[ecu.name], files)
 
-    async def _may_stage(self) -> bool:
+    async def _stage_all(self, ecus: tuple[str, ...]) -> None:
+        if self._state.direction is Direction.FORWARD:
+            await self._breakably(self._stage_forward(ecus))
+        else:
+            await self._at_once(self._stage, ecus)
+
+    async def _stage_forward(self, ecus: tuple[str, ...]) -> None:
         started_us = self._now_us()
         try:
             await self._clearance.staging(self._opening.offer)
         except UpdateError as error:
             self._fail(error, started_us=started_us)
-            return False
-        return True
+        else:
+            # The first failure ends it for all: the others need not go on.
+            await self._at_once(self._stage, ecus, stop_at_failure=True)
 
     async def _clear(self) -> None:
         """Preconditions, consent and interlock; a restarted gateway asks for all of it again."""
@@ -488,6 +508,20 @@ class VehicleUpdate:
             _, others = failures.split(UpdateError)
             if others is not None:
                 raise _first(others) from failures
+
+    async def _breakably(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it to its end, or until a withdrawal, which stands in the journal, breaks it off."""
+        task = asyncio.create_task(work)
+        self._breakable.add(task)
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._breakable.discard(task)
+            if not task.done():  # this update itself is broken off
+                task.cancel()
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
 
     async def _runs_new(self, ecu: str) -> bool:
         return self._not_new(await self._ask(ecu)) is None

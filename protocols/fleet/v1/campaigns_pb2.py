@@ -25,47 +25,51 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"protocols/fleet/v1/campaigns.proto\x12\x08\x66leet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x02\n\x08\x43\x61mpaign\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.fleet.v1.CampaignState\x12)\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x14.fleet.v1.Assignment\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc3\x01\n\nAssignment\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x1e\n\x05phase\x18\x02 \x01(\x0e\x32\x0f.fleet.v1.Phase\x12\"\n\x07outcome\x18\x03 \x01(\x0e\x32\x11.fleet.v1.Outcome\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12#\n\x04\x65\x63us\x18\x05 \x03(\x0b\x32\x15.fleet.v1.EcuProgress\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x0b\x45\x63uProgress\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x12\n\nbytes_done\x18\x03 \x01(\x04\x12\x13\n\x0b\x62ytes_total\x18\x04 \x01(\x04\x12\x19\n\x11remaining_seconds\x18\x05 \x01(\x01\"K\n\x15\x43reateCampaignRequest\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0c\n\x04vins\x18\x03 \x03(\t\"\"\n\x12GetCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x14ListCampaignsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x15ListCampaignsResponse\x12%\n\tcampaigns\x18\x01 \x03(\x0b\x32\x12.fleet.v1.Campaign\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15\x44ryRunCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x16\x44ryRunCampaignResponse\x12*\n\x08verdicts\x18\x01 \x03(\x0b\x32\x18.fleet.v1.VehicleVerdict\"\x8e\x01\n\x0eVehicleVerdict\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\"\n\x07verdict\x18\x02 \x01(\x0e\x32\x11.fleet.v1.Verdict\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12(\n\x07\x63hanges\x18\x05 \x03(\x0b\x32\x17.fleet.v1.PlannedChange\"t\n\rPlannedChange\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\x13\n\x0bhardware_id\x18\x02 \x01(\t\x12\x16\n\x0eversion_before\x18\x03 \x01(\t\x12\x15\n\rversion_after\x18\x04 \x01(\t\x12\x12\n\nimage_size\x18\x05 \x01(\x04\"$\n\x14StartCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x14WatchCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\x82\x01\n\rCampaignState\x12\x1e\n\x1a\x43\x41MPAIGN_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41MPAIGN_STATE_DRAFT\x10\x01\x12\x1a\n\x16\x43\x41MPAIGN_STATE_RUNNING\x10\x02\x12\x1b\n\x17\x43\x41MPAIGN_STATE_FINISHED\x10\x03*~\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_UPDATED\x10\x01\x12\x17\n\x13OUTCOME_ROLLED_BACK\x10\x02\x12\x13\n\x0fOUTCOME_REFUSED\x10\x03\x12\x17\n\x13OUTCOME_FAILED_SAFE\x10\x04*\xac\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n\rPHASE_OFFERED\x10\x01\x12\x15\n\x11PHASE_DOWNLOADING\x10\x02\x12\x11\n\rPHASE_STAGING\x10\x03\x12\x14\n\x10PHASE_ACTIVATING\x10\x04\x12\x14\n\x10PHASE_CONFIRMING\x10\x05\x12\x13\n\x0fPHASE_REVERTING\x10\x06\x12\x0e\n\nPHASE_DONE\x10\x07*c\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x12\n\x0eVERDICT_UPDATE\x10\x01\x12\x16\n\x12VERDICT_UP_TO_DATE\x10\x02\x12\x13\n\x0fVERDICT_REFUSED\x10\x03\x32\xcc\x03\n\x0f\x43\x61mpaignService\x12\x45\n\x0e\x43reateCampaign\x12\x1f.fleet.v1.CreateCampaignRequest\x1a\x12.fleet.v1.Campaign\x12?\n\x0bGetCampaign\x12\x1c.fleet.v1.GetCampaignRequest\x1a\x12.fleet.v1.Campaign\x12P\n\rListCampaigns\x12\x1e.fleet.v1.ListCampaignsRequest\x1a\x1f.fleet.v1.ListCampaignsResponse\x12S\n\x0e\x44ryRunCampaign\x12\x1f.fleet.v1.DryRunCampaignRequest\x1a .fleet.v1.DryRunCampaignResponse\x12\x43\n\rStartCampaign\x12\x1e.fleet.v1.StartCampaignRequest\x1a\x12.fleet.v1.Campaign\x12\x45\n\rWatchCampaign\x12\x1e.fleet.v1.WatchCampaignRequest\x1a\x12.fleet.v1.Campaign0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"protocols/fleet/v1/campaigns.proto\x12\x08\x66leet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x02\n\x08\x43\x61mpaign\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.fleet.v1.CampaignState\x12)\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x14.fleet.v1.Assignment\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63\x61ncel_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x02\n\nAssignment\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x1e\n\x05phase\x18\x02 \x01(\x0e\x32\x0f.fleet.v1.Phase\x12\"\n\x07outcome\x18\x03 \x01(\x0e\x32\x11.fleet.v1.Outcome\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12#\n\x04\x65\x63us\x18\x05 \x03(\x0b\x32\x15.fleet.v1.EcuProgress\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\nwithdrawal\x18\x14 \x01(\x0e\x32\x14.fleet.v1.Withdrawal\x12\x15\n\rsuperseded_by\x18\x15 \x01(\t\"l\n\x0b\x45\x63uProgress\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x12\n\nbytes_done\x18\x03 \x01(\x04\x12\x13\n\x0b\x62ytes_total\x18\x04 \x01(\x04\x12\x19\n\x11remaining_seconds\x18\x05 \x01(\x01\"K\n\x15\x43reateCampaignRequest\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0c\n\x04vins\x18\x03 \x03(\t\"\"\n\x12GetCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x14ListCampaignsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x15ListCampaignsResponse\x12%\n\tcampaigns\x18\x01 \x03(\x0b\x32\x12.fleet.v1.Campaign\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15\x44ryRunCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x16\x44ryRunCampaignResponse\x12*\n\x08verdicts\x18\x01 \x03(\x0b\x32\x18.fleet.v1.VehicleVerdict\"\x8e\x01\n\x0eVehicleVerdict\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\"\n\x07verdict\x18\x02 \x01(\x0e\x32\x11.fleet.v1.Verdict\x12\x0f\n\x07reasons\x18\x03 \x03(\t\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12(\n\x07\x63hanges\x18\x05 \x03(\x0b\x32\x17.fleet.v1.PlannedChange\"t\n\rPlannedChange\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\x13\n\x0bhardware_id\x18\x02 \x01(\t\x12\x16\n\x0eversion_before\x18\x03 \x01(\t\x12\x15\n\rversion_after\x18\x04 \x01(\t\x12\x12\n\nimage_size\x18\x05 \x01(\x04\"$\n\x14StartCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15\x43\x61ncelCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x14WatchCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\xa1\x01\n\rCampaignState\x12\x1e\n\x1a\x43\x41MPAIGN_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41MPAIGN_STATE_DRAFT\x10\x01\x12\x1a\n\x16\x43\x41MPAIGN_STATE_RUNNING\x10\x02\x12\x1b\n\x17\x43\x41MPAIGN_STATE_FINISHED\x10\x03\x12\x1d\n\x19\x43\x41MPAIGN_STATE_CANCELLING\x10\x14*~\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_UPDATED\x10\x01\x12\x17\n\x13OUTCOME_ROLLED_BACK\x10\x02\x12\x13\n\x0fOUTCOME_REFUSED\x10\x03\x12\x17\n\x13OUTCOME_FAILED_SAFE\x10\x04*\xbf\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n\rPHASE_OFFERED\x10\x01\x12\x15\n\x11PHASE_DOWNLOADING\x10\x02\x12\x11\n\rPHASE_STAGING\x10\x03\x12\x14\n\x10PHASE_ACTIVATING\x10\x04\x12\x14\n\x10PHASE_CONFIRMING\x10\x05\x12\x13\n\x0fPHASE_REVERTING\x10\x06\x12\x0e\n\nPHASE_DONE\x10\x07\x12\x11\n\rPHASE_WAITING\x10\x14*t\n\nWithdrawal\x12\x1a\n\x16WITHDRAWAL_UNSPECIFIED\x10\x00\x12\x18\n\x14WITHDRAWAL_REQUESTED\x10\x01\x12\x17\n\x13WITHDRAWAL_ACCEPTED\x10\x02\x12\x17\n\x13WITHDRAWAL_TOO_LATE\x10\x03*c\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x12\n\x0eVERDICT_UPDATE\x10\x01\x12\x16\n\x12VERDICT_UP_TO_DATE\x10\x02\x12\x13\n\x0fVERDICT_REFUSED\x10\x03\x32\x93\x04\n\x0f\x43\x61mpaignService\x12\x45\n\x0e\x43reateCampaign\x12\x1f.fleet.v1.CreateCampaignRequest\x1a\x12.fleet.v1.Campaign\x12?\n\x0bGetCampaign\x12\x1c.fleet.v1.GetCampaignRequest\x1a\x12.fleet.v1.Campaign\x12P\n\rListCampaigns\x12\x1e.fleet.v1.ListCampaignsRequest\x1a\x1f.fleet.v1.ListCampaignsResponse\x12S\n\x0e\x44ryRunCampaign\x12\x1f.fleet.v1.DryRunCampaignRequest\x1a .fleet.v1.DryRunCampaignResponse\x12\x43\n\rStartCampaign\x12\x1e.fleet.v1.StartCampaignRequest\x1a\x12.fleet.v1.Campaign\x12\x45\n\x0e\x43\x61ncelCampaign\x12\x1f.fleet.v1.CancelCampaignRequest\x1a\x12.fleet.v1.Campaign\x12\x45\n\rWatchCampaign\x12\x1e.fleet.v1.WatchCampaignRequest\x1a\x12.fleet.v1.Campaign0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protocols.fleet.v1.campaigns_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CAMPAIGNSTATE']._serialized_start=1376
-  _globals['_CAMPAIGNSTATE']._serialized_end=1506
-  _globals['_OUTCOME']._serialized_start=1508
-  _globals['_OUTCOME']._serialized_end=1634
-  _globals['_PHASE']._serialized_start=1637
-  _globals['_PHASE']._serialized_end=1809
-  _globals['_VERDICT']._serialized_start=1811
-  _globals['_VERDICT']._serialized_end=1910
+  _globals['_CAMPAIGNSTATE']._serialized_start=1529
+  _globals['_CAMPAIGNSTATE']._serialized_end=1690
+  _globals['_OUTCOME']._serialized_start=1692
+  _globals['_OUTCOME']._serialized_end=1818
+  _globals['_PHASE']._serialized_start=1821
+  _globals['_PHASE']._serialized_end=2012
+  _globals['_WITHDRAWAL']._serialized_start=2014
+  _globals['_WITHDRAWAL']._serialized_end=2130
+  _globals['_VERDICT']._serialized_start=2132
+  _globals['_VERDICT']._serialized_end=2231
   _globals['_CAMPAIGN']._serialized_start=82
-  _globals['_CAMPAIGN']._serialized_end=352
-  _globals['_ASSIGNMENT']._serialized_start=355
-  _globals['_ASSIGNMENT']._serialized_end=550
-  _globals['_ECUPROGRESS']._serialized_start=552
-  _globals['_ECUPROGRESS']._serialized_end=660
-  _globals['_CREATECAMPAIGNREQUEST']._serialized_start=662
-  _globals['_CREATECAMPAIGNREQUEST']._serialized_end=737
-  _globals['_GETCAMPAIGNREQUEST']._serialized_start=739
-  _globals['_GETCAMPAIGNREQUEST']._serialized_end=773
-  _globals['_LISTCAMPAIGNSREQUEST']._serialized_start=775
-  _globals['_LISTCAMPAIGNSREQUEST']._serialized_end=836
-  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_start=838
-  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_end=925
-  _globals['_DRYRUNCAMPAIGNREQUEST']._serialized_start=927
-  _globals['_DRYRUNCAMPAIGNREQUEST']._serialized_end=964
-  _globals['_DRYRUNCAMPAIGNRESPONSE']._serialized_start=966
-  _globals['_DRYRUNCAMPAIGNRESPONSE']._serialized_end=1034
-  _globals['_VEHICLEVERDICT']._serialized_start=1037
-  _globals['_VEHICLEVERDICT']._serialized_end=1179
-  _globals['_PLANNEDCHANGE']._serialized_start=1181
-  _globals['_PLANNEDCHANGE']._serialized_end=1297
-  _globals['_STARTCAMPAIGNREQUEST']._serialized_start=1299
-  _globals['_STARTCAMPAIGNREQUEST']._serialized_end=1335
-  _globals['_WATCHCAMPAIGNREQUEST']._serialized_start=1337
-  _globals['_WATCHCAMPAIGNREQUEST']._serialized_end=1373
-  _globals['_CAMPAIGNSERVICE']._serialized_start=1913
-  _globals['_CAMPAIGNSERVICE']._serialized_end=2373
+  _globals['_CAMPAIGN']._serialized_end=401
+  _globals['_ASSIGNMENT']._serialized_start=404
+  _globals['_ASSIGNMENT']._serialized_end=664
+  _globals['_ECUPROGRESS']._serialized_start=666
+  _globals['_ECUPROGRESS']._serialized_end=774
+  _globals['_CREATECAMPAIGNREQUEST']._serialized_start=776
+  _globals['_CREATECAMPAIGNREQUEST']._serialized_end=851
+  _globals['_GETCAMPAIGNREQUEST']._serialized_start=853
+  _globals['_GETCAMPAIGNREQUEST']._serialized_end=887
+  _globals['_LISTCAMPAIGNSREQUEST']._serialized_start=889
+  _globals['_LISTCAMPAIGNSREQUEST']._serialized_end=950
+  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_start=952
+  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_end=1039
+  _globals['_DRYRUNCAMPAIGNREQUEST']._serialized_start=1041
+  _globals['_DRYRUNCAMPAIGNREQUEST']._serialized_end=1078
+  _globals['_DRYRUNCAMPAIGNRESPONSE']._serialized_start=1080
+  _globals['_DRYRUNCAMPAIGNRESPONSE']._serialized_end=1148
+  _globals['_VEHICLEVERDICT']._serialized_start=1151
+  _globals['_VEHICLEVERDICT']._serialized_end=1293
+  _globals['_PLANNEDCHANGE']._serialized_start=1295
+  _globals['_PLANNEDCHANGE']._serialized_end=1411
+  _globals['_STARTCAMPAIGNREQUEST']._serialized_start=1413
+  _globals['_STARTCAMPAIGNREQUEST']._serialized_end=1449
+  _globals['_CANCELCAMPAIGNREQUEST']._serialized_start=1451
+  _globals['_CANCELCAMPAIGNREQUEST']._serialized_end=1488
+  _globals['_WATCHCAMPAIGNREQUEST']._serialized_start=1490
+  _globals['_WATCHCAMPAIGNREQUEST']._serialized_end=1526
+  _globals['_CAMPAIGNSERVICE']._serialized_start=2234
+  _globals['_CAMPAIGNSERVICE']._serialized_end=2765
 # @@protoc_insertion_point(module_scope)

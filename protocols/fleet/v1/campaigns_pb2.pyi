@@ -30,6 +30,8 @@ class _CampaignStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Campaig
     CAMPAIGN_STATE_DRAFT: _CampaignState.ValueType  # 1
     CAMPAIGN_STATE_RUNNING: _CampaignState.ValueType  # 2
     CAMPAIGN_STATE_FINISHED: _CampaignState.ValueType  # 3
+    CAMPAIGN_STATE_CANCELLING: _CampaignState.ValueType  # 20
+    """Cancelled, but not every vehicle is done yet."""
 
 class CampaignState(_CampaignState, metaclass=_CampaignStateEnumTypeWrapper): ...
 
@@ -37,6 +39,8 @@ CAMPAIGN_STATE_UNSPECIFIED: CampaignState.ValueType  # 0
 CAMPAIGN_STATE_DRAFT: CampaignState.ValueType  # 1
 CAMPAIGN_STATE_RUNNING: CampaignState.ValueType  # 2
 CAMPAIGN_STATE_FINISHED: CampaignState.ValueType  # 3
+CAMPAIGN_STATE_CANCELLING: CampaignState.ValueType  # 20
+"""Cancelled, but not every vehicle is done yet."""
 Global___CampaignState: _TypeAlias = CampaignState  # noqa: Y015
 
 class _Outcome:
@@ -83,6 +87,8 @@ class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Phase.ValueType
     PHASE_CONFIRMING: _Phase.ValueType  # 5
     PHASE_REVERTING: _Phase.ValueType  # 6
     PHASE_DONE: _Phase.ValueType  # 7
+    PHASE_WAITING: _Phase.ValueType  # 20
+    """The vehicle has to end an older campaign first; its verdict is found then."""
 
 class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper): ...
 
@@ -94,7 +100,37 @@ PHASE_ACTIVATING: Phase.ValueType  # 4
 PHASE_CONFIRMING: Phase.ValueType  # 5
 PHASE_REVERTING: Phase.ValueType  # 6
 PHASE_DONE: Phase.ValueType  # 7
+PHASE_WAITING: Phase.ValueType  # 20
+"""The vehicle has to end an older campaign first; its verdict is found then."""
 Global___Phase: _TypeAlias = Phase  # noqa: Y015
+
+class _Withdrawal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WithdrawalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Withdrawal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WITHDRAWAL_UNSPECIFIED: _Withdrawal.ValueType  # 0
+    """It was not taken back."""
+    WITHDRAWAL_REQUESTED: _Withdrawal.ValueType  # 1
+    """The vehicle, which may be away, has not answered yet."""
+    WITHDRAWAL_ACCEPTED: _Withdrawal.ValueType  # 2
+    """The vehicle goes back, has gone back, or had not begun."""
+    WITHDRAWAL_TOO_LATE: _Withdrawal.ValueType  # 3
+    """The vehicle had committed and goes forward."""
+
+class Withdrawal(_Withdrawal, metaclass=_WithdrawalEnumTypeWrapper):
+    """What has become of a release that was taken back from a vehicle."""
+
+WITHDRAWAL_UNSPECIFIED: Withdrawal.ValueType  # 0
+"""It was not taken back."""
+WITHDRAWAL_REQUESTED: Withdrawal.ValueType  # 1
+"""The vehicle, which may be away, has not answered yet."""
+WITHDRAWAL_ACCEPTED: Withdrawal.ValueType  # 2
+"""The vehicle goes back, has gone back, or had not begun."""
+WITHDRAWAL_TOO_LATE: Withdrawal.ValueType  # 3
+"""The vehicle had committed and goes forward."""
+Global___Withdrawal: _TypeAlias = Withdrawal  # noqa: Y015
 
 class _Verdict:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -132,6 +168,7 @@ class Campaign(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
+    CANCEL_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`campaigns/{id}`."""
     release: _builtins.str
@@ -145,6 +182,10 @@ class Campaign(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def finish_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def cancel_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was cancelled; unset if it was not."""
+
     def __init__(
         self,
         *,
@@ -155,10 +196,11 @@ class Campaign(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
+        cancel_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_time", b"cancel_time", "create_time", b"create_time", "finish_time", b"finish_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "create_time", b"create_time", "finish_time", b"finish_time", "name", b"name", "release", b"release", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "cancel_time", b"cancel_time", "create_time", b"create_time", "finish_time", b"finish_time", "name", b"name", "release", b"release", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -176,11 +218,16 @@ class Assignment(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ECUS_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
     vin: _builtins.str
     phase: Global___Phase.ValueType
     outcome: Global___Outcome.ValueType
     """Set when `phase` is DONE."""
     reason: _builtins.str
+    withdrawal: Global___Withdrawal.ValueType
+    superseded_by: _builtins.str
+    """The newer campaign for which the release was taken back: `campaigns/{id}`; empty if none was."""
     @_builtins.property
     def ecus(self) -> _containers.RepeatedCompositeFieldContainer[Global___EcuProgress]: ...
     @_builtins.property
@@ -194,10 +241,12 @@ class Assignment(_message.Message):
         reason: _builtins.str = ...,
         ecus: _abc.Iterable[Global___EcuProgress] | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        withdrawal: Global___Withdrawal.ValueType = ...,
+        superseded_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ecus", b"ecus", "outcome", b"outcome", "phase", b"phase", "reason", b"reason", "update_time", b"update_time", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ecus", b"ecus", "outcome", b"outcome", "phase", b"phase", "reason", b"reason", "superseded_by", b"superseded_by", "update_time", b"update_time", "vin", b"vin", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -455,6 +504,25 @@ class StartCampaignRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartCampaignRequest: _TypeAlias = StartCampaignRequest  # noqa: Y015
+
+@_typing.final
+class CancelCampaignRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelCampaignRequest: _TypeAlias = CancelCampaignRequest  # noqa: Y015
 
 @_typing.final
 class WatchCampaignRequest(_message.Message):

@@ -60,6 +60,11 @@ class CampaignServiceStub:
                 request_serializer=protocols_dot_fleet_dot_v1_dot_campaigns__pb2.StartCampaignRequest.SerializeToString,
                 response_deserializer=protocols_dot_fleet_dot_v1_dot_campaigns__pb2.Campaign.FromString,
                 _registered_method=True)
+        self.CancelCampaign = channel.unary_unary(
+                '/fleet.v1.CampaignService/CancelCampaign',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_campaigns__pb2.CancelCampaignRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_campaigns__pb2.Campaign.FromString,
+                _registered_method=True)
         self.WatchCampaign = channel.unary_stream(
                 '/fleet.v1.CampaignService/WatchCampaign',
                 request_serializer=protocols_dot_fleet_dot_v1_dot_campaigns__pb2.WatchCampaignRequest.SerializeToString,
@@ -100,7 +105,20 @@ class CampaignServiceServicer:
 
     def StartCampaign(self, request, context):
         """Offers the release to the vehicles whose verdict allows it; the others end as REFUSED.
+        A vehicle that is under way in an older campaign is taken out of that one if it has not
+        committed, and gets this release when it is done with the older one either way.
         FAILED_PRECONDITION if it was started before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelCampaign(self, request, context):
+        """Takes the release back from every vehicle that has not committed: such a vehicle goes back
+        to what it ran, and ends as ROLLED_BACK or REFUSED. One that has committed only goes forward;
+        its `withdrawal` is TOO_LATE. Cancelling again changes nothing.
+        FAILED_PRECONDITION if the campaign has finished, or if every vehicle that is not done has
+        committed: the message names them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,6 +157,11 @@ def add_CampaignServiceServicer_to_server(servicer, server):
             'StartCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.StartCampaign,
                     request_deserializer=protocols_dot_fleet_dot_v1_dot_campaigns__pb2.StartCampaignRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_campaigns__pb2.Campaign.SerializeToString,
+            ),
+            'CancelCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelCampaign,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_campaigns__pb2.CancelCampaignRequest.FromString,
                     response_serializer=protocols_dot_fleet_dot_v1_dot_campaigns__pb2.Campaign.SerializeToString,
             ),
             'WatchCampaign': grpc.unary_stream_rpc_method_handler(
@@ -282,6 +305,33 @@ class CampaignService:
             target,
             '/fleet.v1.CampaignService/StartCampaign',
             protocols_dot_fleet_dot_v1_dot_campaigns__pb2.StartCampaignRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_campaigns__pb2.Campaign.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.CampaignService/CancelCampaign',
+            protocols_dot_fleet_dot_v1_dot_campaigns__pb2.CancelCampaignRequest.SerializeToString,
             protocols_dot_fleet_dot_v1_dot_campaigns__pb2.Campaign.FromString,
             options,
             channel_credentials,

@@ -42,7 +42,16 @@ class CampaignServiceStub:
     """What would happen to each vehicle, judged by its last reported inventory. Changes nothing."""
     StartCampaign: _grpc.UnaryUnaryMultiCallable[_campaigns_pb2.StartCampaignRequest, _campaigns_pb2.Campaign]
     """Offers the release to the vehicles whose verdict allows it; the others end as REFUSED.
+    A vehicle that is under way in an older campaign is taken out of that one if it has not
+    committed, and gets this release when it is done with the older one either way.
     FAILED_PRECONDITION if it was started before.
+    """
+    CancelCampaign: _grpc.UnaryUnaryMultiCallable[_campaigns_pb2.CancelCampaignRequest, _campaigns_pb2.Campaign]
+    """Takes the release back from every vehicle that has not committed: such a vehicle goes back
+    to what it ran, and ends as ROLLED_BACK or REFUSED. One that has committed only goes forward;
+    its `withdrawal` is TOO_LATE. Cancelling again changes nothing.
+    FAILED_PRECONDITION if the campaign has finished, or if every vehicle that is not done has
+    committed: the message names them.
     """
     WatchCampaign: _grpc.UnaryStreamMultiCallable[_campaigns_pb2.WatchCampaignRequest, _campaigns_pb2.Campaign]
     """The campaign now and after every change; ends when the campaign has finished."""
@@ -61,7 +70,16 @@ class CampaignServiceAsyncStub(CampaignServiceStub):
     """What would happen to each vehicle, judged by its last reported inventory. Changes nothing."""
     StartCampaign: _aio.UnaryUnaryMultiCallable[_campaigns_pb2.StartCampaignRequest, _campaigns_pb2.Campaign]  # type: ignore[assignment]
     """Offers the release to the vehicles whose verdict allows it; the others end as REFUSED.
+    A vehicle that is under way in an older campaign is taken out of that one if it has not
+    committed, and gets this release when it is done with the older one either way.
     FAILED_PRECONDITION if it was started before.
+    """
+    CancelCampaign: _aio.UnaryUnaryMultiCallable[_campaigns_pb2.CancelCampaignRequest, _campaigns_pb2.Campaign]  # type: ignore[assignment]
+    """Takes the release back from every vehicle that has not committed: such a vehicle goes back
+    to what it ran, and ends as ROLLED_BACK or REFUSED. One that has committed only goes forward;
+    its `withdrawal` is TOO_LATE. Cancelling again changes nothing.
+    FAILED_PRECONDITION if the campaign has finished, or if every vehicle that is not done has
+    committed: the message names them.
     """
     WatchCampaign: _aio.UnaryStreamMultiCallable[_campaigns_pb2.WatchCampaignRequest, _campaigns_pb2.Campaign]  # type: ignore[assignment]
     """The campaign now and after every change; ends when the campaign has finished."""
@@ -107,7 +125,22 @@ class CampaignServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_campaigns_pb2.Campaign, _abc.Awaitable[_campaigns_pb2.Campaign]]:
         """Offers the release to the vehicles whose verdict allows it; the others end as REFUSED.
+        A vehicle that is under way in an older campaign is taken out of that one if it has not
+        committed, and gets this release when it is done with the older one either way.
         FAILED_PRECONDITION if it was started before.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelCampaign(
+        self,
+        request: _campaigns_pb2.CancelCampaignRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_campaigns_pb2.Campaign, _abc.Awaitable[_campaigns_pb2.Campaign]]:
+        """Takes the release back from every vehicle that has not committed: such a vehicle goes back
+        to what it ran, and ends as ROLLED_BACK or REFUSED. One that has committed only goes forward;
+        its `withdrawal` is TOO_LATE. Cancelling again changes nothing.
+        FAILED_PRECONDITION if the campaign has finished, or if every vehicle that is not done has
+        committed: the message names them.
         """
 
     @_abc_1.abstractmethod

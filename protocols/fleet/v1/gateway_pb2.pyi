@@ -32,7 +32,10 @@ class CheckInRequest(_message.Message):
     UNFINISHED_CAMPAIGN_FIELD_NUMBER: _builtins.int
     vin: _builtins.str
     unfinished_campaign: _builtins.str
-    """A campaign that the gateway's journal has not finished: `campaigns/{id}`."""
+    """A campaign that the gateway's journal has not finished: `campaigns/{id}`. Then the answer
+    holds no offer, and `ecus` may be empty: they are not disturbed while they are updated.
+    Without one the gateway has nothing under way, and every report of it has been delivered.
+    """
     @_builtins.property
     def ecus(self) -> _containers.RepeatedCompositeFieldContainer[Global___EcuInventory]: ...
     def __init__(
@@ -129,25 +132,63 @@ class CheckInResponse(_message.Message):
 
     OFFER_FIELD_NUMBER: _builtins.int
     NEXT_CHECK_IN_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def offer(self) -> Global___Offer:
         """Unset: nothing to do."""
 
     @_builtins.property
     def next_check_in(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def withdrawal(self) -> Global___CampaignWithdrawal:
+        """Set while `unfinished_campaign` is taken back."""
+
     def __init__(
         self,
         *,
         offer: Global___Offer | None = ...,
         next_check_in: _duration_pb2.Duration | None = ...,
+        withdrawal: Global___CampaignWithdrawal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["next_check_in", b"next_check_in", "offer", b"offer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_check_in", b"next_check_in", "offer", b"offer", "withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_check_in", b"next_check_in", "offer", b"offer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_check_in", b"next_check_in", "offer", b"offer", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckInResponse: _TypeAlias = CheckInResponse  # noqa: Y015
+
+@_typing.final
+class CampaignWithdrawal(_message.Message):
+    """A campaign is taken back: until its commit the gateway undoes it, afterwards it goes on. Either
+    way it reports how that ended.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
+    campaign: _builtins.str
+    """`campaigns/{id}`."""
+    reason: _builtins.str
+    """For people."""
+    superseded_by: _builtins.str
+    """The newer campaign that is offered next: `campaigns/{id}`; empty if there is none."""
+    def __init__(
+        self,
+        *,
+        campaign: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        superseded_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "reason", b"reason", "superseded_by", b"superseded_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CampaignWithdrawal: _TypeAlias = CampaignWithdrawal  # noqa: Y015
 
 @_typing.final
 class Offer(_message.Message):
@@ -298,12 +339,19 @@ Global___ReportProgressRequest: _TypeAlias = ReportProgressRequest  # noqa: Y015
 class ReportProgressResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def withdrawal(self) -> Global___CampaignWithdrawal:
+        """Set while the campaign is taken back."""
+
     def __init__(
         self,
+        *,
+        withdrawal: Global___CampaignWithdrawal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

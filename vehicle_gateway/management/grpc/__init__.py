@@ -10,7 +10,13 @@ from google.protobuf.message import DecodeError
 
 from protocols.fleet.v1 import campaigns_pb2, gateway_pb2, gateway_pb2_grpc
 from vehicle_gateway.calls import Caller, CallError, RefusedError, UnavailableError
-from vehicle_gateway.management import CheckIn, ManagementError, Snapshot, UnreachableError
+from vehicle_gateway.management import (
+    CheckIn,
+    ManagementError,
+    Snapshot,
+    UnreachableError,
+    Withdrawal,
+)
 from vehicle_gateway.management.grpc.messages import (
     PHASES,
     check_in_of,
@@ -18,6 +24,7 @@ from vehicle_gateway.management.grpc.messages import (
     progress_message,
     report_message,
     snapshot_message,
+    withdrawal_of,
 )
 from vehicle_gateway.outbox import Outbox, Parcel
 from vehicle_gateway.update import Inventory, Progress
@@ -118,10 +125,19 @@ class GrpcManagement:
 class ProgressReporter:
     """Sends the newest progress now and then, beside the update and never in its way."""
 
-    def __init__(self, channel: grpc.aio.Channel, caller: Caller, *, campaign: str) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        caller: Caller,
+        *,
+        campaign: str,
+        on_withdrawal: Callable[[Withdrawal], None],
+    ) -> None:
+        """`on_withdrawal` is told what the cloud answers to a progress message."""
         self._stub = gateway_pb2_grpc.GatewayServiceStub(channel)
         self._caller = caller
         self._campaign = campaign
+        self._on_withdrawal = on_withdrawal
         self._phase: Phase | None = None
         self._ecus: dict[str, Progress] = {}
         self._sequence = 0
@@ -152,19 +168,21 @@ class ProgressReporter:
             # Rises over restarts too, as long as the gateway's clock does.
             self._sequence = max(self._sequence + 1, now_us())
             try:
-                await self._caller.call("progress", self._send, tries=1)
+                answer = await self._caller.call("progress", self._send, tries=1)
             except CallError as error:
                 _LOG.info("progress_lost cause=%s", error)
                 pause_s = min(pause_s * 2, _PROGRESS_LONGEST_S)
             else:
                 pause_s = _PROGRESS_PERIOD_S
+                if (withdrawal := withdrawal_of(answer)) is not None:
+                    self._on_withdrawal(withdrawal)
             try:
                 async with asyncio.timeout(pause_s):
                     await self._stopped.wait()
             except TimeoutError:
                 continue
 
-    async def _send(self) -> None:
+    async def _send(self) -> gateway_pb2.ReportProgressResponse:
         request = gateway_pb2.ReportProgressRequest(
             vin=self._caller.vin,
             campaign=self._campaign,
@@ -172,6 +190,6 @@ class ProgressReporter:
             phase=PHASES[self._phase] if self._phase else campaigns_pb2.PHASE_UNSPECIFIED,
             ecus=[progress_message(self._ecus[ecu]) for ecu in sorted(self._ecus)],
         )
-        await self._stub.ReportProgress(
+        return await self._stub.ReportProgress(
             request, timeout=_PROGRESS_S, metadata=self._caller.metadata()
         )

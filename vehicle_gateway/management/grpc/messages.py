@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from protocols.fleet.v1 import campaigns_pb2, diagnostics_pb2, gateway_pb2, releases_pb2
 from vehicle_gateway.diagnostics import DtcRecord, EcuDiagnostics, SignalSeries, TroubleCode
-from vehicle_gateway.management import CheckIn, ManagementError, Snapshot
+from vehicle_gateway.management import CheckIn, ManagementError, Snapshot, Withdrawal
 from vehicle_gateway.update import Inventory, Progress, ReadBack
 from vehicle_gateway.update.account import EcuResult, Step, UpdateReport
 from vehicle_gateway.update.coordinator import Outcome
@@ -51,7 +51,16 @@ def check_in_of(message: gateway_pb2.CheckInResponse) -> CheckIn:
         raise ManagementError(f"next_check_in: {seconds} s is no duration") from error
     if wait_s < 0:
         raise ManagementError(f"next_check_in: {wait_s} s lie in the past")
-    return CheckIn(offer=offer, next_check_in_s=wait_s)
+    return CheckIn(offer=offer, next_check_in_s=wait_s, withdrawal=withdrawal_of(message))
+
+
+def withdrawal_of(
+    message: gateway_pb2.CheckInResponse | gateway_pb2.ReportProgressResponse,
+) -> Withdrawal | None:
+    if not message.HasField("withdrawal"):
+        return None
+    told = message.withdrawal
+    return Withdrawal(campaign=told.campaign, reason=told.reason, superseded_by=told.superseded_by)
 
 
 def offer_of(message: gateway_pb2.Offer) -> Offer:
