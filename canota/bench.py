@@ -21,6 +21,7 @@ from clock import is_virtual
 from cloud.app import CloudOptions, CloudThread
 from dbc.vehicle import describe_vehicle
 from ecu_sim.bus.capture import Capture, channels_of
+from ecu_sim.ecus import ecu_names
 from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
 from firmware import dev_keys, image_path
 from protocols.can import CanPort
@@ -35,7 +36,7 @@ from vehicle_gateway.wires import LinkError
 #: When a virtual run begins.
 VIRTUAL_START: Final = datetime(2026, 6, 1, 8, 0, 0, tzinfo=UTC)
 FACTORY_VERSION: Final = "1.0.0"
-ECUS: Final = ("ccu", "blower", "ecomp", "rear")
+ECUS: Final = ecu_names()
 
 T = TypeVar("T")
 
@@ -166,6 +167,7 @@ async def running_vehicle(options: BenchOptions) -> AsyncIterator[Vehicle]:
             seed=options.seed,
             image_public_keys=(keys.image_public_key, *options.image_public_keys),
             diagnostics_master=keys.diagnostics_master,
+            boot_mac_master=keys.boot_mac_master,
             traffic=options.traffic,
         )
     )

@@ -97,8 +97,8 @@ def demo(
     """
     Update a simulated car from end to end and write a report of it.
 
-    A real gRPC cloud, a telematics gateway and four ECUs on CAN, CAN FD and DoIP: release 1.0.0
-    misbehaves, a campaign brings 2.0.0, and the boot loaders' signed digests prove what runs.
+    A real gRPC cloud, a telematics gateway and the car's ECUs on CAN, CAN FD and DoIP: release
+    1.0.0 misbehaves, a campaign brings 2.0.0, and the boot loaders' signed digests prove what runs.
     Virtual time by default: every bit and every wait has its duration, and none is sat through.
 
     `canota demo --image ccu=mine.hex` shows what happens to firmware that is not signed, and

@@ -257,9 +257,9 @@ def _ordinal(number: int) -> str:
 
 # Programming
 
-#: Request, or the beginning of one -> what it is for; by boot profile. `data`: 34, 36 and 37.
-_SEQUENCES: Final = {
-    "mcuboot_ab": (
+
+def _two_slots(check: str) -> tuple[tuple[str, str], ...]:
+    return (
         ("10 03", "extended session; the application goes on running"),
         ("27 01", "and 27 02: unlock"),
         ("2E F1 5A", "fingerprint"),
@@ -267,12 +267,18 @@ _SEQUENCES: Final = {
         ("34", "one download of the image, from the area's first address on"),
         ("36", "blocks, counter from 01 on; a block that is sent again is not written again"),
         ("37", "the end of the download"),
-        ("31 01 02 02", "check signature and hardware; no option record"),
+        ("31 01 02 02", f"{check}; no option record"),
         ("31 01 FF 01", "check dependencies"),
         ("31 01 02 10", "activate: the next reset tries the new slot once"),
         ("11 01", "the ECU comes back with the new application, on trial"),
         ("31 01 02 11", "confirm (10 03 and 27 first); without it the next reset goes back"),
-    ),
+    )
+
+
+#: Request, or the beginning of one -> what it is for; by boot profile. `data`: 34, 36 and 37.
+_SEQUENCES: Final = {
+    "mcuboot_ab": _two_slots("check signature and hardware"),
+    "she_cmac": _two_slots("check hardware, and load the image's MAC into the secure store"),
     "conventional": (
         ("10 03", "extended session, in the application"),
         ("31 01 02 03", "check preconditions"),

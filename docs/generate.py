@@ -23,7 +23,7 @@ from dbc import describe_vehicle
 from dbc.vehicle import EcuDescription, VehicleDescription
 from docs import ecus, sequences
 from docs.tables import table
-from ecu_sim.boot import conventional, mcuboot_ab
+from ecu_sim.boot import conventional, two_slots
 from ecu_sim.ecus import all_ecu_names, ecu_type
 from ecu_sim.faults import Layer
 from ecu_sim.faults.table import KINDS
@@ -86,9 +86,13 @@ def states() -> str:
         _NOTE,
         "# State diagrams\n",
         "Drawn from the tables that the programs run on. A pair that is not drawn is refused.\n",
-        "## Boot profile `mcuboot-ab`\n",
-        "Two slots; the confirmed slot and this state stand in a two-copy record in the flash.\n",
-        diagram(_labelled(mcuboot_ab.TRANSITIONS), start=mcuboot_ab.State.CONFIRMED.name),
+        "## Boot profiles `mcuboot-ab` and `she-cmac`\n",
+        (
+            "Two slots; the confirmed slot and this state stand in a two-copy record in the flash."
+            " An image is good if a trusted key has signed it (`mcuboot-ab`), or if its MAC is the"
+            " one in the secure store (`she-cmac`), where only the check, 31 01 0202, puts it.\n"
+        ),
+        diagram(_labelled(two_slots.TRANSITIONS), start=two_slots.State.CONFIRMED.name),
         "## Boot profile `conventional`\n",
         "One slot, programmed by the boot loader; nothing runs unless its CRC is right.\n",
         diagram(_labelled(conventional.TRANSITIONS), start=conventional.State.EMPTY.name),

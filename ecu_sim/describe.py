@@ -25,11 +25,10 @@ _ROUTINES: Final = {
 
 def describe() -> str:
     """The whole file; the ECUs in the order of their logical addresses."""
-    types = sorted((ecu_type(name) for name in ecu_names()), key=lambda ecu: ecu.logical_address)
     blocks = [
         _head(),
         *(_wire(name, wire) for name, wire in WIRES.items()),
-        *(block for ecu in types for block in _ecu(ecu)),
+        *(block for name in ecu_names() for block in _ecu(ecu_type(name))),
     ]
     return "\n\n".join(blocks) + "\n"
 

@@ -243,11 +243,12 @@ class EcuDevice:
         return self._blocks.start_loader(option)
 
     def _check_memory(self, option: bytes) -> Job:
-        status = self._blocks.check(option) if self._ecu.blocks else None
-        if status is not None:
-            return bytes((status,))
+        of_a_block = self._blocks.check(option) if self._ecu.blocks else None
+        if of_a_block is not None:
+            return bytes((of_a_block,))
         yield self._hashing_s(self._boot.check_size())
-        return bytes((self._boot.check(option),))
+        status = yield from self._boot.check(option)
+        return bytes((status,))
 
     def _check_dependencies(self, option: bytes) -> Job:
         yield from _no_option(option)

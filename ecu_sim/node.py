@@ -210,7 +210,7 @@ class EcuNode:
         finish(memory.flash.erase(0, -(-len(image) // sector) * sector))
         finish(memory.flash.program(0, image))
         profile = boot_profile(self.ecu.boot_profile)
-        finish(memory.record.write(profile.factory_record(length=len(image))))
+        finish(memory.record.write(profile.factory_record(image, self.hardware.trust)))
 
     def _begin_boot(self, reason: ResetReason, tester: int | None) -> None:
         self._set_mode(Mode.BOOTING)

@@ -2,9 +2,10 @@
 
 A lumped model of an electric car's air conditioning. Air is drawn from outside or from the cabin,
 cooled at the evaporator, warmed again by the share that goes over the heater core, and blown into
-the cabin and the rear zone; sun and shell bring heat in, trim and seats store it. Figures are of
-the right order for a compact car, not those of any model. Explicit Euler, in steps short enough to
-be stable; no clock, no randomness.
+the cabin and the rear zone. In the cabin's branch behind the heater core stands the element of the
+electric (PTC) heater, which warms where the coolant does not. Sun and shell bring heat in, trim and
+seats store it. Figures are of the right order for a compact car, not those of any model. Explicit
+Euler, in steps short enough to be stable; no clock, no randomness.
 """
 
 import math
@@ -19,6 +20,7 @@ MAX_CALL_S: Final = 3600.0
 _AIR_J_PER_KG_K: Final = 1005.0
 MAX_BLOWER_RPM: Final = 4200.0
 MAX_COMPRESSOR_RPM: Final = 8000.0
+MAX_HEATER_W: Final = 6000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class Surroundings:
     supply_v: float = 13.8
     #: Where cabin and trim start: parked in the sun.
     cabin_c: float = 35.0
+    #: Heater core: the coolant's temperature, which the drive's waste heat holds.
+    coolant_c: float = 58.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,13 @@ class _Body:
     #: Share of heat that air leaves at the evaporator or takes from the heater core.
     evaporator_effectiveness: float = 0.8
     heater_effectiveness: float = 0.75
-    heater_core_c: float = 58.0
+    #: The PTC element: heat capacity, its share of heat given to the air, loss without air, and
+    #: the span over which its resistance takes its power away.
+    element_j_per_k: float = 1_800.0
+    element_effectiveness: float = 0.85
+    element_loss_w_per_k: float = 4.0
+    element_fading_c: float = 190.0
+    element_limit_c: float = 230.0
     #: Cabin air in what is drawn in, recirculation flap closed and open.
     fresh_share_of_cabin_air: float = 0.1
     recirculated_share_of_cabin_air: float = 0.85
@@ -88,8 +98,10 @@ class Cabin:
         self.compressor_rpm = 0.0
         self.rear_blower = 0.0
         self.rear_blend = 0.0
+        #: Requested power of the electric heater, 0 to 6000 W.
+        self.heater_w = 0.0
         self._cabin = self._trim = self._rear = self.surroundings.cabin_c
-        self._evaporator = self.surroundings.ambient_c
+        self._evaporator = self._element = self.surroundings.ambient_c
         self._blower_speed = 0.0
         self._compressor_speed = 0.0
 
@@ -127,6 +139,23 @@ class Cabin:
         """Actual speed; `compressor_rpm` is the requested one."""
         return self._compressor_speed
 
+    @property
+    def heater_power_w(self) -> float:
+        """Actual power; `heater_w` is the requested one. A hot PTC element takes less by itself."""
+        body = self._body
+        span = body.element_limit_c - body.element_fading_c
+        carried = _limited((body.element_limit_c - self._element) / span, 1.0)
+        return _limited(self.heater_w, MAX_HEATER_W) * carried
+
+    @property
+    def heater_element_c(self) -> float:
+        return self._element
+
+    @property
+    def heated_air_c(self) -> float:
+        """Air that leaves heater core and element on its way to the cabin."""
+        return self._warmed(self._cold_c(self._intake_c()))
+
     def step(self, dt_s: float) -> None:
         """Let `dt_s` seconds pass with the actuators as they are; 0 to `MAX_CALL_S`."""
         if not 0.0 <= dt_s <= MAX_CALL_S:
@@ -141,25 +170,33 @@ class Cabin:
         front = body.front_air_kg_s * self._blower_speed / MAX_BLOWER_RPM * _AIR_J_PER_KG_K
         rear = body.rear_air_kg_s * _limited(self.rear_blower, 1.0) * _AIR_J_PER_KG_K
         intake = self._intake_c()
-        cold = intake - body.evaporator_effectiveness * (intake - self._evaporator)
+        cold = self._cold_c(intake)
+        share = _limited(self.blend, 1.0)
+        core, warmed = self._behind_core(cold), self._warmed(cold)
         sun_rear = day.sun_w * body.rear_sun_share
         exchange = body.rear_exchange_w_per_k * (self._rear - self._cabin)
         to_trim = body.trim_w_per_k * (self._cabin - self._trim)
 
         evaporator_w = (front + rear) * (intake - cold) - self._cooling_w()
         cabin_w = (
-            front * (self._heated(cold, self.blend) - self._cabin)
+            front * (cold + share * (warmed - cold) - self._cabin)
             + body.shell_w_per_k * (day.ambient_c - self._cabin)
             + (day.sun_w - sun_rear)
             + exchange
             - to_trim
         )
         rear_w = (
-            rear * (self._heated(cold, self.rear_blend) - self._rear)
+            rear * (cold + _limited(self.rear_blend, 1.0) * (core - cold) - self._rear)
             + body.rear_shell_w_per_k * (day.ambient_c - self._rear)
             + sun_rear
             - exchange
         )
+        element_w = (
+            self.heater_power_w
+            - front * share * (warmed - core)
+            - body.element_loss_w_per_k * (self._element - day.ambient_c)
+        )
+        self._element += element_w / body.element_j_per_k * dt_s
         self._evaporator += evaporator_w / body.evaporator_j_per_k * dt_s
         self._cabin += cabin_w / body.cabin_j_per_k * dt_s
         self._rear += rear_w / body.rear_j_per_k * dt_s
@@ -190,10 +227,18 @@ class Cabin:
         fill = _limited((self._evaporator - body.freezing_c) / span, 1.0)
         return body.cooling_w * self._compressor_speed / MAX_COMPRESSOR_RPM * fill
 
-    def _heated(self, cold_c: float, blend: float) -> float:
-        body = self._body
-        share = _limited(blend, 1.0) * body.heater_effectiveness
-        return cold_c + share * max(body.heater_core_c - cold_c, 0.0)
+    def _cold_c(self, intake_c: float) -> float:
+        """Air behind the evaporator."""
+        return intake_c - self._body.evaporator_effectiveness * (intake_c - self._evaporator)
+
+    def _behind_core(self, cold_c: float) -> float:
+        warmer = max(self.surroundings.coolant_c - cold_c, 0.0)
+        return cold_c + self._body.heater_effectiveness * warmer
+
+    def _warmed(self, cold_c: float) -> float:
+        """Behind the core stands the element, which warms and does not cool."""
+        core = self._behind_core(cold_c)
+        return core + self._body.element_effectiveness * max(self._element - core, 0.0)
 
 
 def _limited(value: float, upper: float) -> float:

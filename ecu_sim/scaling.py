@@ -35,7 +35,9 @@ class Formula(IntEnum):
 
 
 #: Unit as an `EcuType` writes it -> its code.
-UNITS: Final = MappingProxyType({"": 0x00, "V": 0x0E, "°C": 0x17, "rpm": 0x33, "%": 0x35})
+UNITS: Final = MappingProxyType(
+    {"": 0x00, "V": 0x0E, "°C": 0x17, "W": 0x21, "rpm": 0x33, "%": 0x35}
+)
 
 
 #: Most bytes of data that one scaling byte can stand for.

@@ -24,7 +24,7 @@ from ecu_sim.bus.ethernet import EthernetWire
 from ecu_sim.bus.faults import ErrorState, WireFaults
 from ecu_sim.bus.interface import InterfacedWire
 from ecu_sim.device import Identity
-from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_type
+from ecu_sim.ecus import WIRES, EcuType, WireType, ecu_names, ecu_type
 from ecu_sim.faults import Fault
 from ecu_sim.faults.ecu import Begun
 from ecu_sim.guest import Guest, GuestNode, Site
@@ -37,7 +37,7 @@ from ecu_sim.program import Hardware
 from ecu_sim.rest_bus import RestBus
 from ecu_sim.traffic import CyclicFrame, TrafficError, plan
 from protocols.can import CanPort, FrameHeader
-from protocols.firmware.containers import mcuboot
+from protocols.firmware.containers import cmac, mcuboot
 from protocols.stream import ByteStream
 from protocols.uds.slot_digest import derive_signing_key
 
@@ -61,13 +61,15 @@ class VehicleOptions:
     vin: str
     #: One file per ECU and memory; made if they are not there.
     state_directory: Path
-    ecus: tuple[str, ...] = ("ccu", "blower", "ecomp", "rear")
+    ecus: tuple[str, ...] = field(default_factory=ecu_names)
     #: Repeats all random draws; None draws from the machine.
     seed: int | None = None
     #: DER SubjectPublicKeyInfo of each image signing key (ed25519) that secure boot trusts.
     image_public_keys: tuple[bytes, ...]
     #: Master secret from which each ECU's diagnostic and signing keys are derived.
     diagnostics_master: bytes = field(repr=False)
+    #: Master secret of the boot MAC keys; without one, no image of such an ECU is good.
+    boot_mac_master: bytes = field(default=b"", repr=False)
     #: Share of the time for which the rest of the car keeps each CAN wire busy, besides the
     #: messages of `vehicle.dbc`: 0.0 to 0.8.
     traffic: float = 0.0
@@ -303,6 +305,7 @@ class Vehicle:
                 trust=Trust(
                     hardware_identifier=ecu.hardware_identifier,
                     public_keys=_pinned(self.options.image_public_keys),
+                    boot_mac_key=_boot_mac_key(ecu, self.options.boot_mac_master),
                 ),
                 port=None if isinstance(wire, EthernetWire) else wire.port(ecu.name),
                 corrupt=_corrupting(wire, ecu.name) if isinstance(wire, CanWire) else None,
@@ -455,6 +458,10 @@ def _pinned(public_keys: tuple[bytes, ...]) -> dict[bytes, Ed25519PublicKey]:
             raise VehicleError(f"image public key {number} is not an ed25519 key")
         pinned[mcuboot.key_hash(key)] = key
     return pinned
+
+
+def _boot_mac_key(ecu: EcuType, master: bytes) -> bytes:
+    return cmac.derive_key(master, ecu.hardware_identifier) if master else b""
 
 
 def _draws(seed: int | None, name: str) -> Callable[[int], bytes]:

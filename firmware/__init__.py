@@ -27,6 +27,8 @@ class DevKeys:
     image_public_key: bytes
     #: 32 bytes from which each ECU's diagnostic keys are derived.
     diagnostics_master: bytes
+    #: 32 bytes from which the boot MAC key of each ECU model is derived.
+    boot_mac_master: bytes
 
 
 def image_path(ecu: str, version: str) -> Path:
@@ -40,9 +42,13 @@ def image_path(ecu: str, version: str) -> Path:
 def dev_keys() -> DevKeys:
     """The development keys that the images here are signed for."""
     public_key = load_pem_public_key((KEYS / "image-signing.dev-only.pub.pem").read_bytes())
-    master = (KEYS / "diagnostics-master.dev-only.hex").read_text(encoding="ascii")
-    digits = "".join(line for line in master.splitlines() if not line.startswith("#"))
     return DevKeys(
         image_public_key=public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-        diagnostics_master=bytes.fromhex(digits),
+        diagnostics_master=_secret("diagnostics-master"),
+        boot_mac_master=_secret("boot-mac-master"),
     )
+
+
+def _secret(name: str) -> bytes:
+    lines = (KEYS / f"{name}.dev-only.hex").read_text(encoding="ascii").splitlines()
+    return bytes.fromhex("".join(line for line in lines if not line.startswith("#")))

@@ -44,6 +44,9 @@ APPLICATIONS: Final = {
     "ecomp": EcuApplication(
         software_number="ECP3-APP-01", container="mcuboot", file_format="s_record", suffix=".s19"
     ),
+    "ptc": EcuApplication(
+        software_number="PTC1-APP-01", container="cmac", file_format="intel_hex", suffix=".hex"
+    ),
     "rear": EcuApplication(
         software_number="RCZ1-APP-01", container="mcuboot", file_format="intel_hex", suffix=".hex"
     ),

@@ -28,10 +28,10 @@ from typing import Final
 import imgtool.main
 
 from dbc import EcuDescription, describe_vehicle
-from firmware import IMAGES, KEYS
+from firmware import IMAGES, KEYS, dev_keys
 from firmware.applications import APPLICATIONS, RELEASES, VERSIONS, Release
 from firmware.tables import c_source
-from protocols.firmware.containers import crc32
+from protocols.firmware.containers import cmac, crc32
 from protocols.firmware.containers.mcuboot import Tlv
 from protocols.firmware.formats import Image, formats
 
@@ -120,9 +120,25 @@ def _wrap_crc32(module: bytes, build: Build, _folder: Path) -> bytes:
     )
 
 
+def _wrap_cmac(module: bytes, build: Build, _folder: Path) -> bytes:
+    ecu, release = build.ecu, build.release
+    major, minor, revision = (int(number) for number in build.version.split("."))
+    image = cmac.CmacImage(
+        hardware_id=ecu.hardware_id,
+        software_number=APPLICATIONS[ecu.name].software_number,
+        supplier_version=release.supplier_version,
+        version_numbers=(major, minor, revision, 0),
+        security_counter=release.security_counter,
+        payload=module,
+    )
+    key = cmac.derive_key(dev_keys().boot_mac_master, ecu.hardware_id)
+    return cmac.encode(cmac.protect(image, key))
+
+
 _WRAP: Final[dict[str, Callable[[bytes, Build, Path], bytes]]] = {
     "mcuboot": _sign_mcuboot,
     "crc32": _wrap_crc32,
+    "cmac": _wrap_cmac,
 }
 
 

@@ -176,6 +176,48 @@ _ECOMP: Final = (
 )
 
 
+# --- ptc: deviation, ambient and air in mK, high voltage in mV -----------------------------------
+
+
+def _heater_power(deviation: int, ambient: int, voltage: int) -> int:
+    """W: so much per kelvin, more in frost, and what a resistance takes at the voltage."""
+    per_kelvin = 150 + max(-ambient, 0) // 250
+    ceiling = min(6000, 6000 * (voltage // 100) ** 2 // 3600**2)
+    return _within(per_kelvin * deviation // 1000, 0, ceiling)
+
+
+def _air_target(ambient: int, air: int) -> int:
+    """0.01 degC: what air over a heater core of 58 degC has, which is a little warmer on mild days.
+
+    Air that is far too warm already moves the target down, so that a hot element is left alone.
+    """
+    target = 43_500 + ambient // 4
+    return _within((target - max(air - 70_000, 0) // 2) // 10, 0, 5500)
+
+
+_PTC: Final = (
+    Table(
+        name="power_map",
+        axes=(
+            Axis(start=-12_000, step=750, count=81),
+            Axis(start=-30_000, step=1500, count=33),
+            Axis(start=240_000, step=7000, count=31),
+        ),
+        per_unit=1,
+        value=_heater_power,
+    ),
+    Table(
+        name="target_map",
+        axes=(
+            Axis(start=-30_000, step=750, count=65),
+            Axis(start=-30_000, step=2000, count=97),
+        ),
+        per_unit=100,
+        value=_air_target,
+    ),
+)
+
+
 # --- rear: temperatures in mK -------------------------------------------------------------------
 
 _REAR_AXES: Final = (
@@ -209,6 +251,8 @@ TABLES: Final = {
     ("blower", "2.0.0"): _blower(_drive_compensated),
     ("ecomp", "1.0.0"): _ECOMP,
     ("ecomp", "2.0.0"): _ECOMP,
+    ("ptc", "1.0.0"): _PTC,
+    ("ptc", "2.0.0"): _PTC,
     ("rear", "1.0.0"): _REAR,
     ("rear", "2.0.0"): _REAR,
 }

@@ -47,7 +47,7 @@ from ecu_sim.app import EDGE, EcuServer, ServeOptions, TlsOptions
 from ecu_sim.descriptions import APPLICATION, FlashImageError, summary
 from ecu_sim.descriptions import pdx as make_pdx
 from ecu_sim.diagnostics.doip_certificates import dev_certificates, make_dev_certificates
-from ecu_sim.ecus import EcuType, ecu_type
+from ecu_sim.ecus import EcuType, ecu_names, ecu_type
 from ecu_sim.edge_node import LOGICAL_ADDRESS as EDGE_ADDRESS
 from ecu_sim.faults.table import KINDS
 from ecu_sim.faults.table import summary as table_of_faults
@@ -63,7 +63,7 @@ _log: Final = logging.getLogger(__name__)
 VinArgument = Annotated[
     str, typer.Argument(metavar="VIN", help="17 characters, as F190 reads.", callback=check_vin)
 ]
-_ECUS: Final = ("ccu", "blower", "ecomp", "rear")
+_ECUS: Final = ecu_names()
 
 
 @app.callback()
@@ -404,6 +404,7 @@ def _options(vin: str, state: Path) -> VehicleOptions:
         ecus=_ECUS,
         image_public_keys=(keys.image_public_key,),
         diagnostics_master=keys.diagnostics_master,
+        boot_mac_master=keys.boot_mac_master,
     )
 
 

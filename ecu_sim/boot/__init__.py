@@ -6,7 +6,7 @@ loader's rules through `Boot` too: there is one place that knows slots, checks a
 
 import importlib
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -64,6 +64,8 @@ Decision = Application | StayInBootloader
 
 #: A boot: seconds of memory operations, each yielded before its effect, and the decision at last.
 Booting = Generator[float, None, Decision]
+#: A check: likewise, and its verdict at last.
+Checking = Generator[float, None, CheckStatus]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,8 @@ class Trust:
     hardware_identifier: str
     #: `protocols.firmware.containers.mcuboot.key_hash` -> key.
     public_keys: dict[bytes, Ed25519PublicKey]
+    #: `protocols.firmware.containers.cmac.derive_key` of the hardware id; only `she_cmac` needs it.
+    boot_mac_key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +133,11 @@ class Boot(Protocol):
         """Bytes that `check` has to read."""
         ...
 
-    def check(self, option: bytes) -> CheckStatus:
-        """Verify the written slot (0202's option record); `OptionError` for a wrong record."""
+    def check(self, option: bytes) -> Checking:
+        """Verify the written slot (0202's option record), and keep what the next boot needs of it.
+
+        `OptionError` for a wrong record.
+        """
         ...
 
     def check_dependencies(self) -> CheckStatus:
@@ -152,8 +159,8 @@ class Profile(Protocol):
 
     def open(self, memory: BootMemory, trust: Trust) -> Boot: ...
 
-    def factory_record(self, *, length: int) -> bytes:
-        """Record of an ECU that leaves the factory with an image of `length` bytes in slot 0."""
+    def factory_record(self, image: bytes, trust: Trust) -> bytes:
+        """Record of an ECU that leaves the factory with `image` in slot 0."""
         ...
 
 

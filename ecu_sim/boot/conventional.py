@@ -16,6 +16,7 @@ from ecu_sim.boot import (
     Application,
     Booting,
     BootMemory,
+    Checking,
     Decision,
     NotNowError,
     Operations,
@@ -138,9 +139,10 @@ class Conventional:
     def check_size(self) -> int:
         return self.record.length
 
-    def check(self, option: bytes) -> CheckStatus:
+    def check(self, option: bytes) -> Checking:
         if len(option) != _CRC.size:
             raise OptionError("the option record is the CRC32 of the whole image")
+        yield from ()  # a verdict changes nothing
         (expected,) = _CRC.unpack(option)
         written = zlib.crc32(self.active_image())
         return CheckStatus.CORRECT if written == expected else CheckStatus.WRONG_CHECKSUM
@@ -181,8 +183,8 @@ class _Profile:
     def open(self, memory: BootMemory, trust: Trust) -> Conventional:
         return Conventional(memory, trust)
 
-    def factory_record(self, *, length: int) -> bytes:
-        return SlotRecord(state=State.WRITTEN, length=length).encode()
+    def factory_record(self, image: bytes, trust: Trust) -> bytes:  # noqa: ARG002 none is needed
+        return SlotRecord(state=State.WRITTEN, length=len(image)).encode()
 
 
 PROFILE = _Profile()

@@ -1,277 +1,25 @@
-"""Two slots of signed images: trial, confirm, revert, decided by a two-copy record alone.
+"""Two slots of signed images; `two_slots` has the rules."""
 
-The inactive slot is written while the application runs. A trial outlives power cycles (counted),
-not a watchdog reset; a revert changes the record and erases nothing. The security counter rises
-when an image is confirmed, so that until then the old one stays bootable.
-"""
-
-import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import Enum, IntEnum
-from types import MappingProxyType
-from typing import Final
-
-from ecu_sim.boot import (
-    Application,
-    Booting,
-    BootMemory,
-    NotNowError,
-    Operations,
-    OptionError,
-    ResetReason,
-    StayInBootloader,
-    Trust,
+from ecu_sim.boot import BootMemory, Trust
+from ecu_sim.boot.two_slots import (
+    MAX_TRIAL_BOOTS,
+    TRANSITIONS,
+    BootRecord,
+    Content,
+    State,
+    Trigger,
+    TwoSlots,
 )
-from ecu_sim.memory.errors import MemoryFaultError
 from protocols.firmware.containers import ContainerError, mcuboot
-from protocols.uds.routine_status import CHECK_TEXTS, CheckStatus
-
-#: Boots that a trial gets; the next one without a confirm reverts.
-MAX_TRIAL_BOOTS: Final = 5
+from protocols.uds.routine_status import CheckStatus
 
 
-class State(IntEnum):
-    """One byte of the record."""
-
-    CONFIRMED = 0
-    #: A trial of the other slot begins at the next boot.
-    REQUESTED = 1
-    TRIAL = 2
-    #: As CONFIRMED, but the last request or trial came to nothing.
-    REVERTED = 3
-
-
-class Trigger(Enum):
-    DOWNLOAD = "a download erases the inactive slot"
-    ACTIVATE = "31 01 0210"
-    CONFIRM = "31 01 0211"
-    REVERT = "31 01 0212"
-    RESET = "power-on, or reset by a tester"
-    WATCHDOG = "watchdog reset"
-    TRIAL_FAILED = "trial image refused, or its boots used up"
-
-
-#: None: refused. Every pair has a row.
-TRANSITIONS: Final[Mapping[tuple[State, Trigger], State | None]] = MappingProxyType(
-    {
-        (State.CONFIRMED, Trigger.DOWNLOAD): State.CONFIRMED,
-        (State.CONFIRMED, Trigger.ACTIVATE): State.REQUESTED,
-        # Repeated after a lost answer.
-        (State.CONFIRMED, Trigger.CONFIRM): State.CONFIRMED,
-        # Nothing is on trial: there is nothing to take back.
-        (State.CONFIRMED, Trigger.REVERT): State.CONFIRMED,
-        (State.CONFIRMED, Trigger.RESET): State.CONFIRMED,
-        (State.CONFIRMED, Trigger.WATCHDOG): State.CONFIRMED,
-        (State.CONFIRMED, Trigger.TRIAL_FAILED): None,
-        (State.REQUESTED, Trigger.DOWNLOAD): State.REVERTED,
-        (State.REQUESTED, Trigger.ACTIVATE): State.REQUESTED,
-        (State.REQUESTED, Trigger.CONFIRM): None,
-        (State.REQUESTED, Trigger.REVERT): State.REVERTED,
-        (State.REQUESTED, Trigger.RESET): State.TRIAL,
-        # The old application fell over, not the one on trial.
-        (State.REQUESTED, Trigger.WATCHDOG): State.TRIAL,
-        (State.REQUESTED, Trigger.TRIAL_FAILED): State.REVERTED,
-        # The inactive slot is the way back.
-        (State.TRIAL, Trigger.DOWNLOAD): None,
-        (State.TRIAL, Trigger.ACTIVATE): None,
-        (State.TRIAL, Trigger.CONFIRM): State.CONFIRMED,
-        (State.TRIAL, Trigger.REVERT): State.REVERTED,
-        (State.TRIAL, Trigger.RESET): State.TRIAL,
-        (State.TRIAL, Trigger.WATCHDOG): State.REVERTED,
-        (State.TRIAL, Trigger.TRIAL_FAILED): State.REVERTED,
-        (State.REVERTED, Trigger.DOWNLOAD): State.REVERTED,
-        (State.REVERTED, Trigger.ACTIVATE): State.REQUESTED,
-        # Whoever confirms must learn that the new image no longer runs.
-        (State.REVERTED, Trigger.CONFIRM): None,
-        (State.REVERTED, Trigger.REVERT): State.REVERTED,
-        (State.REVERTED, Trigger.RESET): State.REVERTED,
-        (State.REVERTED, Trigger.WATCHDOG): State.REVERTED,
-        (State.REVERTED, Trigger.TRIAL_FAILED): None,
-    }
-)
-
-_BOOT_TRIGGERS: Final = {
-    ResetReason.POWER_ON: Trigger.RESET,
-    ResetReason.SOFTWARE: Trigger.RESET,
-    ResetReason.WATCHDOG: Trigger.WATCHDOG,
-}
-
-#: Slot, state, boots of the trial, security counter, image length of each slot.
-_RECORD: Final = struct.Struct("<BBBxIII")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BootRecord:
-    #: The confirmed slot; a trial runs in the other one.
-    slot: int = 0
-    state: State = State.CONFIRMED
-    trial_boots: int = 0
-    security_counter: int = 0
-    #: Bytes of the image in each slot, 0 for none.
-    lengths: tuple[int, int] = (0, 0)
-
-    @property
-    def other(self) -> int:
-        return 1 - self.slot
-
-    def encode(self) -> bytes:
-        return _RECORD.pack(
-            self.slot, self.state, self.trial_boots, self.security_counter, *self.lengths
-        )
-
-    @classmethod
-    def decode(cls, content: bytes | None) -> "BootRecord":
-        """A chip without a record boots slot 0, if anything.
-
-        `MemoryFaultError` for a record that we have not written.
-        """
-        if content is None:
-            return cls()
-        try:
-            slot, number, boots, counter, *lengths = _RECORD.unpack(content)
-            state = State(number)
-        except (struct.error, ValueError) as error:
-            raise MemoryFaultError(f"boot record: {error}") from error
-        if slot not in {0, 1}:
-            raise MemoryFaultError(f"boot record: slot {slot}")
-        return cls(
-            slot=slot,
-            state=state,
-            trial_boots=boots,
-            security_counter=counter,
-            lengths=(lengths[0], lengths[1]),
-        )
-
-
-class McubootAb:
-    """The rules over one ECU's two slots. Everything decided is read from flash."""
+class McubootAb(TwoSlots):
+    """An image is good if a pinned key has signed it, for this hardware and not too old."""
 
     def __init__(self, memory: BootMemory, trust: Trust) -> None:
-        self._memory = memory
+        super().__init__(memory)
         self._trust = trust
-        self._running: int | None = None
-        #: The slot that a boot loader without an application writes.
-        self._rescue = 0
-
-    @property
-    def record(self) -> BootRecord:
-        return BootRecord.decode(self._memory.record.read())
-
-    @property
-    def running(self) -> int | None:
-        return self._running
-
-    def boot(self, reset: ResetReason) -> Booting:
-        record = self.record
-        if reset is ResetReason.PROGRAMMING:
-            return self._stay(reset.value)
-        state = self._next(record.state, _BOOT_TRIGGERS[reset])
-        boots = record.trial_boots + 1 if state is State.TRIAL else 0
-        if state is State.TRIAL and (
-            boots > MAX_TRIAL_BOOTS or self._verdict(record.other) is not CheckStatus.CORRECT
-        ):
-            state, boots = self._next(state, Trigger.TRIAL_FAILED), 0
-        yield from self._write(replace(record, state=state, trial_boots=boots))
-        slot = record.other if state is State.TRIAL else record.slot
-        verdict = self._verdict(slot)
-        if verdict is not CheckStatus.CORRECT:
-            return self._stay(f"slot {slot}: {CHECK_TEXTS[verdict]}")
-        self._running = slot
-        image = self._image(slot)
-        return Application(
-            slot=slot,
-            module=mcuboot.decode(image).payload,
-            declared=mcuboot.CONTAINER.declared(image),
-            on_trial=state is State.TRIAL,
-        )
-
-    def begin_download(self) -> int:
-        record = self.record
-        self._next(record.state, Trigger.DOWNLOAD)
-        if self._running is None:
-            return self._rescue
-        if self._running != record.slot:
-            raise NotNowError(f"slot {record.slot} is the way back: reset first")
-        return record.other
-
-    def preparing(self) -> Operations:
-        record = self.record
-        state = self._next(record.state, Trigger.DOWNLOAD)
-        if state is not record.state:
-            yield from self._write(replace(record, state=state))
-
-    def finish_download(self, length: int) -> Operations:
-        record = self.record
-        target = self.begin_download()
-        lengths = (length, record.lengths[1]) if target == 0 else (record.lengths[0], length)
-        yield from self._write(replace(record, lengths=lengths))
-
-    def check_size(self) -> int:
-        return self.record.lengths[self._checked_slot()]
-
-    def check(self, option: bytes) -> CheckStatus:
-        if option:
-            raise OptionError(f"no option record expected, got {len(option)} bytes")
-        return self._verdict(self._checked_slot())
-
-    def check_dependencies(self) -> CheckStatus:
-        return self._verdict(self._checked_slot())
-
-    def activate(self) -> Operations:
-        record = self.record
-        state = self._next(record.state, Trigger.ACTIVATE)
-        if self._running != record.slot:
-            raise NotNowError("a reset is due before another slot can be activated")
-        verdict = self._verdict(record.other)
-        if verdict is not CheckStatus.CORRECT:
-            raise NotNowError(f"slot {record.other}: {CHECK_TEXTS[verdict]}")
-        yield from self._write(replace(record, state=state, trial_boots=0))
-
-    def confirm(self) -> Operations:
-        record = self.record
-        state = self._next(record.state, Trigger.CONFIRM)
-        if record.state is not State.TRIAL:
-            return
-        if self._running != record.other:
-            raise NotNowError(f"slot {record.other}, which is on trial, does not run")
-        counter = mcuboot.decode(self._image(record.other)).security_counter
-        yield from self._write(
-            replace(
-                record,
-                slot=record.other,
-                state=state,
-                trial_boots=0,
-                security_counter=max(counter, record.security_counter),
-            )
-        )
-
-    def revert(self) -> Operations:
-        record = self.record
-        state = self._next(record.state, Trigger.REVERT)
-        yield from self._write(replace(record, state=state, trial_boots=0))
-
-    def active_image(self) -> bytes:
-        slot = self.record.slot if self._running is None else self._running
-        image = self._image(slot)
-        if not image:
-            raise NotNowError(f"slot {slot} holds no image")
-        return image
-
-    def _checked_slot(self) -> int:
-        if self._running is None:
-            return self._rescue
-        return 1 - self._running
-
-    def _stay(self, reason: str) -> StayInBootloader:
-        """A boot loader writes the slot that is not good, the inactive one if both are."""
-        record = self.record
-        good = self._verdict(record.slot) is CheckStatus.CORRECT
-        self._rescue = record.other if good else record.slot
-        return StayInBootloader(reason)
-
-    def _image(self, slot: int) -> bytes:
-        return self._memory.flash.read(slot * self._memory.slot_size, self.record.lengths[slot])
 
     def _verdict(self, slot: int) -> CheckStatus:
         image = self._image(slot)
@@ -290,23 +38,31 @@ class McubootAb:
             return CheckStatus.SECURITY_COUNTER_TOO_LOW
         return CheckStatus.CORRECT
 
-    def _next(self, state: State, trigger: Trigger) -> State:
-        following = TRANSITIONS[state, trigger]
-        if following is None:
-            raise NotNowError(f"{trigger.name} is refused in state {state.name}")
-        return following
-
-    def _write(self, record: BootRecord) -> Operations:
-        if record != self.record:
-            yield from self._memory.record.write(record.encode())
+    def _content(self, image: bytes) -> Content:
+        decoded = mcuboot.decode(image)
+        return Content(
+            module=decoded.payload,
+            declared=mcuboot.CONTAINER.declared(image),
+            security_counter=decoded.security_counter,
+        )
 
 
 class _Profile:
     def open(self, memory: BootMemory, trust: Trust) -> McubootAb:
         return McubootAb(memory, trust)
 
-    def factory_record(self, *, length: int) -> bytes:
-        return BootRecord(lengths=(length, 0)).encode()
+    def factory_record(self, image: bytes, trust: Trust) -> bytes:  # noqa: ARG002 it is signed
+        return BootRecord(lengths=(len(image), 0)).encode()
 
 
 PROFILE = _Profile()
+
+__all__ = [
+    "MAX_TRIAL_BOOTS",
+    "PROFILE",
+    "TRANSITIONS",
+    "BootRecord",
+    "McubootAb",
+    "State",
+    "Trigger",
+]

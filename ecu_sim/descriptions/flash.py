@@ -15,7 +15,7 @@ from ecu_sim.descriptions.odx import XSI_TYPE, child, named
 from ecu_sim.descriptions.operations import name_of, operations
 from ecu_sim.ecus import EcuType
 from protocols.firmware import FirmwareError
-from protocols.firmware.containers import declared, mcuboot
+from protocols.firmware.containers import cmac, declared, mcuboot
 from protocols.firmware.formats import Image, formats
 from protocols.uds import DataIdentifier, ServiceId
 
@@ -24,7 +24,7 @@ _IDENT = "hardware_identifier"
 APPLICATION: Final = "application"
 _CRC32: Final = "CRC-32"
 #: Boot profile -> what keeps a wrong image of the application from running.
-_METHODS: Final = {"mcuboot_ab": "Ed25519", "conventional": _CRC32}
+_METHODS: Final = {"mcuboot_ab": "Ed25519", "conventional": _CRC32, "she_cmac": "AES-128-CMAC"}
 
 
 class FlashImageError(Exception):
@@ -230,7 +230,11 @@ def _securities(area: _Area, block: Element) -> None:
         if signature is not None:
             child(security, "FW-SIGNATURE", signature.hex().upper(), TYPE="A_BYTEFIELD")
         child(security, "FW-CHECKSUM", image.digest.hex().upper(), TYPE="A_BYTEFIELD")
-    elif area.image:
+        return
+    if cmac.CONTAINER.recognizes(area.image):
+        update = cmac.decode(area.image).update
+        child(security, "FW-SIGNATURE", update.hex().upper(), TYPE="A_BYTEFIELD")
+    if area.image:
         child(security, "FW-CHECKSUM", f"{zlib.crc32(area.image):08X}", TYPE="A_BYTEFIELD")
 
 

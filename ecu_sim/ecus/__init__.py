@@ -402,8 +402,9 @@ def ecu_type(name: str) -> EcuType:
 
 @cache
 def ecu_names() -> tuple[str, ...]:
-    """Those of a vehicle."""
-    return tuple(name for name in all_ecu_names() if ecu_type(name).in_vehicle)
+    """Those of a vehicle, in the order of their logical addresses."""
+    types = [its for its in map(ecu_type, all_ecu_names()) if its.in_vehicle]
+    return tuple(its.name for its in sorted(types, key=lambda its: its.logical_address))
 
 
 @cache

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from ecu_sim.boot.conventional import SlotRecord
-from ecu_sim.boot.mcuboot_ab import BootRecord
+from ecu_sim.boot.two_slots import BootRecord
 from ecu_sim.memory import Flash, FlashGeometry, TwoCopyRecord
 from ecu_sim.memory.errors import MemoryFaultError
 from ecu_sim.memory.flash import finish
@@ -49,5 +49,12 @@ def _values() -> bytes:
 
 
 HARNESS: Final = Harness(
-    prove=prove, seeds=(_values(), BootRecord().encode(), SlotRecord().encode()), max_length=256
+    prove=prove,
+    seeds=(
+        _values(),
+        BootRecord().encode(),
+        BootRecord(macs=(bytes(range(16)), b"")).encode(),
+        SlotRecord().encode(),
+    ),
+    max_length=256,
 )

@@ -38,6 +38,7 @@ class CheckStatus(IntEnum):
     SECURITY_COUNTER_TOO_LOW = 0x05
     WRONG_CHECKSUM = 0x06
     WRONG_DEPENDENCY = 0x07
+    STALE_MAC = 0x08
 
 
 #: What each status says to a reader.
@@ -50,6 +51,7 @@ CHECK_TEXTS: Final = {
     CheckStatus.SECURITY_COUNTER_TOO_LOW: "security counter below the ECU's",
     CheckStatus.WRONG_CHECKSUM: "CRC32 does not match what was sent",
     CheckStatus.WRONG_DEPENDENCY: "another major version than the application's",
+    CheckStatus.STALE_MAC: "the MAC in the secure store is not of what stands in the slot",
 }
 
 

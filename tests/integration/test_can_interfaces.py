@@ -35,6 +35,7 @@ def vehicle(state: Path, *ecus: str, **interfaces: str) -> VehicleOptions:
         ecus=ecus,
         image_public_keys=(keys.image_public_key,),
         diagnostics_master=keys.diagnostics_master,
+        boot_mac_master=keys.boot_mac_master,
         interfaces=interfaces,
     )
 

@@ -28,7 +28,7 @@ def on_bench(
     run(whole(), virtual=True)
 
 
-@pytest.mark.parametrize("ecu", ["ccu", "ecomp", "rear"])
+@pytest.mark.parametrize("ecu", ["ccu", "ecomp", "ptc", "rear"])
 def test_a_staged_image_is_tried_confirmed_and_runs(tmp_path: Path, ecu: str) -> None:
     async def main(on: Bench) -> None:
         updater, update = on.updaters[ecu], job(ecu)

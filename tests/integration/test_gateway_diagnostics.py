@@ -8,6 +8,7 @@ import pytest
 
 from clock import run
 from dbc import describe_vehicle
+from ecu_sim.ecus import ecu_names
 from protocols.uds.dtc import StatusBit
 from tests.support.flashing import VIN, Bench, Line, bench
 from vehicle_gateway.diagnostics.reader import clear_dtcs, read_ecu
@@ -28,7 +29,7 @@ def on_bench(
     run(whole(), virtual=True)
 
 
-@pytest.mark.parametrize("ecu", ["ccu", "blower", "ecomp", "rear"])
+@pytest.mark.parametrize("ecu", ecu_names())
 def test_every_ecu_says_who_it_is(tmp_path: Path, ecu: str) -> None:
     async def main(on: Bench) -> None:
         said = await read_ecu(on.testers, ecu)

@@ -8,6 +8,7 @@ import pytest
 
 import clock
 from dbc.vehicle import describe_vehicle
+from ecu_sim.ecus import ecu_names
 from protocols.firmware.formats import Image, intel_hex
 from protocols.fleet.v1 import campaigns_pb2
 from tests.support.gateway_fleet import VIN, Fleet, car, cloud_in
@@ -15,7 +16,7 @@ from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError
 from vehicle_gateway.update import Progress
 from vehicle_gateway.update.coordinator import Outcome
 
-ALL = ("ccu", "blower", "ecomp", "rear")
+ALL = ecu_names()
 
 
 async def _offered(fleet: Fleet, gateway: Gateway, release: str = "2.0.0") -> str:
@@ -28,7 +29,7 @@ async def _offered(fleet: Fleet, gateway: Gateway, release: str = "2.0.0") -> st
     return fleet.start_campaign(release)
 
 
-def test_four_ecus_on_three_wires_get_a_release_and_the_cloud_believes_it(tmp_path: Path) -> None:
+def test_every_ecu_on_three_wires_gets_a_release_and_the_cloud_believes_it(tmp_path: Path) -> None:
     async def walk() -> None:
         with cloud_in(tmp_path) as cloud:
             async with car(tmp_path, ALL, cloud) as fleet:

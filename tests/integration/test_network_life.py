@@ -11,6 +11,7 @@ import pytest
 import clock
 import dbc
 from ecu_sim.bus import CanWire, ErrorState, WireFaults
+from ecu_sim.ecus import ecu_names
 from ecu_sim.node import Mode
 from ecu_sim.vehicle import Vehicle
 from protocols.can import CanPort, FrameHeader
@@ -29,7 +30,7 @@ DESCRIPTION = dbc.describe_vehicle()
 NETWORK_MANAGEMENT = frozenset(identifier(node) for node in range(NODES))
 #: Terminal 15 off: five seconds after the last request, then the timeout and the wait.
 SLEEPS_WITHIN_S = 12.0
-ALL = ("ccu", "blower", "ecomp", "rear")
+ALL = ecu_names()
 EVERY = frozenset(range(100_000))
 
 

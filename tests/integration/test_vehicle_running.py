@@ -6,6 +6,7 @@ import pytest
 
 import clock
 import dbc
+from ecu_sim.ecus import ecu_names
 from ecu_sim.node import Mode
 from ecu_sim.vehicle import VehicleError
 from protocols.can import FrameHeader
@@ -238,7 +239,7 @@ def test_a_fault_of_the_flashed_software_is_a_dtc_that_survives_the_power(tmp_pa
 
 def test_version_2_settles_where_version_1_stays_too_warm(tmp_path: Path) -> None:
     async def drive(version: str) -> tuple[float, bytes]:
-        images = {ecu: built_image(ecu, version) for ecu in ("ccu", "blower", "ecomp", "rear")}
+        images = {ecu: built_image(ecu, version) for ecu in ecu_names()}
         async with running(tmp_path / version, images=images) as vehicle:
             await asyncio.sleep(180.0)
             tester = open_tester(vehicle, "ccu")

@@ -1,16 +1,23 @@
-"""The applications of the four ECUs and one cabin, joined without wires: 10 Hz, plain Python."""
+"""The applications of the ECUs and one cabin, joined without wires: 10 Hz, plain Python."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final
 
 import firmware
 from ecu_sim.plant import MAX_BLOWER_RPM, Cabin, Surroundings
 from ecu_sim.runtime import Application
-from protocols.firmware.containers import crc32, mcuboot
+from firmware.applications import APPLICATIONS
+from protocols.firmware.containers import cmac, crc32, mcuboot
 from protocols.firmware.formats import detect
 
 DT_S: Final = 0.1
+#: Container -> the application in an image.
+PAYLOADS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "cmac": lambda image: cmac.decode(image).payload,
+    "crc32": lambda image: crc32.decode(image).payload,
+    "mcuboot": lambda image: mcuboot.decode(image).payload,
+}
 
 
 @cache
@@ -24,9 +31,7 @@ def flashed_bytes(ecu: str, version: str) -> bytes:
 @cache
 def application_module(ecu: str, version: str) -> bytes:
     image = flashed_bytes(ecu, version)
-    if ecu == "blower":
-        return crc32.decode(image).payload
-    return mcuboot.decode(image).payload
+    return PAYLOADS[APPLICATIONS[ecu].container](image)
 
 
 class ClosedLoop:
@@ -36,6 +41,7 @@ class ClosedLoop:
         self.cabin = Cabin(surroundings)
         self.setpoint_c = 22.0
         self.cooling_request = 1.0
+        self.heating_request = 1.0
         self.high_voltage = 398.0
         self.blower_silent_s = 0.0
         self.control_silent_s = 0.0
@@ -109,6 +115,13 @@ class ClosedLoop:
                 lambda: self.cooling_request,
                 lambda: self.high_voltage,
             ],
+            "ptc": [
+                lambda: cabin.heated_air_c,
+                lambda: cabin.heater_element_c,
+                lambda: cabin.ambient_c,
+                lambda: self.heating_request,
+                lambda: self.high_voltage,
+            ],
             "rear": [
                 lambda: cabin.rear_c,
                 lambda: self.setpoint_c,
@@ -127,5 +140,6 @@ class ClosedLoop:
             "ccu": [request, setter("blend"), setter("recirculation")],
             "blower": [setter("blower_drive")],
             "ecomp": [setter("compressor_rpm")],
+            "ptc": [setter("heater_w")],
             "rear": [setter("rear_blower"), setter("rear_blend")],
         }

@@ -3,19 +3,23 @@
 import asyncio
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import wasmtime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from dbc import describe_vehicle
 from ecu_sim.boot import BootMemory, Trust
 from ecu_sim.memory import Flash, FlashGeometry, PowerSupply, TwoCopyRecord
 from ecu_sim.transport import Addresses, IsoTpBinding
+from firmware import dev_keys
+from firmware.applications import APPLICATIONS
 from protocols.can import CanPort, FrameHeader
-from protocols.firmware.containers import crc32, mcuboot
+from protocols.firmware.containers import cmac, crc32, mcuboot
 from protocols.isotp import IsoTpParameters
 
 IMAGE_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -90,6 +94,44 @@ def crc_image(
             payload=application() if payload is None else payload,
         )
     )
+
+
+def cmac_image(
+    payload: bytes | None = None,
+    *,
+    version: tuple[int, int, int] = (1, 0, 0),
+    hardware_id: str = "PTC-1",
+    security_counter: int = 1,
+    key: bytes | None = None,
+) -> bytes:
+    """An image with a MAC; `key` is the model's from the development secret unless given."""
+    image = cmac.CmacImage(
+        hardware_id=hardware_id,
+        software_number="TST-SW-1",
+        supplier_version="test",
+        version_numbers=(*version, 0),
+        security_counter=security_counter,
+        payload=application() if payload is None else payload,
+    )
+    return cmac.encode(cmac.protect(image, boot_mac_key(hardware_id) if key is None else key))
+
+
+#: Container -> a small image in it.
+MAKERS: Mapping[str, Callable[..., bytes]] = {
+    "mcuboot": signed_image,
+    "crc32": crc_image,
+    "cmac": cmac_image,
+}
+
+
+def small_image(ecu: str, payload: bytes | None = None, **fields: Any) -> bytes:  # noqa: ANN401 the maker's own
+    """An image of an ECU's container, for its hardware; `fields` as its maker takes them."""
+    make = MAKERS[APPLICATIONS[ecu].container]
+    return make(payload, hardware_id=describe_vehicle().ecus[ecu].hardware_id, **fields)
+
+
+def boot_mac_key(hardware_id: str) -> bytes:
+    return cmac.derive_key(dev_keys().boot_mac_master, hardware_id)
 
 
 def _area(magic: int, entries: dict[mcuboot.Tlv, bytes]) -> bytes:

@@ -186,6 +186,7 @@ async def car(
             seed=7,
             image_public_keys=(keys.image_public_key,),
             diagnostics_master=keys.diagnostics_master,
+            boot_mac_master=keys.boot_mac_master,
         )
     )
     for ecu in ecus:

@@ -137,6 +137,7 @@ async def recorded(state: Path, ecu: str) -> AsyncIterator[tuple[Bench, Recordin
             seed=7,
             image_public_keys=(keys.image_public_key,),
             diagnostics_master=keys.diagnostics_master,
+            boot_mac_master=keys.boot_mac_master,
         )
     )
     vehicle.provision(ecu, image(ecu, "1.0.0"))

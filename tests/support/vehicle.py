@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import firmware
+from ecu_sim.ecus import ecu_names
 from ecu_sim.node import EcuNode, Mode
 from ecu_sim.vehicle import Vehicle, VehicleOptions
 from protocols.firmware.formats import detect
@@ -13,11 +14,15 @@ from tests.support.ecu import (
     IMAGE_PUBLIC_KEY,
     VIN,
     RawTester,
-    crc_image,
-    signed_image,
+    small_image,
 )
 
-ADDRESSES = {"ccu": (0x7A0, 0x7A8), "blower": (0x7A1, 0x7A9), "ecomp": (0x7B0, 0x7B8)}
+ADDRESSES = {
+    "ccu": (0x7A0, 0x7A8),
+    "blower": (0x7A1, 0x7A9),
+    "ecomp": (0x7B0, 0x7B8),
+    "ptc": (0x7B1, 0x7B9),
+}
 
 
 def built_image(ecu: str, version: str) -> bytes:
@@ -28,12 +33,7 @@ def built_image(ecu: str, version: str) -> bytes:
 
 def small_images() -> dict[str, bytes]:
     """Tiny applications that only kick the watchdog: version 1.0.0 for each ECU."""
-    return {
-        "ccu": signed_image(hardware_id="CCU-2"),
-        "blower": crc_image(),
-        "ecomp": signed_image(hardware_id="ECP-3"),
-        "rear": signed_image(hardware_id="RCZ-1"),
-    }
+    return {ecu: small_image(ecu) for ecu in ecu_names()}
 
 
 def new_vehicle(directory: Path, *ecus: str) -> Vehicle:
@@ -42,10 +42,11 @@ def new_vehicle(directory: Path, *ecus: str) -> Vehicle:
         VehicleOptions(
             vin=VIN,
             state_directory=directory,
-            ecus=ecus or ("ccu", "blower", "ecomp", "rear"),
+            ecus=ecus or ecu_names(),
             seed=1,
             image_public_keys=(IMAGE_PUBLIC_KEY, firmware.dev_keys().image_public_key),
             diagnostics_master=DIAGNOSTICS_MASTER,
+            boot_mac_master=firmware.dev_keys().boot_mac_master,
         )
     )
 

@@ -12,6 +12,7 @@ import pytest
 from canota.cli.exits import Exit
 from canota.demo import HOT_C, sparkline
 from dbc.vehicle import describe_vehicle
+from ecu_sim.ecus import ecu_names
 from tests.support.cli import Ended, canota
 
 pytestmark = pytest.mark.system
@@ -61,7 +62,7 @@ def test_the_car_is_updated_and_every_ecu_proves_it(run: Run) -> None:
     assert run.ended.code == Exit.OK
     assert run.report["campaign"]["outcome"] == "updated"
     assert (run.report["clock"], run.report["seed"]) == ("virtual", 7)
-    assert [ecu["name"] for ecu in run.vehicle["ecus"]] == ["ccu", "blower", "ecomp", "rear"]
+    assert [ecu["name"] for ecu in run.vehicle["ecus"]] == list(ecu_names())
     for ecu in run.vehicle["ecus"]:
         assert (ecu["version_before"], ecu["version_after"]) == ("1.0.0", "2.0.0")
         assert ecu["read_back"] is True
@@ -117,7 +118,7 @@ def test_foreign_firmware_that_does_not_run_is_taken_back(tmp_path: Path) -> Non
     assert run.report["campaign"]["outcome"] == "rolled_back"
     assert run.vehicle["reason"].startswith("blower: ")
     assert run.ecu("blower")["out_of_use_seconds"] > 0
-    for name in ("ccu", "blower", "ecomp", "rear"):
+    for name in ecu_names():
         assert run.ecu(name)["version_after"] == "1.0.0"
 
 

@@ -26,6 +26,7 @@ from dbc import EcuDescription, describe_vehicle
 from ecu_sim.bus.can import CanWire
 from ecu_sim.bus.capture import Capture
 from ecu_sim.bus.faults import WireFaults
+from ecu_sim.ecus import ecu_names
 from ecu_sim.vehicle import Vehicle
 from protocols.can import FrameHeader
 from protocols.doip import messages as m
@@ -41,7 +42,7 @@ from protocols.stream import ByteStream
 from recording import Channel as WireChannel
 from recording.recorder import Recorder
 from tests.support.cli import canota
-from tests.support.ecu import DIAGNOSTICS_MASTER, VIN, application, crc_image, signed_image
+from tests.support.ecu import DIAGNOSTICS_MASTER, VIN, application, small_image
 from tests.support.flashing import NONCE, START, SimLinks, plainly_flashed
 from tests.support.logs import recorder
 from tests.support.serving import served
@@ -131,15 +132,7 @@ class CountedTesters(gateway.Testers):
 
 
 def new_image(ecu: str, version: tuple[int, int, int]) -> bytes:
-    hardware_id = describe_vehicle().ecus[ecu].hardware_id
-    if describe_vehicle().ecus[ecu].single_slot:
-        return crc_image(application() + PADDING, version=version, hardware_id=hardware_id)
-    return signed_image(
-        application() + PADDING,
-        version=version,
-        hardware_id=hardware_id,
-        security_counter=version[0],
-    )
+    return small_image(ecu, application() + PADDING, version=version)
 
 
 class HeardStream:
@@ -242,7 +235,7 @@ def dissect(file: Path, ecus: Sequence[str], *fields: str) -> Iterator[list[str]
         yield line.split("\t")
 
 
-@pytest.mark.parametrize("ecu", ["ccu", "blower", "ecomp", "rear"])
+@pytest.mark.parametrize("ecu", ecu_names())
 def test_wireshark_finds_every_service_of_a_flash_and_nothing_malformed(
     tmp_path: Path, ecu: str
 ) -> None:

@@ -37,7 +37,7 @@ def programmed(image: bytes) -> Cells:
     finish(boot.preparing())
     finish(flash.program(0, image))
     finish(boot.finish_download(len(image)))
-    assert boot.check(zlib.crc32(image).to_bytes(4)) is CheckStatus.CORRECT
+    assert result_of(boot.check(zlib.crc32(image).to_bytes(4))) is CheckStatus.CORRECT
     assert boot.check_dependencies() is CheckStatus.CORRECT
     return cells
 
@@ -92,9 +92,9 @@ def test_a_running_application_cannot_overwrite_itself() -> None:
 
 def test_a_wrong_checksum_is_told_and_a_missing_one_refused() -> None:
     boot, _ = booted(programmed(IMAGE))
-    assert boot.check(bytes(4)) is CheckStatus.WRONG_CHECKSUM
+    assert result_of(boot.check(bytes(4))) is CheckStatus.WRONG_CHECKSUM
     with pytest.raises(OptionError, match="CRC32"):
-        boot.check(b"")
+        result_of(boot.check(b""))
 
 
 @pytest.mark.parametrize("step", ["activate", "confirm", "revert"])

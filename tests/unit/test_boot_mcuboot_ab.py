@@ -33,7 +33,7 @@ def cells_with(image: bytes = OLD) -> Cells:
     cells = Cells()
     memory = cells.memory()
     finish(memory.flash.program(0, image))
-    finish(memory.record.write(PROFILE.factory_record(length=len(image))))
+    finish(memory.record.write(PROFILE.factory_record(image, TRUST)))
     return cells
 
 
@@ -94,7 +94,7 @@ def test_a_blank_ecu_stays_in_the_boot_loader_and_is_programmed_there() -> None:
         "slot 0: not a signed image: no container of this ECU's format"
     )
     download(boot, cells, OLD)
-    assert boot.check(b"") is CheckStatus.CORRECT
+    assert result_of(boot.check(b"")) is CheckStatus.CORRECT
     assert running_version(cells, ResetReason.SOFTWARE) == "1.0.0"
 
 
@@ -181,7 +181,7 @@ def test_a_new_download_withdraws_a_requested_trial() -> None:
 )
 def test_the_check_before_any_reset_says_what_is_wrong(image: bytes, status: CheckStatus) -> None:
     boot = booted(staged(image))
-    assert boot.check(b"") is status
+    assert result_of(boot.check(b"")) is status
     assert boot.check_dependencies() is status
     if status is not CheckStatus.CORRECT:
         with pytest.raises(NotNowError):
@@ -193,12 +193,12 @@ def test_an_image_below_the_security_counter_is_refused() -> None:
     finish(booted(cells).confirm())
     boot = booted(cells)
     download(boot, cells, OLD)
-    assert boot.check(b"") is CheckStatus.SECURITY_COUNTER_TOO_LOW
+    assert result_of(boot.check(b"")) is CheckStatus.SECURITY_COUNTER_TOO_LOW
 
 
 def test_the_check_takes_no_option_record() -> None:
     with pytest.raises(OptionError, match="4 bytes"):
-        booted(staged()).check(bytes(4))
+        result_of(booted(staged()).check(bytes(4)))
 
 
 def test_the_active_image_is_exactly_what_was_transferred() -> None:

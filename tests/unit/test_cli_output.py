@@ -8,6 +8,7 @@ import pytest
 from canota.cli.app import GROUPS
 from canota.cli.exits import MEANINGS, Exit
 from canota.cli.output import plain
+from ecu_sim.ecus import ecu_names
 from firmware import image_path
 from protocols.fleet.v1 import campaigns_pb2, releases_pb2
 from tests.support.cli import canota
@@ -127,4 +128,4 @@ def test_identities_that_make_no_sense_are_named(text: str, said: str) -> None:
 def test_the_demo_wants_one_of_its_ecus(argument: str) -> None:
     ended = canota("demo", "--image", argument)
     assert ended.code == Exit.USAGE
-    assert "ECU=FILE expected, with one of ccu, blower, ecomp, rear" in ended.err
+    assert f"ECU=FILE expected, with one of {', '.join(ecu_names())}" in ended.err

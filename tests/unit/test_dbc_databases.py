@@ -121,7 +121,7 @@ def test_every_wire_names_databases_that_exist_and_share_no_identifier(
 
 
 def test_only_the_thermal_wire_carries_fd_frames(vehicle: VehicleDescription) -> None:
-    assert [message.name for message in messages() if message.is_fd] == ["ECP_Status"]
+    assert [message.name for message in messages() if message.is_fd] == ["ECP_Status", "PTC_Status"]
     (wire,) = (wire for wire in vehicle.wires.values() if "hvac_thermal" in wire.databases)
     assert wire.kind == "canfd"
 

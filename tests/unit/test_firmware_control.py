@@ -30,7 +30,7 @@ def test_version_2_settles_on_the_set_temperature_and_every_monitor_passes(other
     assert loop.first_failures == {}
     assert set(loop.results) == {
         ("ccu", 0), ("ccu", 1), ("ccu", 2), ("blower", 0), ("blower", 1), ("blower", 2),
-        ("ecomp", 0), ("ecomp", 1), ("rear", 0),
+        ("ecomp", 0), ("ecomp", 1), ("ptc", 0), ("ptc", 1), ("rear", 0),
     }  # fmt: skip
 
 
@@ -49,6 +49,49 @@ def test_version_2_settles_on_other_days_too(day: Surroundings) -> None:
     trace = loop.run(400.0)
     assert trace[-1][1] == pytest.approx(22.0, abs=0.5)
     assert loop.first_failures == {}
+
+
+WINTER = Surroundings(ambient_c=-10.0, sun_w=0.0, cabin_c=-10.0, coolant_c=10.0)
+
+
+@pytest.mark.parametrize(
+    ("heater", "coldest", "warmest"), [(None, 0.0, 1.0), ("1.0.0", 6.0, 8.0), ("2.0.0", 21.5, 22.5)]
+)
+def test_in_winter_the_electric_heater_makes_up_for_a_cold_heater_core(
+    heater: str | None, coldest: float, warmest: float
+) -> None:
+    versions = NEW | {"ptc": heater} if heater else {e: v for e, v in NEW.items() if e != "ptc"}
+    loop = ClosedLoop(versions, WINTER)
+    loop.run(400.0)
+    assert coldest < loop.cabin.cabin_temperature_c < warmest
+    assert loop.cabin.heater_element_c < 60.0
+    assert not loop.first_failures.keys() & {("ptc", 0), ("ptc", 1)}
+
+
+@pytest.mark.parametrize("hindrance", ["not asked", "high voltage off", "too high", "warm day"])
+def test_the_heater_heats_only_when_it_may(hindrance: str) -> None:
+    day = Surroundings(coolant_c=10.0) if hindrance == "warm day" else WINTER
+    loop = ClosedLoop({"ptc": "2.0.0"}, day)
+    loop.cabin.blower_drive, loop.cabin.blend = 0.5, 1.0
+    if hindrance == "not asked":
+        loop.heating_request = 0.0
+    loop.high_voltage = {"high voltage off": 0.0, "too high": 470.0}.get(hindrance, 398.0)
+    loop.run(20.0)
+    assert loop.cabin.heater_power_w == 0.0
+    # A circuit that is switched off is no fault.
+    assert loop.first_failures.keys() == ({("ptc", 1)} if hindrance == "too high" else set())
+
+
+def test_an_element_without_air_is_switched_off_and_says_so() -> None:
+    loop = ClosedLoop({}, WINTER)
+    loop.cabin.heater_w = 6000.0
+    loop.run(120.0)
+    # By itself it gets no hotter than its resistance lets it.
+    assert 180.0 < loop.cabin.heater_element_c < 230.0
+    loop.replace("ptc", "2.0.0")
+    loop.run(5.0)
+    assert loop.cabin.heater_power_w == 0.0
+    assert loop.first_failures.keys() == {("ptc", 0)}
 
 
 def test_an_update_in_the_running_car_cools_it_down_and_raises_nothing() -> None:

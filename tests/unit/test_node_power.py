@@ -8,6 +8,7 @@ import pytest
 
 import clock
 from ecu_sim.boot import ResetReason
+from ecu_sim.ecus import ecu_names
 from ecu_sim.memory import Cut, MemoryFaultError, PowerBudget
 from ecu_sim.memory.flash import finish
 from ecu_sim.node import EcuNode, Mode
@@ -135,7 +136,7 @@ def volatile_objects() -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("ecu", ["ccu", "blower", "ecomp", "rear"])
+@pytest.mark.parametrize("ecu", ecu_names())
 def test_no_object_of_a_program_survives_a_reset(tmp_path: Path, ecu: str) -> None:
     async def drive() -> None:
         # Shared tables, and what other tests have left.

@@ -14,7 +14,7 @@ from odxtools.session import Session
 from ecu_sim.descriptions import APPLICATION, FlashImageError, pdx
 from ecu_sim.ecus import EcuType, all_ecu_names, ecu_names, ecu_type
 from firmware import image_path
-from protocols.firmware.containers import crc32, declared, mcuboot
+from protocols.firmware.containers import cmac, crc32, declared, mcuboot
 from protocols.firmware.formats import Image, detect
 from tests.support.cli import canota
 from tests.support.odx import database
@@ -52,7 +52,8 @@ def block_of(package: Database, area: str = APPLICATION) -> Datablock:
 
 @pytest.mark.parametrize("ecu", all_ecu_names())
 def test_every_block_says_how_its_image_is_known(ecu: str) -> None:
-    expected = "CRC-32" if ecu_type(ecu).single_slot else "Ed25519"
+    method = {"she_cmac": "AES-128-CMAC", "mcuboot_ab": "Ed25519"}
+    expected = method.get(ecu_type(ecu).boot_profile, "CRC-32")
     for block in session_of(database(ecu)).datablocks:
         (security,) = block.securities
         assert security.security_method is not None
@@ -102,6 +103,10 @@ def test_signature_and_checksum_are_those_in_the_image(ecu: str) -> None:
     assert security.fw_checksum is not None
     if ecu_type(ecu).single_slot:
         assert security.fw_signature is None
+        assert security.fw_checksum.value == zlib.crc32(image).to_bytes(4)
+    elif ecu_type(ecu).boot_profile == "she_cmac":
+        assert security.fw_signature is not None
+        assert security.fw_signature.value == cmac.decode(image).update
         assert security.fw_checksum.value == zlib.crc32(image).to_bytes(4)
     else:
         signed = mcuboot.decode(image)

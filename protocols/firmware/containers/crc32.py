@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocols.firmware.containers import ContainerError, Declared
+from protocols.firmware.containers.text import decode_text, encode_text, version_text
 
 MAGIC: Final = b"CRC1"
 HEADER_SIZE: Final = 64
@@ -43,9 +44,7 @@ class Crc32Image:
 
     @property
     def version(self) -> str:
-        major, minor, revision, build = self.version_numbers
-        text = f"{major}.{minor}.{revision}"
-        return f"{text}+{build}" if build else text
+        return version_text(self.version_numbers)
 
     @property
     def size(self) -> int:
@@ -62,9 +61,9 @@ def encode(image: Crc32Image) -> bytes:
             0,
             len(image.payload),
             *image.version_numbers,
-            _field(image.hardware_id, 12, "hardware id"),
-            _field(image.software_number, 16, "software number"),
-            _field(image.supplier_version, 12, "supplier version"),
+            encode_text(image.hardware_id, 12, "CRC32 hardware id"),
+            encode_text(image.software_number, 16, "CRC32 software number"),
+            encode_text(image.supplier_version, 12, "CRC32 supplier version"),
         )
     except struct.error as error:
         raise ContainerError(f"CRC32 container: {error}") from error
@@ -94,25 +93,12 @@ def decode(image: bytes) -> Crc32Image:
     if image[end:].strip(_ERASED):
         raise ContainerError(f"CRC32 image: data behind its end at offset {end}")
     return Crc32Image(
-        hardware_id=_text(hardware_id, "hardware id"),
-        software_number=_text(software_number, "software number"),
-        supplier_version=_text(supplier_version, "supplier version"),
+        hardware_id=decode_text(hardware_id, "CRC32 hardware id"),
+        software_number=decode_text(software_number, "CRC32 software number"),
+        supplier_version=decode_text(supplier_version, "CRC32 supplier version"),
         version_numbers=(version[0], version[1], version[2], version[3]),
         payload=payload,
     )
-
-
-def _field(text: str, size: int, name: str) -> bytes:
-    if not text.isascii() or "\0" in text or len(text) > size:
-        raise ContainerError(f"CRC32 {name}: {text!r} does not fit {size} ASCII characters")
-    return text.encode("ascii").ljust(size, b"\0")
-
-
-def _text(field: bytes, name: str) -> str:
-    text = field.rstrip(b"\0")
-    if not text.isascii() or b"\0" in text:
-        raise ContainerError(f"CRC32 {name}: not ASCII: {field.hex(' ')}")
-    return text.decode("ascii")
 
 
 class _Container:
