@@ -27,7 +27,9 @@ _OURS: Final = "/fleet.v1."
 UNARY_S: Final = 30.0
 STREAM_S: Final = 15 * 60.0
 #: Calls that last as long as somebody watches.
-_ENDLESS: Final = frozenset({"/fleet.v1.CampaignService/WatchCampaign"})
+_ENDLESS: Final = frozenset(
+    {"/fleet.v1.CampaignService/WatchCampaign", "/fleet.v1.DiagnosticsService/WatchSignals"}
+)
 
 _Context: TypeAlias = "aio.ServicerContext[Any, Any]"  # Any: all messages pass here
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # Any: all messages pass here

@@ -13,6 +13,8 @@ OCCASIONS: Final[Mapping[str, str]] = {
     "before_update": "before the first change of an update",
     "after_update": "after the last change of an update",
     "on_request": "because somebody asked",
+    "on_schedule": "by the vehicle's diagnostic plan",
+    "on_change": "because trouble codes have changed",
 }
 
 

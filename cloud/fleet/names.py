@@ -90,6 +90,22 @@ def snapshot_name(vin: str, snapshot_id: str) -> str:
     return f"vehicles/{vin}/snapshots/{snapshot_id}"
 
 
+def diagnostic_plan_name(vin: str) -> str:
+    return f"vehicles/{vin}/diagnosticPlan"
+
+
+def diagnostic_job_name(vin: str, job_id: str) -> str:
+    return f"vehicles/{vin}/diagnosticJobs/{job_id}"
+
+
+def signal_subscription_name(vin: str, subscription_id: str) -> str:
+    return f"vehicles/{vin}/signalSubscriptions/{subscription_id}"
+
+
+def diagnostic_gap_name(vin: str, number: int) -> str:
+    return f"vehicles/{vin}/diagnosticGaps/{number}"
+
+
 def vin_of(name: str, *, field: str) -> str:
     """Take the VIN out of `vehicles/{vin}`."""
     return check_vin(_after("vehicles/", name, field), field=field)
@@ -105,11 +121,41 @@ def campaign_id_of(name: str, *, field: str) -> str:
     return _identifier("campaigns/", name, field)
 
 
+def diagnostic_plan_of(name: str, *, field: str) -> str:
+    """Take the VIN out of `vehicles/{vin}/diagnosticPlan`."""
+    vin, separator, rest = _after("vehicles/", name, field).partition("/diagnosticPlan")
+    if not separator or rest:
+        raise InvalidFieldError(field, f"{name!r} is not vehicles/{{vin}}/diagnosticPlan")
+    return check_vin(vin, field=field)
+
+
 def snapshot_of(name: str, *, field: str) -> tuple[str, str]:
     """Take VIN and identifier out of `vehicles/{vin}/snapshots/{id}`."""
-    vin, separator, identifier = _after("vehicles/", name, field).partition("/snapshots/")
+    return _of_vehicle("snapshots", name, field)
+
+
+def diagnostic_job_of(name: str, *, field: str) -> tuple[str, str]:
+    """Take VIN and identifier out of `vehicles/{vin}/diagnosticJobs/{id}`."""
+    return _of_vehicle("diagnosticJobs", name, field)
+
+
+def signal_subscription_of(name: str, *, field: str) -> tuple[str, str]:
+    """Take VIN and identifier out of `vehicles/{vin}/signalSubscriptions/{id}`."""
+    return _of_vehicle("signalSubscriptions", name, field)
+
+
+def diagnostic_gap_of(name: str, *, field: str) -> tuple[str, int]:
+    """Take VIN and number out of `vehicles/{vin}/diagnosticGaps/{number}`."""
+    vin, number = _of_vehicle("diagnosticGaps", name, field)
+    if not number.isascii() or not number.isdigit():
+        raise InvalidFieldError(field, f"{name!r}: {number!r} is no number")
+    return vin, int(number)
+
+
+def _of_vehicle(collection: str, name: str, field: str) -> tuple[str, str]:
+    vin, separator, identifier = _after("vehicles/", name, field).partition(f"/{collection}/")
     if not separator:
-        raise InvalidFieldError(field, f"{name!r} is not vehicles/{{vin}}/snapshots/{{id}}")
+        raise InvalidFieldError(field, f"{name!r} is not vehicles/{{vin}}/{collection}/{{id}}")
     return check_vin(vin, field=field), check_snapshot_id(identifier, field=field)
 
 

@@ -10,16 +10,34 @@ from grpc import aio
 from sqlalchemy import Connection
 
 from cloud.fleet.campaigns import advance, answered
+from cloud.fleet.diagnostic_jobs import check_result
+from cloud.fleet.diagnostic_plans import check_batch, check_gap
 from cloud.fleet.diagnostics import check_snapshot
 from cloud.fleet.errors import InvalidFieldError
 from cloud.fleet.evidence import EcuInventory, take_inventory
-from cloud.fleet.names import campaign_id_of, check_vin
+from cloud.fleet.names import (
+    campaign_id_of,
+    check_vin,
+    diagnostic_job_of,
+    signal_subscription_of,
+)
 from cloud.fleet.vehicles import Ecu
 from cloud.messages.campaigns import from_phase, from_progress, to_outcome
+from cloud.messages.diagnostic_jobs import from_result, to_job
+from cloud.messages.diagnostic_plans import from_batch, from_gap, to_orders
 from cloud.messages.diagnostics import from_snapshot
 from cloud.messages.evidence import from_inventory, from_report, to_offer, to_withdrawal
 from cloud.messages.times import to_duration
-from cloud.store import campaigns, releases, reports, snapshots, vehicles
+from cloud.store import (
+    campaigns,
+    diagnostic_jobs,
+    diagnostic_plans,
+    releases,
+    reports,
+    signals,
+    snapshots,
+    vehicles,
+)
 from cloud.store.campaigns import NewNonce
 from cloud.store.store import Store
 from protocols.fleet.v1 import gateway_pb2
@@ -88,8 +106,60 @@ class GatewayManagement:
     ) -> gateway_pb2.UploadSnapshotResponse:
         vin = check_vin(request.vin, field="vin")
         snapshot = check_snapshot(from_snapshot(request.snapshot, vin=vin))
-        await self._store.database.write(snapshots.insert, snapshot, now=self._store.clock.now())
+        await self._store.database.write(
+            snapshots.insert,
+            snapshot,
+            now=self._store.clock.now(),
+            number=_number(request.sequence),
+        )
         return gateway_pb2.UploadSnapshotResponse()
+
+    async def SubmitDiagnosticResult(  # noqa: N802 the service's word
+        self,
+        request: gateway_pb2.SubmitDiagnosticResultRequest,
+        context: aio.ServicerContext[object, object],  # noqa: ARG002 the guard has used it
+    ) -> gateway_pb2.SubmitDiagnosticResultResponse:
+        vin = check_vin(request.vin, field="vin")
+        named_vin, job_id = diagnostic_job_of(request.job, field="job")
+        _check_own(named_vin, vin, request.job, field="job")
+        await self._store.database.write(
+            diagnostic_jobs.finish,
+            vin,
+            job_id,
+            check_result(from_result(request.result, vin=vin)),
+            now=self._store.clock.now(),
+        )
+        return gateway_pb2.SubmitDiagnosticResultResponse()
+
+    async def UploadSignals(  # noqa: N802 the service's word
+        self,
+        request: gateway_pb2.UploadSignalsRequest,
+        context: aio.ServicerContext[object, object],  # noqa: ARG002 the guard has used it
+    ) -> gateway_pb2.UploadSignalsResponse:
+        vin = check_vin(request.vin, field="vin")
+        name = request.batch.subscription
+        named_vin, identifier = signal_subscription_of(name, field="batch.subscription")
+        _check_own(named_vin, vin, name, field="batch.subscription")
+        await self._store.database.write(
+            signals.insert_batch,
+            vin,
+            identifier,
+            check_batch(from_batch(request.batch)),
+            number=_number(request.sequence),
+        )
+        self._store.changes.notify(name)
+        return gateway_pb2.UploadSignalsResponse()
+
+    async def ReportGap(  # noqa: N802 the service's word
+        self,
+        request: gateway_pb2.ReportGapRequest,
+        context: aio.ServicerContext[object, object],  # noqa: ARG002 the guard has used it
+    ) -> gateway_pb2.ReportGapResponse:
+        vin = check_vin(request.vin, field="vin")
+        gap = check_gap(from_gap(request.gap, vin=vin))
+        now = self._store.clock.now()
+        await self._store.database.write(diagnostic_plans.insert_gap, vin, gap, now=now)
+        return gateway_pb2.ReportGapResponse()
 
     async def SubmitReport(  # noqa: N802 the service's word
         self,
@@ -121,17 +191,38 @@ def _check_in(
     vehicle = vehicles.check_in(connection, vin, now=now, update=update)
     for name in inventories.keys() - {ecu.name for ecu in vehicle.ecus}:
         _log.warning("inventory-of-unregistered-ecu vin=%s ecu=%s", vin, name)
+    orders = to_orders(
+        diagnostic_plans.get(connection, vin), signals.fetch(connection, vin, now=now), vin
+    )
+    answer = gateway_pb2.CheckInResponse(diagnostic_orders=orders)
     if unfinished:
         assignment = campaigns.get_assignment(connection, unfinished, vin)
         withdrawal = to_withdrawal(unfinished, assignment)
-        return gateway_pb2.CheckInResponse(withdrawal=withdrawal), set()
+        if withdrawal is not None:
+            answer.withdrawal.CopyFrom(withdrawal)
+        return answer, set()
     found, changed = campaigns.next_offer(connection, vin, now=now, new_nonce=new_nonce)
     if found is None:
-        return gateway_pb2.CheckInResponse(), changed
+        # While a vehicle updates, its jobs wait here, where they can be taken back.
+        jobs = diagnostic_jobs.fetch(connection, vin, now=now)
+        answer.diagnostic_jobs.extend(to_job(job) for job in jobs)
+        return answer, changed
     campaign, assignment = found
     release = releases.get(connection, campaign.release_id)
-    offer = to_offer(campaign, assignment, release_version=release.version)
-    return gateway_pb2.CheckInResponse(offer=offer), changed
+    answer.offer.CopyFrom(to_offer(campaign, assignment, release_version=release.version))
+    return answer, changed
+
+
+def _number(sequence: int) -> int | None:
+    """The gateway's number of a message, None where it does not number."""
+    if sequence >= _SEQUENCE_LIMIT:
+        raise InvalidFieldError("sequence", f"{sequence}; below 2^63")
+    return sequence or None
+
+
+def _check_own(named_vin: str, vin: str, name: str, *, field: str) -> None:
+    if named_vin != vin:
+        raise InvalidFieldError(field, f"{name!r} is not of vehicle {vin}")
 
 
 def _progress(

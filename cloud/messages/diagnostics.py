@@ -23,7 +23,7 @@ def to_snapshot(snapshot: Snapshot, *, with_signals: bool) -> diagnostics_pb2.Di
         campaign="" if snapshot.campaign_id is None else campaign_name(snapshot.campaign_id),
         time=to_timestamp(snapshot.time),
         ecus=[_to_ecu(ecu) for ecu in snapshot.ecus],
-        signals=[_to_series(series) for series in snapshot.signals] if with_signals else [],
+        signals=[to_series(series) for series in snapshot.signals] if with_signals else [],
     )
 
 
@@ -43,7 +43,7 @@ def from_snapshot(message: diagnostics_pb2.DiagnosticSnapshot, *, vin: str) -> S
         ),
         time=from_timestamp(message.time, field="snapshot.time"),
         ecus=tuple(_from_ecu(ecu) for ecu in message.ecus),
-        signals=tuple(_from_series(series) for series in message.signals),
+        signals=tuple(from_series(series) for series in message.signals),
     )
 
 
@@ -117,7 +117,7 @@ def _from_records(messages: Iterable[diagnostics_pb2.DtcRecord]) -> tuple[DtcRec
     )
 
 
-def _to_series(series: SignalSeries) -> diagnostics_pb2.SignalSeries:
+def to_series(series: SignalSeries) -> diagnostics_pb2.SignalSeries:
     return diagnostics_pb2.SignalSeries(
         wire=series.wire,
         message=series.message,
@@ -128,7 +128,7 @@ def _to_series(series: SignalSeries) -> diagnostics_pb2.SignalSeries:
     )
 
 
-def _from_series(message: diagnostics_pb2.SignalSeries) -> SignalSeries:
+def from_series(message: diagnostics_pb2.SignalSeries) -> SignalSeries:
     return SignalSeries(
         wire=message.wire,
         message=message.message,

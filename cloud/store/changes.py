@@ -1,4 +1,7 @@
-"""Wakes whoever watches a campaign. Only a hint: the rows are the truth, and watchers also poll."""
+"""Wakes whoever watches a campaign or a subscription.
+
+Only a hint: the rows are the truth, and watchers also poll.
+"""
 
 import asyncio
 from typing import Final, Self
@@ -8,7 +11,7 @@ POLL_S: Final = 1.0
 
 
 class Changes:
-    """Campaigns that have changed, for watchers on the same loop."""
+    """Campaigns (by id) and subscriptions (by name) that changed, for watchers on the same loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -19,37 +22,37 @@ class Changes:
         """True once the server goes down: nothing more will come."""
         return self._closed
 
-    def notify(self, campaign_id: str) -> None:
-        for event in self._waiting.get(campaign_id, ()):
+    def notify(self, key: str) -> None:
+        for event in self._waiting.get(key, ()):
             event.set()
 
     def close(self) -> None:
         """Let every watcher go."""
         self._closed = True
-        for campaign_id in self._waiting:
-            self.notify(campaign_id)
+        for key in self._waiting:
+            self.notify(key)
 
-    def watch(self, campaign_id: str) -> "Watch":
-        return Watch(self._waiting, campaign_id)
+    def watch(self, key: str) -> "Watch":
+        return Watch(self._waiting, key)
 
 
 class Watch:
-    """One watcher of one campaign; a change between two waits is not lost."""
+    """One watcher of one of them; a change between two waits is not lost."""
 
-    def __init__(self, waiting: dict[str, set[asyncio.Event]], campaign_id: str) -> None:
+    def __init__(self, waiting: dict[str, set[asyncio.Event]], key: str) -> None:
         self._waiting = waiting
-        self._campaign_id = campaign_id
+        self._key = key
         self._event = asyncio.Event()
 
     def __enter__(self) -> Self:
-        self._waiting.setdefault(self._campaign_id, set()).add(self._event)
+        self._waiting.setdefault(self._key, set()).add(self._event)
         return self
 
     def __exit__(self, *_: object) -> None:
-        events = self._waiting[self._campaign_id]
+        events = self._waiting[self._key]
         events.discard(self._event)
         if not events:
-            del self._waiting[self._campaign_id]
+            del self._waiting[self._key]
 
     async def changed(self) -> None:
         """Return after the next change, or after `POLL_S`."""

@@ -11,8 +11,13 @@ from cloud.store import documents, tables, vehicles
 from cloud.store.rows import Page, page_of, to_us
 
 
-def insert(connection: Connection, snapshot: Snapshot, *, now: datetime) -> None:
-    """Keep a snapshot; one that is kept already stays as it is. `NotFoundError` names the VIN."""
+def insert(
+    connection: Connection, snapshot: Snapshot, *, now: datetime, number: int | None = None
+) -> None:
+    """Keep a snapshot; one that is kept already stays as it is. `NotFoundError` names the VIN.
+
+    `number` is the message's by the gateway's count.
+    """
     vehicles.get(connection, snapshot.vin)
     if find(connection, snapshot.vin, snapshot.snapshot_id) is not None:
         return
@@ -26,6 +31,7 @@ def insert(connection: Connection, snapshot: Snapshot, *, now: datetime) -> None
             "time_us": to_us(snapshot.time),
             "received_us": to_us(now),
             "document": documents.dump(snapshot),
+            "number": number,
         },
     )
 

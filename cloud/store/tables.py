@@ -186,5 +186,65 @@ snapshot = Table(
     Column("time_us", BigInteger, nullable=False),
     Column("received_us", BigInteger, nullable=False),
     Column("document", LargeBinary, nullable=False),
+    #: The gateway's own number of the message; None: it does not number.
+    Column("number", BigInteger),
     UniqueConstraint("vin", "snapshot_id"),
+    Index(None, "vin", "number"),
+)
+
+diagnostic_job = Table(
+    "diagnostic_job",
+    metadata,
+    Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),
+    Column("vin", ForeignKey("vehicle.vin"), nullable=False),
+    Column("job_id", Text, nullable=False),
+    Column("request_id", Text),
+    Column("state", SmallInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    UniqueConstraint("vin", "job_id"),
+    UniqueConstraint("vin", "request_id"),
+    Index(None, "vin", "state"),
+)
+
+diagnostic_plan = Table(
+    "diagnostic_plan",
+    metadata,
+    Column("vin", ForeignKey("vehicle.vin"), primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+)
+
+signal_subscription = Table(
+    "signal_subscription",
+    metadata,
+    Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),
+    Column("vin", ForeignKey("vehicle.vin"), nullable=False),
+    Column("subscription_id", Text, nullable=False),
+    Column("request_id", Text),
+    Column("state", SmallInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    UniqueConstraint("vin", "subscription_id"),
+    UniqueConstraint("vin", "request_id"),
+    Index(None, "vin", "state"),
+)
+
+signal_batch = Table(
+    "signal_batch",
+    metadata,
+    Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),
+    Column("vin", ForeignKey("vehicle.vin"), nullable=False),
+    Column("subscription_id", Text, nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+    Column("number", BigInteger),
+    Column("document", LargeBinary, nullable=False),
+    UniqueConstraint("vin", "subscription_id", "time_us"),
+    Index(None, "vin", "number"),
+)
+
+diagnostic_gap = Table(
+    "diagnostic_gap",
+    metadata,
+    Column("vin", ForeignKey("vehicle.vin"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("received_us", BigInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),
 )

@@ -54,6 +54,27 @@ class ScriptedCloud(gateway_pb2_grpc.GatewayServiceServicer):
         self.received.append(request.snapshot.name)
         return gateway_pb2.UploadSnapshotResponse()
 
+    def SubmitDiagnosticResult(  # noqa: N802 the service's name
+        self, request: gateway_pb2.SubmitDiagnosticResultRequest, context: grpc.ServicerContext
+    ) -> gateway_pb2.SubmitDiagnosticResultResponse:
+        self._fail(context)
+        self.received.append(request.job)
+        return gateway_pb2.SubmitDiagnosticResultResponse()
+
+    def UploadSignals(  # noqa: N802 the service's name
+        self, request: gateway_pb2.UploadSignalsRequest, context: grpc.ServicerContext
+    ) -> gateway_pb2.UploadSignalsResponse:
+        self._fail(context)
+        self.received.append(request.batch.subscription)
+        return gateway_pb2.UploadSignalsResponse()
+
+    def ReportGap(  # noqa: N802 the service's name
+        self, request: gateway_pb2.ReportGapRequest, context: grpc.ServicerContext
+    ) -> gateway_pb2.ReportGapResponse:
+        self._fail(context)
+        self.received.append(request.gap.name)
+        return gateway_pb2.ReportGapResponse()
+
     def SubmitReport(  # noqa: N802 the service's name
         self, request: gateway_pb2.SubmitReportRequest, context: grpc.ServicerContext
     ) -> gateway_pb2.SubmitReportResponse:

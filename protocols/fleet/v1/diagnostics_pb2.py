@@ -22,10 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from protocols.fleet.v1 import diagnostic_jobs_pb2 as protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2
+from protocols.fleet.v1 import diagnostic_plans_pb2 as protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$protocols/fleet/v1/diagnostics.proto\x12\x08\x66leet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n\x12\x44iagnosticSnapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08occasion\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04\x65\x63us\x18\x05 \x03(\x0b\x32\x18.fleet.v1.EcuDiagnostics\x12\'\n\x07signals\x18\x06 \x03(\x0b\x32\x16.fleet.v1.SignalSeries\"}\n\x0e\x45\x63uDiagnostics\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x32\n\x10\x64\x61ta_identifiers\x18\x03 \x03(\x0b\x32\x18.fleet.v1.DataIdentifier\x12\x1b\n\x04\x64tcs\x18\x04 \x03(\x0b\x32\r.fleet.v1.Dtc\"V\n\x0e\x44\x61taIdentifier\x12\x17\n\x0f\x64\x61ta_identifier\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06record\x18\x03 \x01(\x0c\x12\r\n\x05value\x18\x04 \x01(\t\"\x96\x01\n\x03\x44tc\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07\x64isplay\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\r\x12&\n\tsnapshots\x18\x05 \x03(\x0b\x32\x13.fleet.v1.DtcRecord\x12*\n\rextended_data\x18\x06 \x03(\x0b\x32\x13.fleet.v1.DtcRecord\"A\n\tDtcRecord\x12\x15\n\rrecord_number\x18\x01 \x01(\r\x12\x0e\n\x06record\x18\x02 \x01(\x0c\x12\r\n\x05value\x18\x03 \x01(\t\"|\n\x0cSignalSeries\x12\x0c\n\x04wire\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x1b\n\x0foffsets_seconds\x18\x05 \x03(\x01\x42\x02\x10\x01\x12\x12\n\x06values\x18\x06 \x03(\x01\x42\x02\x10\x01\"M\n\x14ListSnapshotsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x15ListSnapshotsResponse\x12/\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1c.fleet.v1.DiagnosticSnapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\xb1\x01\n\x12\x44iagnosticsService\x12P\n\rListSnapshots\x12\x1e.fleet.v1.ListSnapshotsRequest\x1a\x1f.fleet.v1.ListSnapshotsResponse\x12I\n\x0bGetSnapshot\x12\x1c.fleet.v1.GetSnapshotRequest\x1a\x1c.fleet.v1.DiagnosticSnapshotb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$protocols/fleet/v1/diagnostics.proto\x12\x08\x66leet.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(protocols/fleet/v1/diagnostic_jobs.proto\x1a)protocols/fleet/v1/diagnostic_plans.proto\"\xc1\x01\n\x12\x44iagnosticSnapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08occasion\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04\x65\x63us\x18\x05 \x03(\x0b\x32\x18.fleet.v1.EcuDiagnostics\x12\'\n\x07signals\x18\x06 \x03(\x0b\x32\x16.fleet.v1.SignalSeries\"}\n\x0e\x45\x63uDiagnostics\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x32\n\x10\x64\x61ta_identifiers\x18\x03 \x03(\x0b\x32\x18.fleet.v1.DataIdentifier\x12\x1b\n\x04\x64tcs\x18\x04 \x03(\x0b\x32\r.fleet.v1.Dtc\"V\n\x0e\x44\x61taIdentifier\x12\x17\n\x0f\x64\x61ta_identifier\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06record\x18\x03 \x01(\x0c\x12\r\n\x05value\x18\x04 \x01(\t\"\x96\x01\n\x03\x44tc\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07\x64isplay\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\r\x12&\n\tsnapshots\x18\x05 \x03(\x0b\x32\x13.fleet.v1.DtcRecord\x12*\n\rextended_data\x18\x06 \x03(\x0b\x32\x13.fleet.v1.DtcRecord\"A\n\tDtcRecord\x12\x15\n\rrecord_number\x18\x01 \x01(\r\x12\x0e\n\x06record\x18\x02 \x01(\x0c\x12\r\n\x05value\x18\x03 \x01(\t\"|\n\x0cSignalSeries\x12\x0c\n\x04wire\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x1b\n\x0foffsets_seconds\x18\x05 \x03(\x01\x42\x02\x10\x01\x12\x12\n\x06values\x18\x06 \x03(\x01\x42\x02\x10\x01\"\xe5\x01\n\x0bSignalBatch\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06series\x18\x03 \x03(\x0b\x32\x16.fleet.v1.SignalSeries\x12\x31\n\x06\x65rrors\x18\x04 \x03(\x0b\x32!.fleet.v1.SignalBatch.ErrorsEntry\x12\x0c\n\x04last\x18\x05 \x01(\x08\x1a-\n\x0b\x45rrorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x14ListSnapshotsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x15ListSnapshotsResponse\x12/\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1c.fleet.v1.DiagnosticSnapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"(\n\x18GetDiagnosticPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x81\x01\n\x1bUpdateDiagnosticPlanRequest\x12\x31\n\x0f\x64iagnostic_plan\x18\x01 \x01(\x0b\x32\x18.fleet.v1.DiagnosticPlan\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"q\n\x1a\x43reateDiagnosticJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12/\n\x0e\x64iagnostic_job\x18\x02 \x01(\x0b\x32\x17.fleet.v1.DiagnosticJob\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\'\n\x17GetDiagnosticJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"R\n\x19ListDiagnosticJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"g\n\x1aListDiagnosticJobsResponse\x12\x30\n\x0f\x64iagnostic_jobs\x18\x01 \x03(\x0b\x32\x17.fleet.v1.DiagnosticJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x1a\x43\x61ncelDiagnosticJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x80\x01\n\x1f\x43reateSignalSubscriptionRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x39\n\x13signal_subscription\x18\x02 \x01(\x0b\x32\x1c.fleet.v1.SignalSubscription\x12\x12\n\nrequest_id\x18\x03 \x01(\t\",\n\x1cGetSignalSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"W\n\x1eListSignalSubscriptionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"v\n\x1fListSignalSubscriptionsResponse\x12:\n\x14signal_subscriptions\x18\x01 \x03(\x0b\x32\x1c.fleet.v1.SignalSubscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x1f\x43\x61ncelSignalSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n\x13WatchSignalsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"R\n\x19ListDiagnosticGapsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"g\n\x1aListDiagnosticGapsResponse\x12\x30\n\x0f\x64iagnostic_gaps\x18\x01 \x03(\x0b\x32\x17.fleet.v1.DiagnosticGap\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xfc\t\n\x12\x44iagnosticsService\x12P\n\rListSnapshots\x12\x1e.fleet.v1.ListSnapshotsRequest\x1a\x1f.fleet.v1.ListSnapshotsResponse\x12I\n\x0bGetSnapshot\x12\x1c.fleet.v1.GetSnapshotRequest\x1a\x1c.fleet.v1.DiagnosticSnapshot\x12Q\n\x11GetDiagnosticPlan\x12\".fleet.v1.GetDiagnosticPlanRequest\x1a\x18.fleet.v1.DiagnosticPlan\x12W\n\x14UpdateDiagnosticPlan\x12%.fleet.v1.UpdateDiagnosticPlanRequest\x1a\x18.fleet.v1.DiagnosticPlan\x12T\n\x13\x43reateDiagnosticJob\x12$.fleet.v1.CreateDiagnosticJobRequest\x1a\x17.fleet.v1.DiagnosticJob\x12N\n\x10GetDiagnosticJob\x12!.fleet.v1.GetDiagnosticJobRequest\x1a\x17.fleet.v1.DiagnosticJob\x12_\n\x12ListDiagnosticJobs\x12#.fleet.v1.ListDiagnosticJobsRequest\x1a$.fleet.v1.ListDiagnosticJobsResponse\x12T\n\x13\x43\x61ncelDiagnosticJob\x12$.fleet.v1.CancelDiagnosticJobRequest\x1a\x17.fleet.v1.DiagnosticJob\x12\x63\n\x18\x43reateSignalSubscription\x12).fleet.v1.CreateSignalSubscriptionRequest\x1a\x1c.fleet.v1.SignalSubscription\x12]\n\x15GetSignalSubscription\x12&.fleet.v1.GetSignalSubscriptionRequest\x1a\x1c.fleet.v1.SignalSubscription\x12n\n\x17ListSignalSubscriptions\x12(.fleet.v1.ListSignalSubscriptionsRequest\x1a).fleet.v1.ListSignalSubscriptionsResponse\x12\x63\n\x18\x43\x61ncelSignalSubscription\x12).fleet.v1.CancelSignalSubscriptionRequest\x1a\x1c.fleet.v1.SignalSubscription\x12\x46\n\x0cWatchSignals\x12\x1d.fleet.v1.WatchSignalsRequest\x1a\x15.fleet.v1.SignalBatch0\x01\x12_\n\x12ListDiagnosticGaps\x12#.fleet.v1.ListDiagnosticGapsRequest\x1a$.fleet.v1.ListDiagnosticGapsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,24 +39,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNALSERIES'].fields_by_name['offsets_seconds']._serialized_options = b'\020\001'
   _globals['_SIGNALSERIES'].fields_by_name['values']._loaded_options = None
   _globals['_SIGNALSERIES'].fields_by_name['values']._serialized_options = b'\020\001'
-  _globals['_DIAGNOSTICSNAPSHOT']._serialized_start=84
-  _globals['_DIAGNOSTICSNAPSHOT']._serialized_end=277
-  _globals['_ECUDIAGNOSTICS']._serialized_start=279
-  _globals['_ECUDIAGNOSTICS']._serialized_end=404
-  _globals['_DATAIDENTIFIER']._serialized_start=406
-  _globals['_DATAIDENTIFIER']._serialized_end=492
-  _globals['_DTC']._serialized_start=495
-  _globals['_DTC']._serialized_end=645
-  _globals['_DTCRECORD']._serialized_start=647
-  _globals['_DTCRECORD']._serialized_end=712
-  _globals['_SIGNALSERIES']._serialized_start=714
-  _globals['_SIGNALSERIES']._serialized_end=838
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=840
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=917
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=919
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1016
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1018
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1052
-  _globals['_DIAGNOSTICSSERVICE']._serialized_start=1055
-  _globals['_DIAGNOSTICSSERVICE']._serialized_end=1232
+  _globals['_SIGNALBATCH_ERRORSENTRY']._loaded_options = None
+  _globals['_SIGNALBATCH_ERRORSENTRY']._serialized_options = b'8\001'
+  _globals['_DIAGNOSTICSNAPSHOT']._serialized_start=203
+  _globals['_DIAGNOSTICSNAPSHOT']._serialized_end=396
+  _globals['_ECUDIAGNOSTICS']._serialized_start=398
+  _globals['_ECUDIAGNOSTICS']._serialized_end=523
+  _globals['_DATAIDENTIFIER']._serialized_start=525
+  _globals['_DATAIDENTIFIER']._serialized_end=611
+  _globals['_DTC']._serialized_start=614
+  _globals['_DTC']._serialized_end=764
+  _globals['_DTCRECORD']._serialized_start=766
+  _globals['_DTCRECORD']._serialized_end=831
+  _globals['_SIGNALSERIES']._serialized_start=833
+  _globals['_SIGNALSERIES']._serialized_end=957
+  _globals['_SIGNALBATCH']._serialized_start=960
+  _globals['_SIGNALBATCH']._serialized_end=1189
+  _globals['_SIGNALBATCH_ERRORSENTRY']._serialized_start=1144
+  _globals['_SIGNALBATCH_ERRORSENTRY']._serialized_end=1189
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=1191
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=1268
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=1270
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1367
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1369
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1403
+  _globals['_GETDIAGNOSTICPLANREQUEST']._serialized_start=1405
+  _globals['_GETDIAGNOSTICPLANREQUEST']._serialized_end=1445
+  _globals['_UPDATEDIAGNOSTICPLANREQUEST']._serialized_start=1448
+  _globals['_UPDATEDIAGNOSTICPLANREQUEST']._serialized_end=1577
+  _globals['_CREATEDIAGNOSTICJOBREQUEST']._serialized_start=1579
+  _globals['_CREATEDIAGNOSTICJOBREQUEST']._serialized_end=1692
+  _globals['_GETDIAGNOSTICJOBREQUEST']._serialized_start=1694
+  _globals['_GETDIAGNOSTICJOBREQUEST']._serialized_end=1733
+  _globals['_LISTDIAGNOSTICJOBSREQUEST']._serialized_start=1735
+  _globals['_LISTDIAGNOSTICJOBSREQUEST']._serialized_end=1817
+  _globals['_LISTDIAGNOSTICJOBSRESPONSE']._serialized_start=1819
+  _globals['_LISTDIAGNOSTICJOBSRESPONSE']._serialized_end=1922
+  _globals['_CANCELDIAGNOSTICJOBREQUEST']._serialized_start=1924
+  _globals['_CANCELDIAGNOSTICJOBREQUEST']._serialized_end=1966
+  _globals['_CREATESIGNALSUBSCRIPTIONREQUEST']._serialized_start=1969
+  _globals['_CREATESIGNALSUBSCRIPTIONREQUEST']._serialized_end=2097
+  _globals['_GETSIGNALSUBSCRIPTIONREQUEST']._serialized_start=2099
+  _globals['_GETSIGNALSUBSCRIPTIONREQUEST']._serialized_end=2143
+  _globals['_LISTSIGNALSUBSCRIPTIONSREQUEST']._serialized_start=2145
+  _globals['_LISTSIGNALSUBSCRIPTIONSREQUEST']._serialized_end=2232
+  _globals['_LISTSIGNALSUBSCRIPTIONSRESPONSE']._serialized_start=2234
+  _globals['_LISTSIGNALSUBSCRIPTIONSRESPONSE']._serialized_end=2352
+  _globals['_CANCELSIGNALSUBSCRIPTIONREQUEST']._serialized_start=2354
+  _globals['_CANCELSIGNALSUBSCRIPTIONREQUEST']._serialized_end=2401
+  _globals['_WATCHSIGNALSREQUEST']._serialized_start=2403
+  _globals['_WATCHSIGNALSREQUEST']._serialized_end=2438
+  _globals['_LISTDIAGNOSTICGAPSREQUEST']._serialized_start=2440
+  _globals['_LISTDIAGNOSTICGAPSREQUEST']._serialized_end=2522
+  _globals['_LISTDIAGNOSTICGAPSRESPONSE']._serialized_start=2524
+  _globals['_LISTDIAGNOSTICGAPSRESPONSE']._serialized_end=2627
+  _globals['_DIAGNOSTICSSERVICE']._serialized_start=2630
+  _globals['_DIAGNOSTICSSERVICE']._serialized_end=3906
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,12 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from protocols.fleet.v1 import diagnostic_jobs_pb2 as _diagnostic_jobs_pb2
+from protocols.fleet.v1 import diagnostic_plans_pb2 as _diagnostic_plans_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -34,7 +37,7 @@ class DiagnosticSnapshot(_message.Message):
     name: _builtins.str
     """`vehicles/{vin}/snapshots/{id}`; the gateway chooses the id, so a repeated upload is one."""
     occasion: _builtins.str
-    """`before_update`, `after_update` or `on_request`."""
+    """`before_update`, `after_update`, `on_request`, `on_schedule` or `on_change`."""
     campaign: _builtins.str
     """`campaigns/{id}` if it belongs to one."""
     @_builtins.property
@@ -228,6 +231,70 @@ class SignalSeries(_message.Message):
 Global___SignalSeries: _TypeAlias = SignalSeries  # noqa: Y015
 
 @_typing.final
+class SignalBatch(_message.Message):
+    """Some seconds of the signals of one subscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ErrorsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """`vehicles/{vin}/signalSubscriptions/{id}`."""
+    last: _builtins.bool
+    """Nothing comes after it."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When the batch was closed; later batches of one subscription have later times."""
+
+    @_builtins.property
+    def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalSeries]:
+        """Offsets are seconds from `time`. For data identifiers `message` is the ECU."""
+
+    @_builtins.property
+    def errors(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Why a signal brought nothing, by the name that the subscription has for it."""
+
+    def __init__(
+        self,
+        *,
+        subscription: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        series: _abc.Iterable[Global___SignalSeries] | None = ...,
+        errors: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "last", b"last", "series", b"series", "subscription", b"subscription", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalBatch: _TypeAlias = SignalBatch  # noqa: Y015
+
+@_typing.final
 class ListSnapshotsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -294,3 +361,349 @@ class GetSnapshotRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSnapshotRequest: _TypeAlias = GetSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class GetDiagnosticPlanRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`vehicles/{vin}/diagnosticPlan`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDiagnosticPlanRequest: _TypeAlias = GetDiagnosticPlanRequest  # noqa: Y015
+
+@_typing.final
+class UpdateDiagnosticPlanRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIAGNOSTIC_PLAN_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def diagnostic_plan(self) -> _diagnostic_plans_pb2.DiagnosticPlan: ...
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to change; unset: all."""
+
+    def __init__(
+        self,
+        *,
+        diagnostic_plan: _diagnostic_plans_pb2.DiagnosticPlan | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["diagnostic_plan", b"diagnostic_plan", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diagnostic_plan", b"diagnostic_plan", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDiagnosticPlanRequest: _TypeAlias = UpdateDiagnosticPlanRequest  # noqa: Y015
+
+@_typing.final
+class CreateDiagnosticJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    DIAGNOSTIC_JOB_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`vehicles/{vin}`."""
+    request_id: _builtins.str
+    """The caller's own, 1 to 64 characters; empty: a repeated call makes a second job."""
+    @_builtins.property
+    def diagnostic_job(self) -> _diagnostic_jobs_pb2.DiagnosticJob:
+        """Action and `expire_time` count (unset: an hour from now)."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        diagnostic_job: _diagnostic_jobs_pb2.DiagnosticJob | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["diagnostic_job", b"diagnostic_job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diagnostic_job", b"diagnostic_job", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDiagnosticJobRequest: _TypeAlias = CreateDiagnosticJobRequest  # noqa: Y015
+
+@_typing.final
+class GetDiagnosticJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDiagnosticJobRequest: _TypeAlias = GetDiagnosticJobRequest  # noqa: Y015
+
+@_typing.final
+class ListDiagnosticJobsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDiagnosticJobsRequest: _TypeAlias = ListDiagnosticJobsRequest  # noqa: Y015
+
+@_typing.final
+class ListDiagnosticJobsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIAGNOSTIC_JOBS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def diagnostic_jobs(self) -> _containers.RepeatedCompositeFieldContainer[_diagnostic_jobs_pb2.DiagnosticJob]: ...
+    def __init__(
+        self,
+        *,
+        diagnostic_jobs: _abc.Iterable[_diagnostic_jobs_pb2.DiagnosticJob] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diagnostic_jobs", b"diagnostic_jobs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDiagnosticJobsResponse: _TypeAlias = ListDiagnosticJobsResponse  # noqa: Y015
+
+@_typing.final
+class CancelDiagnosticJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelDiagnosticJobRequest: _TypeAlias = CancelDiagnosticJobRequest  # noqa: Y015
+
+@_typing.final
+class CreateSignalSubscriptionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    SIGNAL_SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`vehicles/{vin}`."""
+    request_id: _builtins.str
+    """The caller's own, 1 to 64 characters; empty: a repeated call makes a second subscription."""
+    @_builtins.property
+    def signal_subscription(self) -> _diagnostic_plans_pb2.SignalSubscription:
+        """`signals`, `period` and `duration` count."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        signal_subscription: _diagnostic_plans_pb2.SignalSubscription | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signal_subscription", b"signal_subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "signal_subscription", b"signal_subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSignalSubscriptionRequest: _TypeAlias = CreateSignalSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class GetSignalSubscriptionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSignalSubscriptionRequest: _TypeAlias = GetSignalSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class ListSignalSubscriptionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSignalSubscriptionsRequest: _TypeAlias = ListSignalSubscriptionsRequest  # noqa: Y015
+
+@_typing.final
+class ListSignalSubscriptionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def signal_subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[_diagnostic_plans_pb2.SignalSubscription]: ...
+    def __init__(
+        self,
+        *,
+        signal_subscriptions: _abc.Iterable[_diagnostic_plans_pb2.SignalSubscription] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "signal_subscriptions", b"signal_subscriptions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSignalSubscriptionsResponse: _TypeAlias = ListSignalSubscriptionsResponse  # noqa: Y015
+
+@_typing.final
+class CancelSignalSubscriptionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelSignalSubscriptionRequest: _TypeAlias = CancelSignalSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class WatchSignalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`vehicles/{vin}/signalSubscriptions/{id}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchSignalsRequest: _TypeAlias = WatchSignalsRequest  # noqa: Y015
+
+@_typing.final
+class ListDiagnosticGapsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDiagnosticGapsRequest: _TypeAlias = ListDiagnosticGapsRequest  # noqa: Y015
+
+@_typing.final
+class ListDiagnosticGapsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIAGNOSTIC_GAPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def diagnostic_gaps(self) -> _containers.RepeatedCompositeFieldContainer[_diagnostic_plans_pb2.DiagnosticGap]: ...
+    def __init__(
+        self,
+        *,
+        diagnostic_gaps: _abc.Iterable[_diagnostic_plans_pb2.DiagnosticGap] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diagnostic_gaps", b"diagnostic_gaps", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDiagnosticGapsResponse: _TypeAlias = ListDiagnosticGapsResponse  # noqa: Y015

@@ -3,6 +3,8 @@
 import grpc
 import warnings
 
+from protocols.fleet.v1 import diagnostic_jobs_pb2 as protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2
+from protocols.fleet.v1 import diagnostic_plans_pb2 as protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2
 from protocols.fleet.v1 import diagnostics_pb2 as protocols_dot_fleet_dot_v1_dot_diagnostics__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,7 +28,7 @@ if _version_not_supported:
 
 
 class DiagnosticsServiceStub:
-    """Wireless diagnostics as vehicles sent them.
+    """Wireless diagnostics: what vehicles sent of themselves, and what they shall do.
     """
 
     def __init__(self, channel):
@@ -45,10 +47,70 @@ class DiagnosticsServiceStub:
                 request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetSnapshotRequest.SerializeToString,
                 response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.DiagnosticSnapshot.FromString,
                 _registered_method=True)
+        self.GetDiagnosticPlan = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/GetDiagnosticPlan',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetDiagnosticPlanRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.DiagnosticPlan.FromString,
+                _registered_method=True)
+        self.UpdateDiagnosticPlan = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/UpdateDiagnosticPlan',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.UpdateDiagnosticPlanRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.DiagnosticPlan.FromString,
+                _registered_method=True)
+        self.CreateDiagnosticJob = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/CreateDiagnosticJob',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CreateDiagnosticJobRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2.DiagnosticJob.FromString,
+                _registered_method=True)
+        self.GetDiagnosticJob = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/GetDiagnosticJob',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetDiagnosticJobRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2.DiagnosticJob.FromString,
+                _registered_method=True)
+        self.ListDiagnosticJobs = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/ListDiagnosticJobs',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticJobsRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticJobsResponse.FromString,
+                _registered_method=True)
+        self.CancelDiagnosticJob = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/CancelDiagnosticJob',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CancelDiagnosticJobRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2.DiagnosticJob.FromString,
+                _registered_method=True)
+        self.CreateSignalSubscription = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/CreateSignalSubscription',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CreateSignalSubscriptionRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.SignalSubscription.FromString,
+                _registered_method=True)
+        self.GetSignalSubscription = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/GetSignalSubscription',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetSignalSubscriptionRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.SignalSubscription.FromString,
+                _registered_method=True)
+        self.ListSignalSubscriptions = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/ListSignalSubscriptions',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListSignalSubscriptionsRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListSignalSubscriptionsResponse.FromString,
+                _registered_method=True)
+        self.CancelSignalSubscription = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/CancelSignalSubscription',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CancelSignalSubscriptionRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.SignalSubscription.FromString,
+                _registered_method=True)
+        self.WatchSignals = channel.unary_stream(
+                '/fleet.v1.DiagnosticsService/WatchSignals',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.WatchSignalsRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.SignalBatch.FromString,
+                _registered_method=True)
+        self.ListDiagnosticGaps = channel.unary_unary(
+                '/fleet.v1.DiagnosticsService/ListDiagnosticGaps',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticGapsRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticGapsResponse.FromString,
+                _registered_method=True)
 
 
 class DiagnosticsServiceServicer:
-    """Wireless diagnostics as vehicles sent them.
+    """Wireless diagnostics: what vehicles sent of themselves, and what they shall do.
     """
 
     def ListSnapshots(self, request, context):
@@ -60,6 +122,92 @@ class DiagnosticsServiceServicer:
 
     def GetSnapshot(self, request, context):
         """NOT_FOUND if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDiagnosticPlan(self, request, context):
+        """The plan of a vehicle; NOT_FOUND if there is no such vehicle. One that was never set has
+        revision 0 and asks for nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateDiagnosticPlan(self, request, context):
+        """Sets the plan; the gateway gets it at its next check-in. FAILED_PRECONDITION if `revision` is
+        set and is not the stored one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateDiagnosticJob(self, request, context):
+        """Puts a job into the vehicle's queue. The same `request_id` again answers with the job that it
+        made; RESOURCE_EXHAUSTED beyond 50 jobs without a result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDiagnosticJob(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDiagnosticJobs(self, request, context):
+        """Newest first; `parent` is `vehicles/{vin}`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelDiagnosticJob(self, request, context):
+        """FAILED_PRECONDITION once the gateway has it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSignalSubscription(self, request, context):
+        """Begins with the vehicle's next check-in. The same `request_id` again answers with the
+        subscription that it made; RESOURCE_EXHAUSTED beyond 8 that have not ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSignalSubscription(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSignalSubscriptions(self, request, context):
+        """Newest first; `parent` is `vehicles/{vin}`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelSignalSubscription(self, request, context):
+        """Ends it with the vehicle's next check-in; what has ended stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchSignals(self, request, context):
+        """All batches of a subscription, those that came and those that come, until it has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDiagnosticGaps(self, request, context):
+        """What a vehicle had to drop, newest first; `parent` is `vehicles/{vin}`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +226,66 @@ def add_DiagnosticsServiceServicer_to_server(servicer, server):
                     request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetSnapshotRequest.FromString,
                     response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.DiagnosticSnapshot.SerializeToString,
             ),
+            'GetDiagnosticPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDiagnosticPlan,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetDiagnosticPlanRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.DiagnosticPlan.SerializeToString,
+            ),
+            'UpdateDiagnosticPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateDiagnosticPlan,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.UpdateDiagnosticPlanRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.DiagnosticPlan.SerializeToString,
+            ),
+            'CreateDiagnosticJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDiagnosticJob,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CreateDiagnosticJobRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2.DiagnosticJob.SerializeToString,
+            ),
+            'GetDiagnosticJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDiagnosticJob,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetDiagnosticJobRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2.DiagnosticJob.SerializeToString,
+            ),
+            'ListDiagnosticJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDiagnosticJobs,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticJobsRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticJobsResponse.SerializeToString,
+            ),
+            'CancelDiagnosticJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelDiagnosticJob,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CancelDiagnosticJobRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2.DiagnosticJob.SerializeToString,
+            ),
+            'CreateSignalSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSignalSubscription,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CreateSignalSubscriptionRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.SignalSubscription.SerializeToString,
+            ),
+            'GetSignalSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSignalSubscription,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetSignalSubscriptionRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.SignalSubscription.SerializeToString,
+            ),
+            'ListSignalSubscriptions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSignalSubscriptions,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListSignalSubscriptionsRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListSignalSubscriptionsResponse.SerializeToString,
+            ),
+            'CancelSignalSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelSignalSubscription,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CancelSignalSubscriptionRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.SignalSubscription.SerializeToString,
+            ),
+            'WatchSignals': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchSignals,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.WatchSignalsRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.SignalBatch.SerializeToString,
+            ),
+            'ListDiagnosticGaps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDiagnosticGaps,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticGapsRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticGapsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'fleet.v1.DiagnosticsService', rpc_method_handlers)
@@ -87,7 +295,7 @@ def add_DiagnosticsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DiagnosticsService:
-    """Wireless diagnostics as vehicles sent them.
+    """Wireless diagnostics: what vehicles sent of themselves, and what they shall do.
     """
 
     @staticmethod
@@ -134,6 +342,330 @@ class DiagnosticsService:
             '/fleet.v1.DiagnosticsService/GetSnapshot',
             protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetSnapshotRequest.SerializeToString,
             protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.DiagnosticSnapshot.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDiagnosticPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/GetDiagnosticPlan',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetDiagnosticPlanRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.DiagnosticPlan.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateDiagnosticPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/UpdateDiagnosticPlan',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.UpdateDiagnosticPlanRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.DiagnosticPlan.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDiagnosticJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/CreateDiagnosticJob',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CreateDiagnosticJobRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2.DiagnosticJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDiagnosticJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/GetDiagnosticJob',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetDiagnosticJobRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2.DiagnosticJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDiagnosticJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/ListDiagnosticJobs',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticJobsRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelDiagnosticJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/CancelDiagnosticJob',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CancelDiagnosticJobRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostic__jobs__pb2.DiagnosticJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSignalSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/CreateSignalSubscription',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CreateSignalSubscriptionRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.SignalSubscription.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSignalSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/GetSignalSubscription',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.GetSignalSubscriptionRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.SignalSubscription.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSignalSubscriptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/ListSignalSubscriptions',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListSignalSubscriptionsRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListSignalSubscriptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelSignalSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/CancelSignalSubscription',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.CancelSignalSubscriptionRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2.SignalSubscription.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchSignals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/WatchSignals',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.WatchSignalsRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.SignalBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDiagnosticGaps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.DiagnosticsService/ListDiagnosticGaps',
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticGapsRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_diagnostics__pb2.ListDiagnosticGapsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,8 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from protocols.fleet.v1 import diagnostic_jobs_pb2 as _diagnostic_jobs_pb2
+from protocols.fleet.v1 import diagnostic_plans_pb2 as _diagnostic_plans_pb2
 from protocols.fleet.v1 import diagnostics_pb2 as _diagnostics_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -27,7 +29,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DiagnosticsServiceStub:
-    """Wireless diagnostics as vehicles sent them."""
+    """Wireless diagnostics: what vehicles sent of themselves, and what they shall do."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,19 +39,79 @@ class DiagnosticsServiceStub:
     """Newest first, without `signals` (GetSnapshot brings them); `parent` is `vehicles/{vin}`."""
     GetSnapshot: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.GetSnapshotRequest, _diagnostics_pb2.DiagnosticSnapshot]
     """NOT_FOUND if there is none."""
+    GetDiagnosticPlan: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.GetDiagnosticPlanRequest, _diagnostic_plans_pb2.DiagnosticPlan]
+    """The plan of a vehicle; NOT_FOUND if there is no such vehicle. One that was never set has
+    revision 0 and asks for nothing.
+    """
+    UpdateDiagnosticPlan: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.UpdateDiagnosticPlanRequest, _diagnostic_plans_pb2.DiagnosticPlan]
+    """Sets the plan; the gateway gets it at its next check-in. FAILED_PRECONDITION if `revision` is
+    set and is not the stored one.
+    """
+    CreateDiagnosticJob: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.CreateDiagnosticJobRequest, _diagnostic_jobs_pb2.DiagnosticJob]
+    """Puts a job into the vehicle's queue. The same `request_id` again answers with the job that it
+    made; RESOURCE_EXHAUSTED beyond 50 jobs without a result.
+    """
+    GetDiagnosticJob: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.GetDiagnosticJobRequest, _diagnostic_jobs_pb2.DiagnosticJob]
+    ListDiagnosticJobs: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.ListDiagnosticJobsRequest, _diagnostics_pb2.ListDiagnosticJobsResponse]
+    """Newest first; `parent` is `vehicles/{vin}`."""
+    CancelDiagnosticJob: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.CancelDiagnosticJobRequest, _diagnostic_jobs_pb2.DiagnosticJob]
+    """FAILED_PRECONDITION once the gateway has it."""
+    CreateSignalSubscription: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.CreateSignalSubscriptionRequest, _diagnostic_plans_pb2.SignalSubscription]
+    """Begins with the vehicle's next check-in. The same `request_id` again answers with the
+    subscription that it made; RESOURCE_EXHAUSTED beyond 8 that have not ended.
+    """
+    GetSignalSubscription: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.GetSignalSubscriptionRequest, _diagnostic_plans_pb2.SignalSubscription]
+    ListSignalSubscriptions: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.ListSignalSubscriptionsRequest, _diagnostics_pb2.ListSignalSubscriptionsResponse]
+    """Newest first; `parent` is `vehicles/{vin}`."""
+    CancelSignalSubscription: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.CancelSignalSubscriptionRequest, _diagnostic_plans_pb2.SignalSubscription]
+    """Ends it with the vehicle's next check-in; what has ended stays as it is."""
+    WatchSignals: _grpc.UnaryStreamMultiCallable[_diagnostics_pb2.WatchSignalsRequest, _diagnostics_pb2.SignalBatch]
+    """All batches of a subscription, those that came and those that come, until it has ended."""
+    ListDiagnosticGaps: _grpc.UnaryUnaryMultiCallable[_diagnostics_pb2.ListDiagnosticGapsRequest, _diagnostics_pb2.ListDiagnosticGapsResponse]
+    """What a vehicle had to drop, newest first; `parent` is `vehicles/{vin}`."""
 
 @_typing.type_check_only
 class DiagnosticsServiceAsyncStub(DiagnosticsServiceStub):
-    """Wireless diagnostics as vehicles sent them."""
+    """Wireless diagnostics: what vehicles sent of themselves, and what they shall do."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSnapshots: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.ListSnapshotsRequest, _diagnostics_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
     """Newest first, without `signals` (GetSnapshot brings them); `parent` is `vehicles/{vin}`."""
     GetSnapshot: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.GetSnapshotRequest, _diagnostics_pb2.DiagnosticSnapshot]  # type: ignore[assignment]
     """NOT_FOUND if there is none."""
+    GetDiagnosticPlan: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.GetDiagnosticPlanRequest, _diagnostic_plans_pb2.DiagnosticPlan]  # type: ignore[assignment]
+    """The plan of a vehicle; NOT_FOUND if there is no such vehicle. One that was never set has
+    revision 0 and asks for nothing.
+    """
+    UpdateDiagnosticPlan: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.UpdateDiagnosticPlanRequest, _diagnostic_plans_pb2.DiagnosticPlan]  # type: ignore[assignment]
+    """Sets the plan; the gateway gets it at its next check-in. FAILED_PRECONDITION if `revision` is
+    set and is not the stored one.
+    """
+    CreateDiagnosticJob: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.CreateDiagnosticJobRequest, _diagnostic_jobs_pb2.DiagnosticJob]  # type: ignore[assignment]
+    """Puts a job into the vehicle's queue. The same `request_id` again answers with the job that it
+    made; RESOURCE_EXHAUSTED beyond 50 jobs without a result.
+    """
+    GetDiagnosticJob: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.GetDiagnosticJobRequest, _diagnostic_jobs_pb2.DiagnosticJob]  # type: ignore[assignment]
+    ListDiagnosticJobs: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.ListDiagnosticJobsRequest, _diagnostics_pb2.ListDiagnosticJobsResponse]  # type: ignore[assignment]
+    """Newest first; `parent` is `vehicles/{vin}`."""
+    CancelDiagnosticJob: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.CancelDiagnosticJobRequest, _diagnostic_jobs_pb2.DiagnosticJob]  # type: ignore[assignment]
+    """FAILED_PRECONDITION once the gateway has it."""
+    CreateSignalSubscription: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.CreateSignalSubscriptionRequest, _diagnostic_plans_pb2.SignalSubscription]  # type: ignore[assignment]
+    """Begins with the vehicle's next check-in. The same `request_id` again answers with the
+    subscription that it made; RESOURCE_EXHAUSTED beyond 8 that have not ended.
+    """
+    GetSignalSubscription: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.GetSignalSubscriptionRequest, _diagnostic_plans_pb2.SignalSubscription]  # type: ignore[assignment]
+    ListSignalSubscriptions: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.ListSignalSubscriptionsRequest, _diagnostics_pb2.ListSignalSubscriptionsResponse]  # type: ignore[assignment]
+    """Newest first; `parent` is `vehicles/{vin}`."""
+    CancelSignalSubscription: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.CancelSignalSubscriptionRequest, _diagnostic_plans_pb2.SignalSubscription]  # type: ignore[assignment]
+    """Ends it with the vehicle's next check-in; what has ended stays as it is."""
+    WatchSignals: _aio.UnaryStreamMultiCallable[_diagnostics_pb2.WatchSignalsRequest, _diagnostics_pb2.SignalBatch]  # type: ignore[assignment]
+    """All batches of a subscription, those that came and those that come, until it has ended."""
+    ListDiagnosticGaps: _aio.UnaryUnaryMultiCallable[_diagnostics_pb2.ListDiagnosticGapsRequest, _diagnostics_pb2.ListDiagnosticGapsResponse]  # type: ignore[assignment]
+    """What a vehicle had to drop, newest first; `parent` is `vehicles/{vin}`."""
 
 class DiagnosticsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Wireless diagnostics as vehicles sent them."""
+    """Wireless diagnostics: what vehicles sent of themselves, and what they shall do."""
 
     @_abc_1.abstractmethod
     def ListSnapshots(
@@ -66,5 +128,107 @@ class DiagnosticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_diagnostics_pb2.DiagnosticSnapshot, _abc.Awaitable[_diagnostics_pb2.DiagnosticSnapshot]]:
         """NOT_FOUND if there is none."""
+
+    @_abc_1.abstractmethod
+    def GetDiagnosticPlan(
+        self,
+        request: _diagnostics_pb2.GetDiagnosticPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostic_plans_pb2.DiagnosticPlan, _abc.Awaitable[_diagnostic_plans_pb2.DiagnosticPlan]]:
+        """The plan of a vehicle; NOT_FOUND if there is no such vehicle. One that was never set has
+        revision 0 and asks for nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateDiagnosticPlan(
+        self,
+        request: _diagnostics_pb2.UpdateDiagnosticPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostic_plans_pb2.DiagnosticPlan, _abc.Awaitable[_diagnostic_plans_pb2.DiagnosticPlan]]:
+        """Sets the plan; the gateway gets it at its next check-in. FAILED_PRECONDITION if `revision` is
+        set and is not the stored one.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateDiagnosticJob(
+        self,
+        request: _diagnostics_pb2.CreateDiagnosticJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostic_jobs_pb2.DiagnosticJob, _abc.Awaitable[_diagnostic_jobs_pb2.DiagnosticJob]]:
+        """Puts a job into the vehicle's queue. The same `request_id` again answers with the job that it
+        made; RESOURCE_EXHAUSTED beyond 50 jobs without a result.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDiagnosticJob(
+        self,
+        request: _diagnostics_pb2.GetDiagnosticJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostic_jobs_pb2.DiagnosticJob, _abc.Awaitable[_diagnostic_jobs_pb2.DiagnosticJob]]: ...
+
+    @_abc_1.abstractmethod
+    def ListDiagnosticJobs(
+        self,
+        request: _diagnostics_pb2.ListDiagnosticJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostics_pb2.ListDiagnosticJobsResponse, _abc.Awaitable[_diagnostics_pb2.ListDiagnosticJobsResponse]]:
+        """Newest first; `parent` is `vehicles/{vin}`."""
+
+    @_abc_1.abstractmethod
+    def CancelDiagnosticJob(
+        self,
+        request: _diagnostics_pb2.CancelDiagnosticJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostic_jobs_pb2.DiagnosticJob, _abc.Awaitable[_diagnostic_jobs_pb2.DiagnosticJob]]:
+        """FAILED_PRECONDITION once the gateway has it."""
+
+    @_abc_1.abstractmethod
+    def CreateSignalSubscription(
+        self,
+        request: _diagnostics_pb2.CreateSignalSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostic_plans_pb2.SignalSubscription, _abc.Awaitable[_diagnostic_plans_pb2.SignalSubscription]]:
+        """Begins with the vehicle's next check-in. The same `request_id` again answers with the
+        subscription that it made; RESOURCE_EXHAUSTED beyond 8 that have not ended.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSignalSubscription(
+        self,
+        request: _diagnostics_pb2.GetSignalSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostic_plans_pb2.SignalSubscription, _abc.Awaitable[_diagnostic_plans_pb2.SignalSubscription]]: ...
+
+    @_abc_1.abstractmethod
+    def ListSignalSubscriptions(
+        self,
+        request: _diagnostics_pb2.ListSignalSubscriptionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostics_pb2.ListSignalSubscriptionsResponse, _abc.Awaitable[_diagnostics_pb2.ListSignalSubscriptionsResponse]]:
+        """Newest first; `parent` is `vehicles/{vin}`."""
+
+    @_abc_1.abstractmethod
+    def CancelSignalSubscription(
+        self,
+        request: _diagnostics_pb2.CancelSignalSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostic_plans_pb2.SignalSubscription, _abc.Awaitable[_diagnostic_plans_pb2.SignalSubscription]]:
+        """Ends it with the vehicle's next check-in; what has ended stays as it is."""
+
+    @_abc_1.abstractmethod
+    def WatchSignals(
+        self,
+        request: _diagnostics_pb2.WatchSignalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_diagnostics_pb2.SignalBatch], _abc.AsyncIterator[_diagnostics_pb2.SignalBatch]]:
+        """All batches of a subscription, those that came and those that come, until it has ended."""
+
+    @_abc_1.abstractmethod
+    def ListDiagnosticGaps(
+        self,
+        request: _diagnostics_pb2.ListDiagnosticGapsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostics_pb2.ListDiagnosticGapsResponse, _abc.Awaitable[_diagnostics_pb2.ListDiagnosticGapsResponse]]:
+        """What a vehicle had to drop, newest first; `parent` is `vehicles/{vin}`."""
 
 def add_DiagnosticsServiceServicer_to_server(servicer: DiagnosticsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

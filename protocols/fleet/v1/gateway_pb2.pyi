@@ -10,6 +10,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from protocols.fleet.v1 import campaigns_pb2 as _campaigns_pb2
+from protocols.fleet.v1 import diagnostic_jobs_pb2 as _diagnostic_jobs_pb2
+from protocols.fleet.v1 import diagnostic_plans_pb2 as _diagnostic_plans_pb2
 from protocols.fleet.v1 import diagnostics_pb2 as _diagnostics_pb2
 from protocols.fleet.v1 import releases_pb2 as _releases_pb2
 import builtins as _builtins
@@ -133,6 +135,8 @@ class CheckInResponse(_message.Message):
     OFFER_FIELD_NUMBER: _builtins.int
     NEXT_CHECK_IN_FIELD_NUMBER: _builtins.int
     WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    DIAGNOSTIC_ORDERS_FIELD_NUMBER: _builtins.int
+    DIAGNOSTIC_JOBS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def offer(self) -> Global___Offer:
         """Unset: nothing to do."""
@@ -143,16 +147,24 @@ class CheckInResponse(_message.Message):
     def withdrawal(self) -> Global___CampaignWithdrawal:
         """Set while `unfinished_campaign` is taken back."""
 
+    @_builtins.property
+    def diagnostic_orders(self) -> _diagnostic_plans_pb2.DiagnosticOrders: ...
+    @_builtins.property
+    def diagnostic_jobs(self) -> _containers.RepeatedCompositeFieldContainer[_diagnostic_jobs_pb2.DiagnosticJob]:
+        """Jobs without a result, oldest first, at most 8: also those that the gateway has already."""
+
     def __init__(
         self,
         *,
         offer: Global___Offer | None = ...,
         next_check_in: _duration_pb2.Duration | None = ...,
         withdrawal: Global___CampaignWithdrawal | None = ...,
+        diagnostic_orders: _diagnostic_plans_pb2.DiagnosticOrders | None = ...,
+        diagnostic_jobs: _abc.Iterable[_diagnostic_jobs_pb2.DiagnosticJob] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["next_check_in", b"next_check_in", "offer", b"offer", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["diagnostic_orders", b"diagnostic_orders", "next_check_in", b"next_check_in", "offer", b"offer", "withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_check_in", b"next_check_in", "offer", b"offer", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diagnostic_jobs", b"diagnostic_jobs", "diagnostic_orders", b"diagnostic_orders", "next_check_in", b"next_check_in", "offer", b"offer", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,7 +375,10 @@ class UploadSnapshotRequest(_message.Message):
 
     VIN_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     vin: _builtins.str
+    sequence: _builtins.int
+    """Never used twice by one gateway; 0: it does not number."""
     @_builtins.property
     def snapshot(self) -> _diagnostics_pb2.DiagnosticSnapshot: ...
     def __init__(
@@ -371,10 +386,11 @@ class UploadSnapshotRequest(_message.Message):
         *,
         vin: _builtins.str = ...,
         snapshot: _diagnostics_pb2.DiagnosticSnapshot | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "snapshot", b"snapshot", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -394,6 +410,130 @@ class UploadSnapshotResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadSnapshotResponse: _TypeAlias = UploadSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class SubmitDiagnosticResultRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    job: _builtins.str
+    """`vehicles/{vin}/diagnosticJobs/{id}`."""
+    sequence: _builtins.int
+    @_builtins.property
+    def result(self) -> _diagnostic_jobs_pb2.DiagnosticJobResult: ...
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        job: _builtins.str = ...,
+        result: _diagnostic_jobs_pb2.DiagnosticJobResult | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "result", b"result", "sequence", b"sequence", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitDiagnosticResultRequest: _TypeAlias = SubmitDiagnosticResultRequest  # noqa: Y015
+
+@_typing.final
+class SubmitDiagnosticResultResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitDiagnosticResultResponse: _TypeAlias = SubmitDiagnosticResultResponse  # noqa: Y015
+
+@_typing.final
+class UploadSignalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    sequence: _builtins.int
+    @_builtins.property
+    def batch(self) -> _diagnostics_pb2.SignalBatch: ...
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        batch: _diagnostics_pb2.SignalBatch | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "sequence", b"sequence", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadSignalsRequest: _TypeAlias = UploadSignalsRequest  # noqa: Y015
+
+@_typing.final
+class UploadSignalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadSignalsResponse: _TypeAlias = UploadSignalsResponse  # noqa: Y015
+
+@_typing.final
+class ReportGapRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    @_builtins.property
+    def gap(self) -> _diagnostic_plans_pb2.DiagnosticGap: ...
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        gap: _diagnostic_plans_pb2.DiagnosticGap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportGapRequest: _TypeAlias = ReportGapRequest  # noqa: Y015
+
+@_typing.final
+class ReportGapResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportGapResponse: _TypeAlias = ReportGapResponse  # noqa: Y015
 
 @_typing.final
 class SubmitReportRequest(_message.Message):

@@ -55,6 +55,21 @@ class GatewayServiceStub:
                 request_serializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSnapshotRequest.SerializeToString,
                 response_deserializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSnapshotResponse.FromString,
                 _registered_method=True)
+        self.SubmitDiagnosticResult = channel.unary_unary(
+                '/fleet.v1.GatewayService/SubmitDiagnosticResult',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.SubmitDiagnosticResultRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.SubmitDiagnosticResultResponse.FromString,
+                _registered_method=True)
+        self.UploadSignals = channel.unary_unary(
+                '/fleet.v1.GatewayService/UploadSignals',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSignalsRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSignalsResponse.FromString,
+                _registered_method=True)
+        self.ReportGap = channel.unary_unary(
+                '/fleet.v1.GatewayService/ReportGap',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.ReportGapRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.ReportGapResponse.FromString,
+                _registered_method=True)
         self.SubmitReport = channel.unary_unary(
                 '/fleet.v1.GatewayService/SubmitReport',
                 request_serializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.SubmitReportRequest.SerializeToString,
@@ -94,6 +109,27 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitDiagnosticResult(self, request, context):
+        """A job's end. A second result of one job changes nothing. NOT_FOUND if there is no such job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadSignals(self, request, context):
+        """A batch of one subscription; the same `time` again is the same batch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportGap(self, request, context):
+        """What had to be dropped before it could be sent; the same number again replaces what it told.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SubmitReport(self, request, context):
         """The end of an update, with its evidence. The cloud judges it: a read-back that is not
         proved by the ECU's signature does not count as updated.
@@ -124,6 +160,21 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.UploadSnapshot,
                     request_deserializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSnapshotRequest.FromString,
                     response_serializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSnapshotResponse.SerializeToString,
+            ),
+            'SubmitDiagnosticResult': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitDiagnosticResult,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.SubmitDiagnosticResultRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.SubmitDiagnosticResultResponse.SerializeToString,
+            ),
+            'UploadSignals': grpc.unary_unary_rpc_method_handler(
+                    servicer.UploadSignals,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSignalsRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSignalsResponse.SerializeToString,
+            ),
+            'ReportGap': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportGap,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.ReportGapRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_gateway__pb2.ReportGapResponse.SerializeToString,
             ),
             'SubmitReport': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitReport,
@@ -240,6 +291,87 @@ class GatewayService:
             '/fleet.v1.GatewayService/UploadSnapshot',
             protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSnapshotRequest.SerializeToString,
             protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitDiagnosticResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.GatewayService/SubmitDiagnosticResult',
+            protocols_dot_fleet_dot_v1_dot_gateway__pb2.SubmitDiagnosticResultRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_gateway__pb2.SubmitDiagnosticResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadSignals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.GatewayService/UploadSignals',
+            protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSignalsRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_gateway__pb2.UploadSignalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportGap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.GatewayService/ReportGap',
+            protocols_dot_fleet_dot_v1_dot_gateway__pb2.ReportGapRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_gateway__pb2.ReportGapResponse.FromString,
             options,
             channel_credentials,
             insecure,

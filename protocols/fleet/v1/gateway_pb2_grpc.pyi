@@ -42,6 +42,12 @@ class GatewayServiceStub:
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ReportProgressRequest, _gateway_pb2.ReportProgressResponse]
     """Progress for whoever watches; only the newest `sequence` counts."""
     UploadSnapshot: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.UploadSnapshotRequest, _gateway_pb2.UploadSnapshotResponse]
+    SubmitDiagnosticResult: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SubmitDiagnosticResultRequest, _gateway_pb2.SubmitDiagnosticResultResponse]
+    """A job's end. A second result of one job changes nothing. NOT_FOUND if there is no such job."""
+    UploadSignals: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.UploadSignalsRequest, _gateway_pb2.UploadSignalsResponse]
+    """A batch of one subscription; the same `time` again is the same batch."""
+    ReportGap: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ReportGapRequest, _gateway_pb2.ReportGapResponse]
+    """What had to be dropped before it could be sent; the same number again replaces what it told."""
     SubmitReport: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SubmitReportRequest, _gateway_pb2.SubmitReportResponse]
     """The end of an update, with its evidence. The cloud judges it: a read-back that is not
     proved by the ECU's signature does not count as updated.
@@ -61,6 +67,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     ReportProgress: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ReportProgressRequest, _gateway_pb2.ReportProgressResponse]  # type: ignore[assignment]
     """Progress for whoever watches; only the newest `sequence` counts."""
     UploadSnapshot: _aio.UnaryUnaryMultiCallable[_gateway_pb2.UploadSnapshotRequest, _gateway_pb2.UploadSnapshotResponse]  # type: ignore[assignment]
+    SubmitDiagnosticResult: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SubmitDiagnosticResultRequest, _gateway_pb2.SubmitDiagnosticResultResponse]  # type: ignore[assignment]
+    """A job's end. A second result of one job changes nothing. NOT_FOUND if there is no such job."""
+    UploadSignals: _aio.UnaryUnaryMultiCallable[_gateway_pb2.UploadSignalsRequest, _gateway_pb2.UploadSignalsResponse]  # type: ignore[assignment]
+    """A batch of one subscription; the same `time` again is the same batch."""
+    ReportGap: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ReportGapRequest, _gateway_pb2.ReportGapResponse]  # type: ignore[assignment]
+    """What had to be dropped before it could be sent; the same number again replaces what it told."""
     SubmitReport: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SubmitReportRequest, _gateway_pb2.SubmitReportResponse]  # type: ignore[assignment]
     """The end of an update, with its evidence. The cloud judges it: a read-back that is not
     proved by the ECU's signature does not count as updated.
@@ -101,6 +113,30 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.UploadSnapshotRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.UploadSnapshotResponse, _abc.Awaitable[_gateway_pb2.UploadSnapshotResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SubmitDiagnosticResult(
+        self,
+        request: _gateway_pb2.SubmitDiagnosticResultRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.SubmitDiagnosticResultResponse, _abc.Awaitable[_gateway_pb2.SubmitDiagnosticResultResponse]]:
+        """A job's end. A second result of one job changes nothing. NOT_FOUND if there is no such job."""
+
+    @_abc_1.abstractmethod
+    def UploadSignals(
+        self,
+        request: _gateway_pb2.UploadSignalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.UploadSignalsResponse, _abc.Awaitable[_gateway_pb2.UploadSignalsResponse]]:
+        """A batch of one subscription; the same `time` again is the same batch."""
+
+    @_abc_1.abstractmethod
+    def ReportGap(
+        self,
+        request: _gateway_pb2.ReportGapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ReportGapResponse, _abc.Awaitable[_gateway_pb2.ReportGapResponse]]:
+        """What had to be dropped before it could be sent; the same number again replaces what it told."""
 
     @_abc_1.abstractmethod
     def SubmitReport(
