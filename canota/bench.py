@@ -17,6 +17,7 @@ from typing import Final, Self, TypeVar
 from canota.cli.client import Operator, ReleaseFile
 from canota.cli.vehicle import registration
 from canota.identities import as_rows
+from canota.link_proxy import LinkProxy
 from clock import is_virtual
 from cloud.app import CloudOptions, CloudThread
 from dbc.vehicle import describe_vehicle
@@ -26,10 +27,11 @@ from ecu_sim.vehicle import Vehicle, VehicleError, VehicleOptions
 from firmware import dev_keys, image_path
 from protocols.can import CanPort
 from protocols.firmware.formats import detect
+from protocols.link import Link, Profile
 from protocols.stream import ByteStream
 from recording.recorder import Recorder
 from recording.records import since_epoch_ns
-from vehicle_gateway.app import Gateway, GatewayOptions
+from vehicle_gateway.app import CloudAwayError, Gateway, GatewayOptions
 from vehicle_gateway.update import Progress
 from vehicle_gateway.wires import LinkError
 
@@ -37,6 +39,8 @@ from vehicle_gateway.wires import LinkError
 VIRTUAL_START: Final = datetime(2026, 6, 1, 8, 0, 0, tzinfo=UTC)
 FACTORY_VERSION: Final = "1.0.0"
 ECUS: Final = ecu_names()
+#: Seconds before a cloud that was away is asked again.
+_AWAY_S: Final = 20.0
 
 T = TypeVar("T")
 
@@ -60,6 +64,8 @@ class BenchOptions:
     traffic: float = 0.0
     #: A log to write what goes over the vehicle's wires to; its ending names the format.
     capture: Path | None = None
+    #: The wireless link between gateway and cloud; None: there is nothing between them.
+    link: Profile | None = None
 
 
 class SimulatedLinks:
@@ -99,12 +105,14 @@ class Bench:
             self.cloud = await stack.enter_async_context(running_cloud(self.options))
             self.operator = stack.enter_context(Operator(self.cloud.target, time_us=self.time_us))
             self.vehicle = await stack.enter_async_context(running_vehicle(self.options))
+            cloud, link = await self._linked(stack)
             gateway = gateway_of(
                 self.options,
                 self.vehicle,
-                self.cloud.target,
+                cloud,
                 on_progress=self._on_progress,
                 began_s=self._begin,
+                link=link,
             )
             self.gateway = await stack.enter_async_context(gateway)
             self._stack = stack.pop_all()
@@ -117,6 +125,26 @@ class Bench:
         trace: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
+
+    async def _linked(self, stack: AsyncExitStack) -> tuple[str, Link | None]:
+        """Where the gateway finds its cloud, and the link of its calls in virtual time."""
+        if self.options.link is None:
+            return self.cloud.target, None
+        link = Link(self.options.link, self.options.seed)
+        if is_virtual(self._loop):
+            return self.cloud.target, link
+        host, _, port = self.cloud.target.rpartition(":")
+        proxy = await stack.enter_async_context(LinkProxy(link, to=(host, int(port))))
+        return proxy.target, None
+
+    async def turn(self) -> None:
+        """Have the gateway do all there is to do, however often the link lets it down meanwhile."""
+        while True:
+            try:
+                if await self.gateway.run_once() is None:
+                    return
+            except CloudAwayError:
+                await asyncio.sleep(_AWAY_S)
 
     def time_us(self) -> int:
         """Unix time in microseconds by the bench's own clock."""
@@ -189,6 +217,7 @@ def gateway_of(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     began_s: float = 0.0,
+    link: Link | None = None,
 ) -> Gateway:
     """The vehicle's gateway, whose cloud is at `cloud`; loop time `began_s` is the start date."""
     known = describe_vehicle()
@@ -204,6 +233,7 @@ def gateway_of(
             dev_only_keys=True,
             start_date=options.start_date - timedelta(seconds=began_s),
             observe_s=options.observe_s,
+            link=link,
             rng=random.Random(f"{options.seed}/gateway"),  # noqa: S311 repeatable, no secret
         ),
         SimulatedLinks(vehicle),

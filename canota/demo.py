@@ -21,6 +21,7 @@ from rich.text import Text
 
 import clock
 from canota.bench import FACTORY_VERSION, VIRTUAL_START, Bench, BenchOptions, release_files
+from canota.cli.arguments import link_profile
 from canota.cli.bars import EcuBars, EcuStep
 from canota.cli.campaign import print_verdicts
 from canota.cli.client import Operator
@@ -28,6 +29,7 @@ from canota.cli.exits import CommandError, Exit, explained
 from canota.cli.firmware_files import inspect
 from canota.cli.output import STYLES, console, size, table
 from dbc.vehicle import describe_vehicle
+from protocols.link import PROFILES, Profile
 from protocols.uds.dtc import StatusBit, display
 from recording import LogError
 from recording.recorder import Recorder
@@ -63,6 +65,8 @@ class DemoOptions:
     images: dict[str, Path]
     #: Where all that goes over the wires is written, for Wireshark.
     capture: Path | None
+    #: What lies between gateway and cloud.
+    link: Profile | None
 
 
 @app.command(epilog=explained())
@@ -93,6 +97,9 @@ def demo(
             dir_okay=False,
         ),
     ] = None,
+    link: Annotated[
+        str, typer.Option(metavar="PROFILE", help=f"A wireless link: {', '.join(PROFILES)}.")
+    ] = "",
 ) -> None:
     """
     Update a simulated car from end to end and write a report of it.
@@ -123,6 +130,7 @@ def demo(
         state_directory=state,
         images=images,
         capture=capture,
+        link=link_profile(link, option="--link") if link else None,
     )
     try:
         out = console() if picture is None else _recorder()
@@ -157,6 +165,7 @@ class Story:
             seed=self._options.seed,
             observe_s=OBSERVE_S,
             capture=self._options.capture,
+            link=self._options.link,
             start_date=VIRTUAL_START if self._options.virtual else datetime.now(UTC),  # noqa: TID251 the run's one look at the calendar
         )
         async with Bench(options, on_progress=self._on_progress) as bench:
@@ -177,6 +186,8 @@ class Story:
         await bench.register()
         files = release_files(FACTORY_VERSION, {})
         await bench.publish(f"hvac-{FACTORY_VERSION}", FACTORY_VERSION, files)
+        if (link := self._options.link) is not None:
+            self._say(f"between gateway and cloud: {link.name}, {link.summary}")
         identities = bench.vehicle.identities()
         wires = ", ".join(dict.fromkeys(identity.wire for identity in identities))
         self._say(f"cloud on {bench.cloud.target} over gRPC, vehicle {VIN} registered")
@@ -218,7 +229,7 @@ class Story:
         await bench.publish(release, NEW_VERSION, files)
         for file in files:
             self._say(f"{file.hardware_id:<6} {file.path.name:<20} {size(len(file.content))}")
-        await bench.gateway.run_once()
+        await (bench.turn() if self._options.link else bench.gateway.run_once())
         await bench.ask(lambda operator: operator.create_campaign(CAMPAIGN, release, [VIN]))
         verdicts = await bench.ask(lambda operator: operator.dry_run(CAMPAIGN))
         self._say("dry run:")
@@ -231,7 +242,8 @@ class Story:
             self._say(f"when all is written, the car is watched for {_minutes(OBSERVE_S)}")
         async with AsyncExitStack() as stack:
             stack.enter_context(self._bars)
-            await bench.gateway.run_once()
+            # Over a link the last report may have to wait for coverage.
+            await (bench.turn() if self._options.link else bench.gateway.run_once())
 
     async def _export(self, bench: Bench) -> dict[str, Any]:
         content: dict[str, bytes] = {}

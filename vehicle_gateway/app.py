@@ -16,8 +16,11 @@ from typing import Final, Self
 import grpc
 
 from dbc.vehicle import VehicleDescription
+from protocols.link import Link
 from protocols.uds import MalformedResponseError
 from vehicle_gateway.calls import Caller
+from vehicle_gateway.calls.channel import open_channel
+from vehicle_gateway.calls.line import Line
 from vehicle_gateway.diagnostics.reader import clear_dtcs, read_ecu
 from vehicle_gateway.diagnostics.signals import SignalRecorder
 from vehicle_gateway.flashing import described, updaters
@@ -45,12 +48,6 @@ _LOG = logging.getLogger(__name__)
 _NONCE_BYTES: Final = 16
 #: A signal is kept once in so many seconds.
 _SIGNAL_PERIOD_S: Final = 1.0
-#: gRPC reconnects by the wall clock; its own default pause grows to two minutes.
-_CHANNEL: Final = (
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 5000),
-)
 
 
 class GatewayError(Exception):
@@ -83,6 +80,8 @@ class GatewayOptions:
     observe_s: float = 180.0
     #: Seconds of signals that a snapshot holds at most.
     signal_window_s: float = 600.0
+    #: What lies between gateway and cloud in virtual time; in real time a proxy does.
+    link: Link | None = None
     #: Spreads pauses and makes the nonces of check-ins.
     rng: random.Random
 
@@ -396,9 +395,10 @@ async def _opened(
             journal.archive(folder / "updates")
     except JournalError as error:
         raise GatewayError(str(error)) from error
-    channel = grpc.aio.insecure_channel(options.cloud, options=_CHANNEL)
+    line = None if options.link is None else Line(options.link)
+    channel = open_channel(options.cloud, vin=options.vin, line=line)
     stack.push_async_callback(channel.close, None)
-    caller = Caller(vin=options.vin, now_us=now_us, rng=options.rng)
+    caller = Caller(vin=options.vin, now_us=now_us, rng=options.rng, line=line)
     outbox = Outbox(folder / "outbox")
     management = GrpcManagement(channel, caller, outbox)
     artifacts = Artifacts(folder / "artifacts")

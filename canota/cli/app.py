@@ -61,6 +61,11 @@ GROUPS: Final[dict[str, Group]] = {
     "ecus": Group(
         module="canota.cli.ecus", help="Run a vehicle's simulated ECUs.", panel=_PROGRAMS
     ),
+    "link": Group(
+        module="canota.cli.link",
+        help="Put a wireless link between a gateway and its cloud.",
+        panel=_PROGRAMS,
+    ),
     "trace": Group(
         module="canota.cli.trace",
         help="Put the wires into words, live or from a log.",

@@ -9,6 +9,7 @@ import typer
 from canota.cli.exits import CommandError, Exit
 from cloud.fleet.errors import InvalidFieldError
 from cloud.fleet.names import check_vin
+from protocols.link import Profile, UnknownProfileError, profile_named
 
 PORT_LIMIT: Final = 0xFFFF
 #: What firmware and memory lie in: addresses of 32 bits.
@@ -60,3 +61,19 @@ def hex_number(text: str) -> int:
     if not 0 <= number <= LARGEST_ID:
         raise typer.BadParameter(f"{text!r}: hex digits up to {LARGEST_ID:X} expected")
     return number
+
+
+def link_profile(name: str, *, option: str) -> Profile:
+    """A wireless link by its name."""
+    try:
+        return profile_named(name)
+    except UnknownProfileError as error:
+        raise CommandError(f"{option} {error}", Exit.USAGE) from error
+
+
+def host_and_port(value: str, *, option: str, free: bool) -> tuple[str, int]:
+    """`HOST:PORT` (IPv6 in brackets); port 0 only where a `free` one may be taken."""
+    found = _TARGET.fullmatch(value)
+    if found is None or not (0 if free else 1) <= int(found[1]) <= PORT_LIMIT:
+        raise CommandError(f"{option} {value!r}: HOST:PORT expected", Exit.USAGE)
+    return value.rpartition(":")[0].strip("[]"), int(found[1])

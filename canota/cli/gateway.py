@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 import clock
-from canota.cli.arguments import seconds
+from canota.cli.arguments import host_and_port, link_profile, seconds
 from canota.cli.arguments import vin as check_vin
 from canota.cli.bars import EcuBars, EcuStep
 from canota.cli.exits import CommandError, Exit
@@ -21,7 +21,9 @@ from canota.cli.gateway_flash import flash_command
 from canota.cli.gateway_options import describe, master_secret
 from canota.cli.output import DEFAULT_CLOUD, CloudOption, console, group
 from canota.cli.serving import log_to_stderr, say, until_stopped
+from canota.link_proxy import LinkProxy
 from dbc.vehicle import VehicleDescription
+from protocols.link import PROFILES, Link
 from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError, GatewayOptions
 from vehicle_gateway.update import Progress
 from vehicle_gateway.update.coordinator import Outcome
@@ -78,6 +80,16 @@ def run(
     observe: Annotated[
         float, typer.Option(metavar="SECONDS", help="Time to watch the car after an update.")
     ] = 180.0,
+    link: Annotated[
+        str,
+        typer.Option(
+            metavar="PROFILE",
+            help=f"Reach the cloud over a simulated wireless link: {', '.join(PROFILES)}.",
+        ),
+    ] = "",
+    link_seed: Annotated[
+        int, typer.Option(metavar="N", help="The same seed gives the same outages.")
+    ] = 1,
     once: Annotated[bool, typer.Option("--once", help="Check in once, work, and end.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
@@ -103,6 +115,7 @@ def run(
             poll=seconds(poll, option="--poll"),
             observe=seconds(observe, option="--observe"),
             wires=wires,
+            link=Link(link_profile(link, option="--link"), link_seed) if link else None,
             once=once,
         ),
         virtual=False,
@@ -122,14 +135,16 @@ async def _run(
     poll: float,
     observe: float,
     wires: dict[str, str],
+    link: Link | None,
     once: bool,
 ) -> Outcome | None:
     loop_time = asyncio.get_running_loop().time()
     bars = EcuBars(console())
-    try:
+
+    def gateway_at(target: str, links: UriLinks) -> Gateway:
         options = GatewayOptions(
             vin=vin,
-            cloud=cloud,
+            cloud=target,
             state_directory=state,
             description=vehicle,
             diagnostics_master=secret,
@@ -140,18 +155,24 @@ async def _run(
             observe_s=observe,
             rng=random.SystemRandom(),
         )
-        links = UriLinks(wires)
-        running = Gateway(options, links, on_progress=lambda step: bars.show([_step(step)]))
+        return Gateway(options, links, on_progress=lambda step: bars.show([_step(step)]))
 
-        async def work() -> Outcome | None:
-            async with AsyncExitStack() as stack:
-                stack.push_async_callback(links.close)
-                await (links.open() if once else _opened(links))
-                await stack.enter_async_context(running)
-                say(f"gateway of {vin} runs")
-                stack.enter_context(bars)
-                return await (running.run_once() if once else running.run())
+    async def work() -> Outcome | None:
+        async with AsyncExitStack() as stack:
+            target = cloud
+            if link is not None:
+                to = host_and_port(cloud, option="--cloud", free=False)
+                target = (await stack.enter_async_context(LinkProxy(link, to=to))).target
+            links = UriLinks(wires)
+            running = gateway_at(target, links)
+            stack.push_async_callback(links.close)
+            await (links.open() if once else _opened(links))
+            await stack.enter_async_context(running)
+            say(f"gateway of {vin} runs")
+            stack.enter_context(bars)
+            return await (running.run_once() if once else running.run())
 
+    try:
         return await (work() if once else _until_stopped(work()))
     except CloudAwayError as error:
         raise CommandError(f"cloud {cloud}: {error}", Exit.UNREACHABLE) from error

@@ -15,6 +15,8 @@ from protocols.fleet.v1 import gateway_pb2
 
 #: Bytes in one message: the cheapest per byte that still resumes finely.
 CHUNK_SIZE: Final = 256 * 1024
+#: A vehicle that asks for less is given this.
+LEAST_CHUNK_SIZE: Final = 4 * 1024
 
 
 class GatewayTransfer:
@@ -35,8 +37,12 @@ class GatewayTransfer:
         if request.offset > size:
             raise OffsetError(offset=request.offset, size=size)
         offset = request.offset
+        wanted = request.chunk_bytes or CHUNK_SIZE
         async for chunk in self._store.files.read(
-            request.file_sha256, size=size, offset=offset, chunk_size=CHUNK_SIZE
+            request.file_sha256,
+            size=size,
+            offset=offset,
+            chunk_size=max(LEAST_CHUNK_SIZE, min(wanted, CHUNK_SIZE)),
         ):
             yield gateway_pb2.DownloadResponse(offset=offset, data=chunk)
             offset += len(chunk)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import grpc
@@ -18,6 +19,8 @@ _LOG = logging.getLogger(__name__)
 WRONG_CONTENT_TRIES: Final = 3
 #: Streams that break off without having brought a byte, in a row, before it is left for later.
 _IDLE_TRIES: Final = 5
+#: Asked for once a stream has broken: what is lost of a chunk has to come again.
+_SMALL_CHUNK: Final = 16 * 1024
 #: Wall-clock bound of one stream: a fixed part, and the slowest line worth waiting for.
 _STREAM_S: Final = 60.0
 _SLOWEST_BYTES_PER_S: Final = 16 * 1024
@@ -60,18 +63,19 @@ class GrpcImages:
         self, part: Part, image: PublishedImage, progress: Callable[[int], None]
     ) -> None:
         """Append until all is here or the content is clearly wrong."""
-        idle = 0
+        idle, chunk_bytes = 0, 0
         while part.length < image.file_size:
             before = part.length
             try:
                 await self._caller.call(
                     f"download {image.file_name}",
-                    lambda: self._stream(part, image, progress),
+                    partial(self._stream, part, image, progress, chunk_bytes),
                     tries=1,
                 )
             except RefusedError as error:
                 raise UpdateError(ecu="", step=STEP, cause=str(error)) from error
             except UnavailableError as error:
+                chunk_bytes = _SMALL_CHUNK
                 idle = 0 if part.length > before else idle + 1
                 if idle >= _IDLE_TRIES:
                     raise NotNowError(str(error)) from error
@@ -81,10 +85,17 @@ class GrpcImages:
                 return
 
     async def _stream(
-        self, part: Part, image: PublishedImage, progress: Callable[[int], None]
+        self,
+        part: Part,
+        image: PublishedImage,
+        progress: Callable[[int], None],
+        chunk_bytes: int,
     ) -> None:
         request = gateway_pb2.DownloadRequest(
-            vin=self._caller.vin, file_sha256=image.file_sha256, offset=part.length
+            vin=self._caller.vin,
+            file_sha256=image.file_sha256,
+            offset=part.length,
+            chunk_bytes=chunk_bytes,
         )
         timeout_s = _STREAM_S + (image.file_size - part.length) / _SLOWEST_BYTES_PER_S
         stream = self._stub.Download(request, timeout=timeout_s, metadata=self._caller.metadata())

@@ -275,19 +275,25 @@ class DownloadRequest(_message.Message):
     VIN_FIELD_NUMBER: _builtins.int
     FILE_SHA256_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    CHUNK_BYTES_FIELD_NUMBER: _builtins.int
     vin: _builtins.str
     file_sha256: _builtins.bytes
     offset: _builtins.int
+    chunk_bytes: _builtins.int
+    """Bytes of a chunk at most: what is lost of a chunk when the connection breaks has to come again.
+    From 4 KiB to 256 KiB, and 256 KiB if unset.
+    """
     def __init__(
         self,
         *,
         vin: _builtins.str = ...,
         file_sha256: _builtins.bytes = ...,
         offset: _builtins.int = ...,
+        chunk_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_sha256", b"file_sha256", "offset", b"offset", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "file_sha256", b"file_sha256", "offset", b"offset", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

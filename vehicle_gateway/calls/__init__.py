@@ -4,12 +4,14 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import grpc
 
 from clock import held
+from vehicle_gateway.calls.line import Line
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,6 +26,16 @@ RETRYABLE: Final = frozenset(
         grpc.StatusCode.ABORTED,
     }
 )
+
+
+#: Bound of one call in seconds: a fixed part, and the slowest line worth waiting for.
+_CALL_S: Final = 20.0
+_SLOWEST_BYTES_PER_S: Final = 2048
+
+
+def deadline_s(sent: int) -> float:
+    """How long one call that sends so many bytes may take, in seconds."""
+    return _CALL_S + sent / _SLOWEST_BYTES_PER_S
 
 
 class CallError(Exception):
@@ -62,11 +74,14 @@ class Caller:
         now_us: Callable[[], int],
         rng: random.Random,
         backoff: Backoff | None = None,
+        line: Line | None = None,
     ) -> None:
+        """Over a `line` the channel itself holds the clock, for what is real of each call."""
         self.vin = vin
         self._now_us = now_us
         self._rng = rng
         self._backoff = backoff or Backoff()
+        self._line = line
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call: the date by this gateway's clock."""
@@ -83,7 +98,7 @@ class Caller:
         failures = 0
         while True:
             try:
-                async with held(f"{self.vin} {name}"):
+                async with nullcontext() if self._line else held(f"{self.vin} {name}"):
                     return await act()
             except grpc.aio.AioRpcError as error:
                 failures += 1
