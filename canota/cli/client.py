@@ -106,6 +106,15 @@ class Operator:
         with self._errors():
             return self._vehicles.GetVehicle(request, ANSWER_S, self._metadata())
 
+    def replace_ecu(
+        self, vin: str, ecu: str, *, serial_number: str, public_key: bytes
+    ) -> vehicles_pb2.Vehicle:
+        request = vehicles_pb2.ReplaceEcuRequest(
+            name=f"vehicles/{vin}/ecus/{ecu}", serial_number=serial_number, public_key=public_key
+        )
+        with self._errors():
+            return self._vehicles.ReplaceEcu(request, ANSWER_S, self._metadata())
+
     def vehicles(self) -> Iterator[vehicles_pb2.Vehicle]:
         token = ""
         while True:

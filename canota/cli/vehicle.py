@@ -93,6 +93,35 @@ def list_(*, cloud: CloudOption = DEFAULT_CLOUD, as_json: JsonOption = False) ->
     console().print(shown)
 
 
+@app.command(name="replace-ecu")
+def replace_ecu(
+    vin: Annotated[str, typer.Argument(metavar="VIN", help="The vehicle's VIN.")],
+    ecu: Annotated[str, typer.Argument(metavar="ECU", help="The ECU's name in the vehicle.")],
+    *,
+    serial: Annotated[str, typer.Option(help="The new part's serial number (F18C).")],
+    key: Annotated[str, typer.Option(help="Its Ed25519 public key: 64 hexadecimal digits.")],
+    cloud: CloudOption = DEFAULT_CLOUD,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Register the part that a workshop has put in the place of an ECU.
+
+    Until then the part is shown with its own serial number, proves nothing and is offered nothing.
+
+    `canota vehicle replace-ecu WCANHVAC000000001 ccu --serial CCU-0002 --key 3b6a...`
+    """
+    try:
+        public_key = bytes.fromhex(key)
+    except ValueError as error:
+        raise CommandError(f"--key: {key!r} is not hexadecimal", Exit.USAGE) from error
+    with Operator(cloud) as operator:
+        found = operator.replace_ecu(vin, ecu, serial_number=serial, public_key=public_key)
+    if as_json:
+        print_json(plain(found))
+        return
+    console().print(f"{found.name}: {ecu} is {serial} now")
+
+
 @app.command()
 def show(
     vin: Annotated[str, typer.Argument(metavar="VIN", help="The vehicle's VIN.")],
@@ -108,12 +137,16 @@ def show(
         return
     seen = time_text(found.last_seen_time) or "never"
     console().print(Text(found.vin, style="bold"), f"{found.model}, last seen {seen}")
-    columns = ("ECU", "hardware", "wire", "slots", "area", "version", "software", "image SHA-256")
+    columns = (
+        *("ECU", "hardware", "serial number", "wire", "slots", "area"),
+        *("version", "software", "image SHA-256"),
+    )
     shown = table(*columns)
     for ecu in found.ecus:
         shown.add_row(
             ecu.ecu,
             ecu.hardware_id,
+            _part(ecu),
             ecu.wire,
             "1" if ecu.single_slot else "2",
             f"0x{ecu.application_base:08X} + {size(ecu.slot_size)}",
@@ -122,6 +155,14 @@ def show(
             ecu.image_sha256.hex()[:16],
         )
     console().print(shown)
+
+
+def _part(ecu: vehicles_pb2.Ecu) -> str:
+    """The registered part, and the one that reports in its place."""
+    reported = ecu.reported_serial_number or ecu.serial_number
+    if reported == ecu.serial_number:
+        return ecu.serial_number
+    return f"{reported} (registered: {ecu.serial_number})"
 
 
 def registration(

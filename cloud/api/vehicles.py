@@ -3,7 +3,7 @@
 from grpc import aio
 
 from cloud.api.pages import page_request, page_token
-from cloud.fleet.names import vin_of
+from cloud.fleet.names import ecu_of, vin_of
 from cloud.fleet.vehicles import check_vehicle
 from cloud.messages.vehicles import from_vehicle, to_vehicle
 from cloud.store import vehicles
@@ -33,6 +33,21 @@ class VehicleService(VehicleServiceServicer):
     ) -> vehicles_pb2.Vehicle:
         vin = vin_of(request.name, field="name")
         return to_vehicle(await self._store.database.read(vehicles.get, vin))
+
+    async def ReplaceEcu(  # noqa: N802 the service's word
+        self,
+        request: vehicles_pb2.ReplaceEcuRequest,
+        context: aio.ServicerContext[object, object],  # noqa: ARG002 the guard has used it
+    ) -> vehicles_pb2.Vehicle:
+        vin, ecu = ecu_of(request.name, field="name")
+        vehicle = await self._store.database.write(
+            vehicles.replace_ecu,
+            vin,
+            ecu,
+            serial_number=request.serial_number,
+            public_key=request.public_key,
+        )
+        return to_vehicle(vehicle)
 
     async def ListVehicles(  # noqa: N802 the service's word
         self,

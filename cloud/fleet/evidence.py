@@ -16,6 +16,8 @@ from protocols.uds import slot_digest
 
 #: Bytes: less could be guessed or come twice.
 NONCE_MINIMUM: Final = 16
+#: The step of a report behind which a vehicle only goes forward.
+_COMMIT: Final = "commit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,17 +133,25 @@ def proves(ecu: Ecu, read_back: ReadBack, *, nonce: bytes) -> str:
 
 def take_inventory(ecu: Ecu, inventory: EcuInventory, *, now: datetime) -> Ecu:
     """Return the ECU as it stands after a check-in; an unproved digest is not kept."""
+    if not inventory.error:
+        ecu = replace(
+            ecu,
+            reported_hardware_id=inventory.hardware_id,
+            reported_serial_number=inventory.serial_number,
+        )
     error = _inventory_error(ecu, inventory)
     if error:
         return replace(ecu, inventory_error=error, inventory_time=now)
     read_back = inventory.read_back
     proved = read_back is not None and not proves(ecu, read_back, nonce=read_back.nonce)
+    runs = read_back.image_sha256 if read_back is not None and proved else None
     return replace(
         ecu,
         software_number=inventory.software_number,
         software_version=inventory.software_version,
         supplier_version=inventory.supplier_version,
-        image_sha256=read_back.image_sha256 if read_back is not None and proved else None,
+        image_sha256=runs,
+        intended_sha256=runs or ecu.intended_sha256,
         inventory_error="",
         inventory_time=now,
     )
@@ -212,7 +222,10 @@ def _not_as_before(changes: Sequence[Change], ecus: Sequence[EcuJudgement]) -> l
     against = []
     for change, judged in zip(changes, ecus, strict=True):
         proved = judged.proved_sha256
-        if proved is None or (proved == change.sha256_before and not judged.read_back):
+        unchanged = change.image.image_sha256 == change.sha256_before
+        if proved is None or (
+            proved == change.sha256_before and (unchanged or not judged.read_back)
+        ):
             continue
         if change.sha256_before is not None or judged.read_back:
             against.append(
@@ -225,11 +238,19 @@ def _not_as_before(changes: Sequence[Change], ecus: Sequence[EcuJudgement]) -> l
 def after_report(
     vehicle: Vehicle, report: UpdateReport, judgement: Judgement, *, now: datetime
 ) -> tuple[Ecu, ...]:
-    """Return the ECUs whose software is known anew from a judged report."""
+    """Return the ECUs whose software is known anew from a judged report.
+
+    What a committed update could not prove is what the ECU should run all the same.
+    """
     changed = []
+    committed = any(step.step == _COMMIT and not step.failed for step in report.steps)
     for judged in judgement.ecus:
         ecu, result = vehicle.ecu(judged.ecu), report.result(judged.ecu)
-        if ecu is None or result is None or judged.proved_sha256 is None:
+        if ecu is None or result is None:
+            continue
+        if judged.proved_sha256 is None:
+            if committed:
+                changed.append(replace(ecu, intended_sha256=result.image_sha256))
             continue
         changed.append(
             replace(
@@ -238,6 +259,7 @@ def after_report(
                 software_version=result.version_after,
                 supplier_version=result.supplier_version_after,
                 image_sha256=judged.proved_sha256,
+                intended_sha256=judged.proved_sha256,
                 inventory_error="",
                 inventory_time=now,
             )

@@ -111,6 +111,14 @@ def vin_of(name: str, *, field: str) -> str:
     return check_vin(_after("vehicles/", name, field), field=field)
 
 
+def ecu_of(name: str, *, field: str) -> tuple[str, str]:
+    """Take VIN and ECU out of `vehicles/{vin}/ecus/{ecu}`."""
+    vin, separator, ecu = _after("vehicles/", name, field).partition("/ecus/")
+    if not separator:
+        raise InvalidFieldError(field, f"{name!r} is not vehicles/{{vin}}/ecus/{{ecu}}")
+    return check_vin(vin, field=field), check_ecu(ecu, field=field)
+
+
 def release_id_of(name: str, *, field: str) -> str:
     """Take the identifier out of `releases/{id}`."""
     return _identifier("releases/", name, field)

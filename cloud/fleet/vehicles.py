@@ -31,9 +31,25 @@ class Ecu:
     supplier_version: str = ""
     #: SHA-256 of the running image, proved by the boot loader's signature; None without a proof.
     image_sha256: bytes | None = None
+    #: SHA-256 of the image that it should run: the last that it proved, or the one that an update
+    #: had committed to. What stays in its boot loader is repaired with it.
+    intended_sha256: bytes | None = None
+    #: What the part in the vehicle last said of itself; another one than is registered was
+    #: replaced. Empty before.
+    reported_hardware_id: str = ""
+    reported_serial_number: str = ""
     #: Why the last inventory of this ECU cannot be used; empty if it can.
     inventory_error: str = ""
     inventory_time: datetime | None = None
+
+    @property
+    def in_boot_loader(self) -> bool:
+        """Whether it has answered, and without an application."""
+        return (
+            self.inventory_time is not None
+            and not self.inventory_error
+            and not (self.software_number or self.software_version or self.image_sha256)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +92,45 @@ def _check_ecu(ecu: Ecu, field: str) -> None:
         raise InvalidFieldError(f"{field}.serial_number", f"{ecu.name} has none")
     check_printable(ecu.serial_number, field=f"{field}.serial_number")
     check_printable(ecu.wire, field=f"{field}.wire")
-    if len(ecu.public_key) != PUBLIC_KEY_LENGTH:
-        raise InvalidFieldError(
-            f"{field}.public_key",
-            f"{ecu.name}: {len(ecu.public_key)} bytes; an Ed25519 key has {PUBLIC_KEY_LENGTH}",
-        )
+    _check_key(ecu, field)
     if ecu.slot_size <= 0:
         raise InvalidFieldError(f"{field}.slot_size", f"{ecu.name}: {ecu.slot_size} bytes")
     if ecu.application_base + ecu.slot_size > ADDRESS_LIMIT:
         raise InvalidFieldError(
             f"{field}.slot_size", f"{ecu.name}: the slot ends behind address 0xFFFFFFFF"
+        )
+
+
+def replaced(ecu: Ecu, *, serial_number: str, public_key: bytes) -> Ecu:
+    """Return the ECU with another part in it; `InvalidFieldError` names the field.
+
+    What the part runs is not known before it is reported; what it should run stays.
+    """
+    if (serial_number, public_key) == (ecu.serial_number, ecu.public_key):
+        return ecu
+    if not serial_number:
+        raise InvalidFieldError("serial_number", f"{ecu.name} has none")
+    check_printable(serial_number, field="serial_number")
+    part = Ecu(
+        name=ecu.name,
+        hardware_id=ecu.hardware_id,
+        serial_number=serial_number,
+        public_key=public_key,
+        wire=ecu.wire,
+        single_slot=ecu.single_slot,
+        application_base=ecu.application_base,
+        slot_size=ecu.slot_size,
+        intended_sha256=ecu.intended_sha256,
+        reported_hardware_id=ecu.reported_hardware_id,
+        reported_serial_number=ecu.reported_serial_number,
+    )
+    _check_key(part, "")
+    return part
+
+
+def _check_key(ecu: Ecu, field: str) -> None:
+    if len(ecu.public_key) != PUBLIC_KEY_LENGTH:
+        raise InvalidFieldError(
+            f"{field}.public_key".removeprefix("."),
+            f"{ecu.name}: {len(ecu.public_key)} bytes; an Ed25519 key has {PUBLIC_KEY_LENGTH}",
         )

@@ -44,9 +44,9 @@ def judge_vehicle(vehicle: Vehicle, release: Release, *, find_image: FindImage) 
     ]
     wanted = [(ecu, image) for ecu, image in pairs if ecu.image_sha256 != image.image_sha256]
     presents = {
-        ecu.name: find_image(ecu.hardware_id, ecu.image_sha256)
+        ecu.name: find_image(ecu.hardware_id, sha256)
         for ecu, _ in wanted
-        if ecu.single_slot and ecu.image_sha256 is not None
+        if ecu.single_slot and (sha256 := _goes_back_to(ecu)) is not None
     }
     reasons = [
         *_vehicle_reasons(vehicle, release, pairs=pairs),
@@ -62,7 +62,7 @@ def judge_vehicle(vehicle: Vehicle, release: Release, *, find_image: FindImage) 
             ecu=ecu.name,
             image=image,
             version_before=ecu.software_version,
-            sha256_before=ecu.image_sha256,
+            sha256_before=_goes_back_to(ecu),
             present=presents.get(ecu.name),
         )
         for ecu, image in wanted
@@ -77,6 +77,11 @@ def judge_vehicle(vehicle: Vehicle, release: Release, *, find_image: FindImage) 
         ),
         changes=changes,
     )
+
+
+def _goes_back_to(ecu: Ecu) -> bytes | None:
+    """What it runs, or should run where no application does; None where that is not proved."""
+    return ecu.intended_sha256 if ecu.in_boot_loader else ecu.image_sha256
 
 
 def _verdict(*, refused: bool, changes: tuple[Change, ...]) -> Verdict:
@@ -127,7 +132,9 @@ def _ecu_reasons(vehicle: Vehicle, ecu: Ecu, *, present: Image | None) -> list[s
         return [f"{ecu.name}: {ecu.inventory_error}"]
     if not ecu.single_slot or present is not None:
         return []
-    if ecu.image_sha256 is None:
+    if ecu.in_boot_loader:
+        what = "runs no application, and what it should run is not known or not published here"
+    elif ecu.image_sha256 is None:
         what = "did not prove what it runs"
     else:
         digest = ecu.image_sha256.hex()[:16]
@@ -146,6 +153,8 @@ def _warnings(ecu: Ecu, image: Image) -> list[str]:
     warnings = []
     if not image.signed:
         warnings.append(f"{ecu.name}: {image.file_name} carries no signature")
-    if not ecu.single_slot and ecu.inventory_time is not None and ecu.image_sha256 is None:
+    if ecu.in_boot_loader:
+        warnings.append(f"{ecu.name}: no application runs, it is repaired")
+    elif not ecu.single_slot and ecu.inventory_time is not None and ecu.image_sha256 is None:
         warnings.append(f"{ecu.name}: what it runs now is not proved by its boot loader")
     return warnings

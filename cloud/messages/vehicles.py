@@ -56,4 +56,6 @@ def _to_ecu(ecu: Ecu) -> vehicles_pb2.Ecu:
         software_version=ecu.software_version,
         supplier_version=ecu.supplier_version,
         image_sha256=ecu.image_sha256 or b"",
+        reported_hardware_id=ecu.reported_hardware_id,
+        reported_serial_number=ecu.reported_serial_number,
     )

@@ -60,6 +60,9 @@ ecu = Table(
     Column("software_version", Text, nullable=False),
     Column("supplier_version", Text, nullable=False),
     Column("image_sha256", LargeBinary),
+    Column("intended_sha256", LargeBinary),
+    Column("reported_hardware_id", Text, nullable=False, server_default=""),
+    Column("reported_serial_number", Text, nullable=False, server_default=""),
     Column("inventory_error", Text, nullable=False),
     Column("inventory_us", BigInteger),
 )

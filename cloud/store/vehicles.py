@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from cloud.fleet.campaigns import NOT_UNDER_WAY, OPEN_STATES
 from cloud.fleet.errors import AlreadyExistsError, NotFoundError
 from cloud.fleet.names import vehicle_name
-from cloud.fleet.vehicles import Ecu, Vehicle
+from cloud.fleet.vehicles import Ecu, Vehicle, replaced
 from cloud.store import tables
 from cloud.store.now import from_microseconds
 from cloud.store.rows import AnyRow, Page, from_us, page_of, to_us
@@ -79,6 +79,18 @@ def check_in(
     ecus = tuple(update(ecu) for ecu in vehicle.ecus)
     save_ecus(connection, vin, [new for new in ecus if new not in vehicle.ecus])
     return replace(vehicle, last_seen_time=now, ecus=ecus)
+
+
+def replace_ecu(
+    connection: Connection, vin: str, name: str, *, serial_number: str, public_key: bytes
+) -> Vehicle:
+    """Register another part in the place of an ECU; `NotFoundError` names what is missing."""
+    ecu = get(connection, vin).ecu(name)
+    if ecu is None:
+        raise NotFoundError("ecu", f"{vehicle_name(vin)}/ecus/{name}")
+    part = replaced(ecu, serial_number=serial_number, public_key=public_key)
+    save_ecus(connection, vin, [part])
+    return get(connection, vin)
 
 
 def save_ecus(connection: Connection, vin: str, ecus: Iterable[Ecu]) -> None:
@@ -153,6 +165,9 @@ def _ecu_row(ecu: Ecu) -> dict[str, object]:
         "software_version": ecu.software_version,
         "supplier_version": ecu.supplier_version,
         "image_sha256": ecu.image_sha256,
+        "intended_sha256": ecu.intended_sha256,
+        "reported_hardware_id": ecu.reported_hardware_id,
+        "reported_serial_number": ecu.reported_serial_number,
         "inventory_error": ecu.inventory_error,
         "inventory_us": to_us(ecu.inventory_time),
     }
@@ -172,6 +187,9 @@ def _ecu(row: AnyRow) -> Ecu:
         software_version=row.software_version,
         supplier_version=row.supplier_version,
         image_sha256=row.image_sha256,
+        intended_sha256=row.intended_sha256,
+        reported_hardware_id=row.reported_hardware_id,
+        reported_serial_number=row.reported_serial_number,
         inventory_error=row.inventory_error,
         inventory_time=from_us(row.inventory_us),
     )

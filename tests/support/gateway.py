@@ -100,6 +100,14 @@ class SimulatedEcu:
     failures: dict[str, int] = field(default_factory=dict)
     boots: Callable[[bytes], bool] = lambda _: True
     log: list[str] = field(default_factory=list)
+    serial: str = "SN-1"
+    hardware_id: str = ""
+
+    def replaced(self, running: bytes | None, *, serial: str, hardware_id: str = "") -> None:
+        """A workshop puts another part in its place."""
+        self.running, self.inactive, self.staged = running, b"", None
+        self.requested = self.trial = False
+        self.serial, self.hardware_id = serial, hardware_id
 
     def reset(self) -> None:
         """Power comes back: a requested trial or copy begins, a trial that ran ends."""
@@ -133,7 +141,7 @@ class SimulatedUpdater:
         self._ecu.log.append(f"stage from {resume_from}")
         self._refuse("stage")
         if self.single_slot:
-            if job.present is None:
+            if job.present is None and not job.committed:
                 raise UpdateError(ecu=self.ecu, step="staging", cause="no present image")
             if not self.staging_area or self._ecu.running is None:
                 return TransferFigures()
@@ -183,10 +191,15 @@ class SimulatedUpdater:
         await asyncio.sleep(0.01)
         running = self._ecu.running
         if running is None:
-            return Inventory(ecu=self.ecu, hardware_id=self._ecu.description.hardware_id)
+            return Inventory(
+                ecu=self.ecu,
+                hardware_id=self._ecu.hardware_id or self._ecu.description.hardware_id,
+                serial_number=self._ecu.serial,
+            )
         return Inventory(
             ecu=self.ecu,
-            hardware_id=self._ecu.description.hardware_id,
+            hardware_id=self._ecu.hardware_id or self._ecu.description.hardware_id,
+            serial_number=self._ecu.serial,
             software_version=version_of(self.ecu, running),
             read_back=ReadBack(nonce=nonce, image_sha256=_digest(running), signature=b"s"),
         )
@@ -254,6 +267,9 @@ class Files:
             raise UpdateError(ecu="", step="downloading", cause=f"{image.file_name}: not there")
         progress(image.file_size)
         return self.files[image.file_sha256]
+
+    def discard(self, file_sha256: bytes) -> None:
+        self.files.pop(file_sha256, None)
 
 
 class QuietDiagnostics:

@@ -41,12 +41,13 @@ class SequenceUpdater:
         if not self.single_slot:
             figures = await self._run(STAGE, job, progress, resume_from=resume_from)
             return replace(figures, staging_s=loop.time() - start_s)
-        if job.present is None:
+        _check_fits(self._site.ecu, "new image", job.image, job.address)
+        if job.present is not None:
+            _check_fits(self._site.ecu, "present image", job.present, job.present_address)
+        elif not job.committed:
             raise UpdateError(
                 ecu=self.ecu, step="staging", cause="one slot, and its present image is not at hand"
             )
-        _check_fits(self._site.ecu, "new image", job.image, job.address)
-        _check_fits(self._site.ecu, "present image", job.present, job.present_address)
         return await self._run(STAGE, job, progress)
 
     async def activate(

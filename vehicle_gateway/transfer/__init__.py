@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from vehicle_gateway.update import UpdateError
+from vehicle_gateway.update.journal import sync_folder
 
 #: No room on the disk, in the user's share of it, or in what a process may write.
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -50,6 +51,14 @@ class Artifacts:
             return Part(path, whole=self.path(sha256), sha256=sha256, size=size)
         except OSError as error:
             raise disk_error(path, error) from error
+
+    def discard(self, sha256: bytes) -> None:
+        """Remove a file and what has come of it; for good when this returns."""
+        path = self.path(sha256)
+        for one in (path, path.with_suffix(".part")):
+            one.unlink(missing_ok=True)
+        if self._folder.is_dir():
+            sync_folder(self._folder)
 
     def keep_only(self, wanted: frozenset[bytes]) -> None:
         """Remove every other file and part."""

@@ -55,6 +55,10 @@ class GrpcImages:
             cause=f"{image.file_name}: wrong length or SHA-256, {WRONG_CONTENT_TRIES} times",
         )
 
+    def discard(self, file_sha256: bytes) -> None:
+        """See `Images.discard`."""
+        self._artifacts.discard(file_sha256)
+
     def _at_hand(self, image: PublishedImage) -> bytes | None:
         content = self._artifacts.load(image.file_sha256)
         return content if content is not None and len(content) == image.file_size else None

@@ -36,11 +36,14 @@ class UpdateJob:
     version: str
     #: The cloud's nonce; the read-back is signed over it.
     nonce: bytes
-    #: SHA-256 of the image that ran before the update, by the ECU's own digest (0214).
+    #: SHA-256 of the image that ran before the update, by the ECU's own digest (0214). Where no
+    #: application ran: of the image that is given back, empty if there is none.
     before_sha256: bytes
     #: Single slot: the image that ran before, to be written back; None for two-slot ECUs.
     present: bytes | None = None
     present_address: int = 0
+    #: The update has committed: nothing goes back any more, and `present` is gone.
+    committed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

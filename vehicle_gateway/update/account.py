@@ -112,6 +112,7 @@ STEPS: Final[Mapping[Kind, str]] = {
     Kind.CONFIRMED: "confirm",
     Kind.REVERTED: "revert",
     Kind.WENT_BACK: "went back by itself",
+    Kind.REPLACED: "replaced",
     Kind.LOST: "given up",
     Kind.DTCS_CLEARED: "clear DTCs",
     Kind.SNAPSHOT_AFTER: "diagnostics after",
@@ -155,7 +156,7 @@ def _step(entry: Entry) -> Step | None:
         ecu=entry.ecu,
         step=name,
         detail=str(entry.fields.get("cause", "")),
-        failed=entry.kind in {Kind.FAILED, Kind.LOST, Kind.WENT_BACK},
+        failed=entry.kind in {Kind.FAILED, Kind.LOST, Kind.WENT_BACK, Kind.REPLACED},
     )
 
 
@@ -200,7 +201,7 @@ def _error(ecu: str, entries: Sequence[Entry]) -> str:
     for entry in entries:
         if entry.ecu != ecu:
             continue
-        if entry.kind in {Kind.FAILED, Kind.WENT_BACK}:
+        if entry.kind in {Kind.FAILED, Kind.WENT_BACK, Kind.REPLACED}:
             error = f"{entry.fields.get('step', '')}: {entry.fields.get('cause', '')}"
         elif entry.kind is Kind.CONFIRMED:
             error = ""

@@ -106,6 +106,8 @@ ECU_TRANSITIONS: Final[Mapping[tuple[EcuState, Kind], EcuState]] = {
     # A failure leaves the ECU where it is: what it means depends on the direction.
     **{(state, Kind.FAILED): state for state in EcuState if state is not EcuState.LOST},
     **{(state, Kind.LOST): EcuState.LOST for state in EcuState if state is not EcuState.LOST},
+    # The new part was never touched.
+    **{(state, Kind.REPLACED): EcuState.IDLE for state in EcuState if state is not EcuState.LOST},
 }
 
 #: (direction, entry) -> direction afterwards. A missing row is an error.
@@ -128,6 +130,7 @@ DIRECTIONS: Final[Mapping[tuple[Direction, Kind], Direction]] = {
     },
     (Direction.FORWARD, Kind.FAILED): Direction.BACK,
     (Direction.FORWARD, Kind.CANCELLED): Direction.BACK,
+    (Direction.FORWARD, Kind.REPLACED): Direction.BACK,
     (Direction.FORWARD, Kind.COMMIT): Direction.KEEP,
     **{
         (Direction.BACK, kind): Direction.BACK
@@ -138,6 +141,7 @@ DIRECTIONS: Final[Mapping[tuple[Direction, Kind], Direction]] = {
             Kind.ACTIVATED,
             Kind.PROVED,
             Kind.FAILED,
+            Kind.REPLACED,
             Kind.REVERTING,
             Kind.REVERTED,
             Kind.LOST,
@@ -159,6 +163,7 @@ DIRECTIONS: Final[Mapping[tuple[Direction, Kind], Direction]] = {
             Kind.CONFIRMING,
             Kind.CONFIRMED,
             Kind.WENT_BACK,
+            Kind.REPLACED,
             Kind.LOST,
             Kind.DTCS_CLEARED,
             Kind.SNAPSHOT_AFTER,
@@ -336,7 +341,7 @@ def advance(state: State, entry: Entry, rules: Rules = RULES) -> State:
         after = replace(after, reason=_cause(entry))
     if entry.kind in _FACTS:
         after = replace(after, facts=after.facts | {entry.kind})
-    if entry.kind is Kind.WENT_BACK:
+    if entry.kind in {Kind.WENT_BACK, Kind.REPLACED}:
         after = replace(after, facts=after.facts - _REOPENED)
     if entry.ecu:
         part = _advance_ecu(after.part(entry.ecu), entry, rules, counted=not turned)
@@ -353,7 +358,7 @@ def _advance_ecu(part: EcuPart, entry: Entry, rules: Rules, *, counted: bool) ->
     match entry.kind:
         case Kind.VERIFIED:
             return replace(part, verified=max(part.verified, int(entry.fields["verified"])))
-        case Kind.FAILED | Kind.WENT_BACK:
+        case Kind.FAILED | Kind.WENT_BACK | Kind.REPLACED:
             # Whatever was in the ECU's memory is not relied upon after a failure.
             failures = part.failures + (1 if counted else 0)
             return replace(part, state=state, verified=0, failures=failures, cause=_cause(entry))

@@ -31,6 +31,9 @@ class Images(Protocol):
         cannot come (refused, wrong content again and again, disk full).
         """
 
+    def discard(self, file_sha256: bytes) -> None:
+        """Have the file no more; one that is not here is gone already."""
+
 
 def check_offer(
     offered: OfferedImage, ecu: EcuDescription | None, before: Inventory | None
@@ -43,20 +46,37 @@ def check_offer(
         raise _refusal(
             name, offered.image, f"is for {offered.image.hardware_id}, not for {ecu.hardware_id}"
         )
-    if before is None or before.read_back is None:
+    if before is None or before.error:
         cause = before.error if before is not None else "not asked"
-        raise UpdateError(
-            ecu=name, step=_STEP, cause=f"what runs now is not known ({cause or 'no digest'})"
-        )
-    if not ecu.single_slot or before.read_back.image_sha256 == offered.image.image_sha256:
+        raise UpdateError(ecu=name, step=_STEP, cause=f"what runs now is not known ({cause})")
+    if before.read_back is None and before.application_runs:
+        raise UpdateError(ecu=name, step=_STEP, cause="what runs now is not known (no digest)")
+    if not ecu.single_slot or runs(before, offered.image.image_sha256):
         return ecu
     if offered.present is None:
-        raise UpdateError(
-            ecu=name, step=_STEP, cause="one slot, and its present image is not on offer"
-        )
-    if offered.present.image_sha256 != before.read_back.image_sha256:
+        what = "present image" if before.application_runs else "image to go back to"
+        raise UpdateError(ecu=name, step=_STEP, cause=f"one slot, and its {what} is not on offer")
+    # What stays in its boot loader holds no image of its own to be compared with.
+    if before.application_runs and not runs(before, offered.present.image_sha256):
         raise _refusal(name, offered.present, "is not what the ECU runs by its own digest")
     return ecu
+
+
+def runs(inventory: Inventory, image_sha256: bytes) -> bool:
+    """Whether this image runs by the ECU's own digest."""
+    read_back = inventory.read_back
+    return (
+        read_back is not None
+        and inventory.application_runs
+        and read_back.image_sha256 == image_sha256
+    )
+
+
+def before_of(offered: OfferedImage, before: Inventory) -> bytes:
+    """SHA-256 of what an ECU is brought back to; empty if that is nothing."""
+    if before.application_runs and before.read_back is not None:
+        return before.read_back.image_sha256
+    return offered.present.image_sha256 if offered.present is not None else b""
 
 
 def make_job(
@@ -65,13 +85,13 @@ def make_job(
     ecu: EcuDescription,
     before: Inventory,
     files: dict[bytes, bytes],
+    *,
+    committed: bool,
 ) -> UpdateJob:
     """The job for one ECU from its files (by SHA-256); `UpdateError` if one is not as promised."""
-    if before.read_back is None:
-        raise UpdateError(ecu=ecu.name, step=_STEP, cause="what runs now is not known")
     image = _decoded(offered.image, files[offered.image.file_sha256], ecu)
     present = None
-    if ecu.single_slot and offered.present is not None:
+    if ecu.single_slot and offered.present is not None and not committed:
         present = _decoded(offered.present, files[offered.present.file_sha256], ecu)
     return UpdateJob(
         ecu=ecu.name,
@@ -80,9 +100,10 @@ def make_job(
         image_sha256=offered.image.image_sha256,
         version=offered.image.software_version or offer.version,
         nonce=offer.nonce,
-        before_sha256=before.read_back.image_sha256,
+        before_sha256=before_of(offered, before),
         present=present.data if present else None,
         present_address=present.address if present else 0,
+        committed=committed,
     )
 
 

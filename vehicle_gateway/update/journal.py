@@ -66,6 +66,9 @@ class Kind(Enum):
     CONFIRMED = "confirmed"
     #: After `COMMIT` an ECU was found to run the old image again.
     WENT_BACK = "went_back"
+    #: Another part answers in an ECU's place (`serial_number`, `hardware_id`): what was done to
+    #: the old one is void. Before `COMMIT`, this is the decision to go back.
+    REPLACED = "replaced"
     #: An ECU is given up.
     LOST = "lost"
     DTCS_CLEARED = "dtcs_cleared"

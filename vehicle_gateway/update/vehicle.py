@@ -4,9 +4,10 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from dbc.vehicle import VehicleDescription
 from vehicle_gateway.update import (
@@ -32,7 +33,7 @@ from vehicle_gateway.update.coordinator import (
     interlocked,
     resumed,
 )
-from vehicle_gateway.update.images import Images, check_offer, make_job
+from vehicle_gateway.update.images import Images, before_of, check_offer, make_job, runs
 from vehicle_gateway.update.journal import Entry, Journal, JournalError, Kind
 from vehicle_gateway.update.offer import OfferedImage, PublishedImage
 
@@ -84,6 +85,29 @@ PHASES: Final[Mapping[Verb, Phase]] = {
 }
 
 
+class _TurnedError(Exception):
+    """What an ECU was asked for is void: the journal says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """Which piece of hardware answers for an ECU."""
+
+    serial_number: str
+    hardware_id: str
+
+    @classmethod
+    def of(cls, inventory: Inventory) -> Self:
+        return cls(serial_number=inventory.serial_number, hardware_id=inventory.hardware_id)
+
+    @classmethod
+    def told(cls, entry: Entry) -> Self:
+        """The part that a `REPLACED` entry tells of."""
+        names = ("serial_number", "hardware_id")
+        serial_number, hardware_id = (str(entry.fields.get(name, "")) for name in names)
+        return cls(serial_number=serial_number, hardware_id=hardware_id)
+
+
 class VehicleUpdate:
     """One update, from its first entry or from wherever its journal ends."""
 
@@ -125,6 +149,11 @@ class VehicleUpdate:
         self._jobs: dict[str, UpdateJob] = {}
         self._offered = {offered.ecu: offered for offered in self._opening.offer.images}
         self._before = {inventory.ecu: inventory for inventory in self._opening.before}
+        #: The part that answers for each ECU; empty fields are not known.
+        self._parts = {ecu: _Part.of(inventory) for ecu, inventory in self._before.items()}
+        for entry in journal.entries[1:]:
+            if entry.kind is Kind.REPLACED:
+                self._parts[entry.ecu] = _Part.told(entry)
 
     @property
     def opening(self) -> Opening:
@@ -141,6 +170,8 @@ class VehicleUpdate:
         again later goes on where this ended.
         """
         self._clearance.hold(engaged=interlocked(self._state))
+        if self._state.direction is Direction.KEEP:
+            self._discard_dead()
         if Kind.DOWNLOADED in self._state.facts:
             await self._load_again()
         while (decision := decide(self._state)).verb not in {Verb.FINISH, Verb.NOTHING}:
@@ -264,7 +295,8 @@ class VehicleUpdate:
             offered, self._vehicle.ecus.get(offered.ecu), self._before.get(offered.ecu)
         )
         wanted: list[PublishedImage] = [offered.image]
-        if ecu.single_slot and offered.present is not None:
+        committed = self._state.direction is Direction.KEEP
+        if ecu.single_slot and offered.present is not None and not committed:
             wanted.append(offered.present)
         total = sum(image.file_size for image in wanted)
         files: dict[bytes, bytes] = {}
@@ -286,7 +318,14 @@ class VehicleUpdate:
             except UpdateError as error:
                 raise UpdateError(ecu=ecu.name, step=error.step, cause=error.cause) from error
             done += image.file_size
-        return make_job(self._opening.offer, offered, ecu, self._before[ecu.name], files)
+        return make_job(
+            self._opening.offer,
+            offered,
+            ecu,
+            self._before[ecu.name],
+            files,
+            committed=committed,
+        )
 
     async def _stage_all(self, ecus: tuple[str, ...]) -> None:
         if self._state.direction is Direction.FORWARD:
@@ -352,9 +391,11 @@ class VehicleUpdate:
         firmware that does not last, or an ECU that is gone, would leave the vehicle half updated.
         """
         started_us = self._now_us()
-        found = await asyncio.gather(*(self._ask(part.ecu) for part in self._state.parts))
-        for inventory in found:
-            if (wrong := self._not_new(inventory)) is not None:
+        ecus = [part.ecu for part in self._state.parts]
+        for inventory in await asyncio.gather(*(self._ask(ecu) for ecu in ecus)):
+            if self._is_replaced(inventory):
+                self._replaced(inventory)
+            elif (wrong := self._not_new(inventory)) is not None:
                 error = UpdateError(ecu=inventory.ecu, step="committing", cause=wrong)
                 self._fail(error, ecu=inventory.ecu, started_us=started_us)
         try:
@@ -362,7 +403,21 @@ class VehicleUpdate:
         except UpdateError as error:
             self._fail(error, started_us=started_us)
         if self._state.direction is Direction.FORWARD:
-            self._note(Kind.COMMIT, started_us=started_us)
+            self._note(Kind.COMMIT, started_us=started_us, discards=self._dead())
+            self._discard_dead()
+
+    def _dead(self) -> tuple[bytes, ...]:
+        """Files (by SHA-256) that only going back needs: the roll-back targets."""
+        needed = {offered.image.file_sha256 for offered in self._opening.offer.images}
+        targets = (offered.present for offered in self._opening.offer.images)
+        return tuple(sorted({one.file_sha256 for one in targets if one is not None} - needed))
+
+    def _discard_dead(self) -> None:
+        """Behind the commit nothing can be brought back: neither by mistake nor by an attacker."""
+        for file_sha256 in self._dead():
+            self._images.discard(file_sha256)
+        for ecu, job in self._jobs.items():
+            self._jobs[ecu] = replace(job, present=None, committed=True)
 
     async def _inspect(self) -> None:
         """The last look: after a commit, an ECU that does not run the release is not done."""
@@ -371,14 +426,21 @@ class VehicleUpdate:
             [self._updaters[ecu] for ecu in self._offered if ecu in self._updaters],
             self._opening.offer.nonce,
         )
-        if self._state.direction is Direction.KEEP and self._reopened(found, started_us):
-            return
+        if self._state.direction is Direction.KEEP:
+            if self._reopened(found, started_us):
+                return
+        else:
+            self._lose_replaced(found)
         self._note(Kind.INSPECTED, started_us=started_us, ecus=found)
 
     def _reopened(self, found: Iterable[Inventory], started_us: int) -> bool:
         reopened = False
         for inventory in found:
             if self._state.part(inventory.ecu).state is EcuState.LOST:
+                continue
+            if self._is_replaced(inventory):
+                self._replaced(inventory)
+                reopened = True
                 continue
             wrong = self._not_new(inventory)
             if wrong is None:
@@ -388,11 +450,29 @@ class VehicleUpdate:
             reopened = True
         return reopened
 
+    def _lose_replaced(self, found: Iterable[Inventory]) -> None:
+        """Going back: a part that came meanwhile is left as it is, and told of if it differs."""
+        replaced = {entry.ecu for entry in self._journal.entries if entry.kind is Kind.REPLACED}
+        for inventory in found:
+            if self._is_replaced(inventory):
+                self._replaced(inventory)
+                replaced.add(inventory.ecu)
+            ecu = inventory.ecu
+            if ecu not in replaced or self._state.part(ecu).state is EcuState.LOST:
+                continue
+            old = before_of(self._offered[ecu], self._before[ecu])
+            if old and not runs(inventory, old):
+                says = inventory.error or f"runs {inventory.software_version or 'no application'}"
+                self._note(Kind.FAILED, ecu, step="inspecting", cause=f"was replaced, and {says}")
+                self._note(Kind.LOST, ecu, step="given up", cause=self._state.part(ecu).cause)
+
     # One ECU
 
     async def _stage(self, ecu: str, started_us: int) -> None:
         part = self._state.part(ecu)
         resume_from = part.verified if part.state is EcuState.STAGING else 0
+        if part.state is EcuState.STAGING or part.failures:
+            await self._meet(ecu)  # Days may lie between.
         if not resume_from:
             self._note(Kind.STAGING, ecu)
         if ecu not in self._jobs:
@@ -416,9 +496,10 @@ class VehicleUpdate:
         job, updater = self._job_of(ecu, "activating"), self._updater(ecu)
         figures = TransferFigures()
         interrupted = part.state is EcuState.ACTIVATING
+        found = await self._meet(ecu)
         if not interrupted:
             self._note(Kind.ACTIVATING, ecu)
-        if not interrupted or not await self._runs_new(ecu):
+        if not interrupted or self._not_new(found) is not None:
             self._on_progress(Progress(ecu=ecu, step="activating"))
             figures = await updater.activate(
                 job, resume_from=part.verified if interrupted else 0, progress=self._sink(ecu)
@@ -426,7 +507,7 @@ class VehicleUpdate:
         self._note(Kind.ACTIVATED, ecu, started_us=started_us, figures=figures)
 
     async def _prove(self, ecu: str, started_us: int) -> None:
-        inventory = await self._ask(ecu)
+        inventory = await self._meet(ecu)
         wrong = self._not_new(inventory)
         if wrong is None:
             self._note(Kind.PROVED, ecu, started_us=started_us)
@@ -442,7 +523,7 @@ class VehicleUpdate:
         job = self._job_of(ecu, "confirming", without_image=True)
         for last in (False, True):
             # Before: a trial may have ended by itself. After: the ECU says what it keeps.
-            inventory = await self._ask(ecu)
+            inventory = await self._meet(ecu)
             wrong = self._not_new(inventory)
             if wrong is not None and inventory.error:
                 raise UpdateError(ecu=ecu, step="confirming", cause=wrong)
@@ -458,15 +539,16 @@ class VehicleUpdate:
 
     async def _revert(self, ecu: str, started_us: int) -> None:
         part = self._state.part(ecu)
+        await self._meet(ecu)
         if part.state is not EcuState.REVERTING:
             self._note(Kind.REVERTING, ecu)
         self._on_progress(Progress(ecu=ecu, step="reverting"))
         job = self._job_of(ecu, "reverting", without_image=not part.single_slot)
         figures = await self._updater(ecu).revert(job, progress=self._sink(ecu))
-        inventory = await self._ask(ecu)
-        read_back = inventory.read_back
-        old = read_back is not None and read_back.image_sha256 == job.before_sha256
-        if not old or not inventory.application_runs:
+        inventory = await self._meet(ecu)
+        # Where nothing ran before and there is nothing to give back, it is enough to be there.
+        old = runs(inventory, job.before_sha256) if job.before_sha256 else not inventory.error
+        if not old:
             cause = inventory.error or "does not run its old image"
             raise UpdateError(ecu=ecu, step="reverting", cause=cause)
         self._note(Kind.REVERTED, ecu, started_us=started_us, figures=figures)
@@ -493,6 +575,8 @@ class VehicleUpdate:
                 await asyncio.sleep(_RETRY_S * 2 ** (failures - 1))
             try:
                 await act(ecu, started_us)
+            except _TurnedError:
+                return  # What it means for the ECU is in the journal.
             except UpdateError as error:
                 self._fail(error, ecu=ecu, started_us=started_us)
                 self._on_progress(Progress(ecu=ecu, step="failed"))
@@ -523,8 +607,42 @@ class VehicleUpdate:
         if not task.cancelled():
             task.result()
 
-    async def _runs_new(self, ecu: str) -> bool:
-        return self._not_new(await self._ask(ecu)) is None
+    async def _meet(self, ecu: str) -> Inventory:
+        """An ECU's inventory, from the part that has always been there.
+
+        Raises `_TurnedError` if it is another one, or if the update has turned meanwhile;
+        `UpdateError` if the part does not fit the release.
+        """
+        direction = self._state.direction
+        found = await self._ask(ecu)
+        if self._is_replaced(found):
+            self._replaced(found)
+            raise _TurnedError
+        if self._state.direction is not direction:
+            raise _TurnedError
+        fits = self._offered[ecu].image.hardware_id
+        if self._parts[ecu].hardware_id not in {"", fits}:
+            cause = f"its hardware is {self._parts[ecu].hardware_id}, the image is for {fits}"
+            raise UpdateError(ecu=ecu, step="replaced", cause=cause)
+        return found
+
+    def _is_replaced(self, inventory: Inventory) -> bool:
+        known, said = self._parts[inventory.ecu], inventory.serial_number
+        return bool(known.serial_number and said and known.serial_number != said)
+
+    def _replaced(self, inventory: Inventory) -> None:
+        old, new = self._parts[inventory.ecu], _Part.of(inventory)
+        cause = f"serial number {new.serial_number} in the place of {old.serial_number}"
+        _LOG.warning("ecu_replaced ecu=%s cause=%s", inventory.ecu, cause)
+        self._note(
+            Kind.REPLACED,
+            inventory.ecu,
+            step="replaced",
+            cause=cause,
+            serial_number=new.serial_number,
+            hardware_id=new.hardware_id,
+        )
+        self._parts[inventory.ecu] = new
 
     async def _ask(self, ecu: str) -> Inventory:
         """An ECU's inventory; it may be on its way up from a reset."""
@@ -561,8 +679,7 @@ class VehicleUpdate:
         job = self._jobs.get(ecu)
         if job is not None:
             return job
-        read_back = self._before[ecu].read_back if ecu in self._before else None
-        if not without_image or read_back is None:
+        if not without_image or ecu not in self._before:
             raise UpdateError(ecu=ecu, step=step, cause="its image is no longer at hand")
         image = self._offered[ecu].image
         return UpdateJob(
@@ -572,7 +689,7 @@ class VehicleUpdate:
             image_sha256=image.image_sha256,
             version=self._opening.offer.version,
             nonce=self._opening.offer.nonce,
-            before_sha256=read_back.image_sha256,
+            before_sha256=before_of(self._offered[ecu], self._before[ecu]),
         )
 
     def _sink(self, ecu: str) -> ProgressSink:

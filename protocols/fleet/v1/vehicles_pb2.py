@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protocols/fleet/v1/vehicles.proto\x12\x08\x66leet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x07Vehicle\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1b\n\x04\x65\x63us\x18\x04 \x03(\x0b\x32\r.fleet.v1.Ecu\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63\x61mpaign\x18\x07 \x01(\t\"\x85\x02\n\x03\x45\x63u\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\x13\n\x0bhardware_id\x18\x02 \x01(\t\x12\x15\n\rserial_number\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\x12\x0c\n\x04wire\x18\x05 \x01(\t\x12\x13\n\x0bsingle_slot\x18\x06 \x01(\x08\x12\x18\n\x10\x61pplication_base\x18\x07 \x01(\x04\x12\x11\n\tslot_size\x18\x08 \x01(\x04\x12\x17\n\x0fsoftware_number\x18\t \x01(\t\x12\x18\n\x10software_version\x18\n \x01(\t\x12\x18\n\x10supplier_version\x18\x0b \x01(\t\x12\x14\n\x0cimage_sha256\x18\x0c \x01(\x0c\":\n\x14\x43reateVehicleRequest\x12\"\n\x07vehicle\x18\x01 \x01(\x0b\x32\x11.fleet.v1.Vehicle\"!\n\x11GetVehicleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListVehiclesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x14ListVehiclesResponse\x12#\n\x08vehicles\x18\x01 \x03(\x0b\x32\x11.fleet.v1.Vehicle\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe1\x01\n\x0eVehicleService\x12\x42\n\rCreateVehicle\x12\x1e.fleet.v1.CreateVehicleRequest\x1a\x11.fleet.v1.Vehicle\x12<\n\nGetVehicle\x12\x1b.fleet.v1.GetVehicleRequest\x1a\x11.fleet.v1.Vehicle\x12M\n\x0cListVehicles\x12\x1d.fleet.v1.ListVehiclesRequest\x1a\x1e.fleet.v1.ListVehiclesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protocols/fleet/v1/vehicles.proto\x12\x08\x66leet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x07Vehicle\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1b\n\x04\x65\x63us\x18\x04 \x03(\x0b\x32\r.fleet.v1.Ecu\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63\x61mpaign\x18\x07 \x01(\t\"\xc3\x02\n\x03\x45\x63u\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\x13\n\x0bhardware_id\x18\x02 \x01(\t\x12\x15\n\rserial_number\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\x12\x0c\n\x04wire\x18\x05 \x01(\t\x12\x13\n\x0bsingle_slot\x18\x06 \x01(\x08\x12\x18\n\x10\x61pplication_base\x18\x07 \x01(\x04\x12\x11\n\tslot_size\x18\x08 \x01(\x04\x12\x17\n\x0fsoftware_number\x18\t \x01(\t\x12\x18\n\x10software_version\x18\n \x01(\t\x12\x18\n\x10supplier_version\x18\x0b \x01(\t\x12\x14\n\x0cimage_sha256\x18\x0c \x01(\x0c\x12\x1c\n\x14reported_hardware_id\x18\x14 \x01(\t\x12\x1e\n\x16reported_serial_number\x18\x15 \x01(\t\":\n\x14\x43reateVehicleRequest\x12\"\n\x07vehicle\x18\x01 \x01(\x0b\x32\x11.fleet.v1.Vehicle\"L\n\x11ReplaceEcuRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rserial_number\x18\x02 \x01(\t\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\"!\n\x11GetVehicleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListVehiclesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x14ListVehiclesResponse\x12#\n\x08vehicles\x18\x01 \x03(\x0b\x32\x11.fleet.v1.Vehicle\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x9f\x02\n\x0eVehicleService\x12\x42\n\rCreateVehicle\x12\x1e.fleet.v1.CreateVehicleRequest\x1a\x11.fleet.v1.Vehicle\x12<\n\nGetVehicle\x12\x1b.fleet.v1.GetVehicleRequest\x1a\x11.fleet.v1.Vehicle\x12M\n\x0cListVehicles\x12\x1d.fleet.v1.ListVehiclesRequest\x1a\x1e.fleet.v1.ListVehiclesResponse\x12<\n\nReplaceEcu\x12\x1b.fleet.v1.ReplaceEcuRequest\x1a\x11.fleet.v1.Vehicleb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VEHICLE']._serialized_start=81
   _globals['_VEHICLE']._serialized_end=280
   _globals['_ECU']._serialized_start=283
-  _globals['_ECU']._serialized_end=544
-  _globals['_CREATEVEHICLEREQUEST']._serialized_start=546
-  _globals['_CREATEVEHICLEREQUEST']._serialized_end=604
-  _globals['_GETVEHICLEREQUEST']._serialized_start=606
-  _globals['_GETVEHICLEREQUEST']._serialized_end=639
-  _globals['_LISTVEHICLESREQUEST']._serialized_start=641
-  _globals['_LISTVEHICLESREQUEST']._serialized_end=701
-  _globals['_LISTVEHICLESRESPONSE']._serialized_start=703
-  _globals['_LISTVEHICLESRESPONSE']._serialized_end=787
-  _globals['_VEHICLESERVICE']._serialized_start=790
-  _globals['_VEHICLESERVICE']._serialized_end=1015
+  _globals['_ECU']._serialized_end=606
+  _globals['_CREATEVEHICLEREQUEST']._serialized_start=608
+  _globals['_CREATEVEHICLEREQUEST']._serialized_end=666
+  _globals['_REPLACEECUREQUEST']._serialized_start=668
+  _globals['_REPLACEECUREQUEST']._serialized_end=744
+  _globals['_GETVEHICLEREQUEST']._serialized_start=746
+  _globals['_GETVEHICLEREQUEST']._serialized_end=779
+  _globals['_LISTVEHICLESREQUEST']._serialized_start=781
+  _globals['_LISTVEHICLESREQUEST']._serialized_end=841
+  _globals['_LISTVEHICLESRESPONSE']._serialized_start=843
+  _globals['_LISTVEHICLESRESPONSE']._serialized_end=927
+  _globals['_VEHICLESERVICE']._serialized_start=930
+  _globals['_VEHICLESERVICE']._serialized_end=1217
 # @@protoc_insertion_point(module_scope)

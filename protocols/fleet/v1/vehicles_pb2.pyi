@@ -80,6 +80,8 @@ class Ecu(_message.Message):
     SOFTWARE_VERSION_FIELD_NUMBER: _builtins.int
     SUPPLIER_VERSION_FIELD_NUMBER: _builtins.int
     IMAGE_SHA256_FIELD_NUMBER: _builtins.int
+    REPORTED_HARDWARE_ID_FIELD_NUMBER: _builtins.int
+    REPORTED_SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
     ecu: _builtins.str
     """Short name in the vehicle, for example `ccu`."""
     hardware_id: _builtins.str
@@ -100,6 +102,12 @@ class Ecu(_message.Message):
     supplier_version: _builtins.str
     image_sha256: _builtins.bytes
     """SHA-256 of the image that runs, as last read back (32 bytes)."""
+    reported_hardware_id: _builtins.str
+    """What the part in the vehicle last said of itself (F191, F18C); empty before the first
+    check-in. Where it is another part than is registered, a workshop has replaced it: it proves
+    nothing, and gets nothing, before `ReplaceEcu` registers it.
+    """
+    reported_serial_number: _builtins.str
     def __init__(
         self,
         *,
@@ -115,10 +123,12 @@ class Ecu(_message.Message):
         software_version: _builtins.str = ...,
         supplier_version: _builtins.str = ...,
         image_sha256: _builtins.bytes = ...,
+        reported_hardware_id: _builtins.str = ...,
+        reported_serial_number: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_base", b"application_base", "ecu", b"ecu", "hardware_id", b"hardware_id", "image_sha256", b"image_sha256", "public_key", b"public_key", "serial_number", b"serial_number", "single_slot", b"single_slot", "slot_size", b"slot_size", "software_number", b"software_number", "software_version", b"software_version", "supplier_version", b"supplier_version", "wire", b"wire"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_base", b"application_base", "ecu", b"ecu", "hardware_id", b"hardware_id", "image_sha256", b"image_sha256", "public_key", b"public_key", "reported_hardware_id", b"reported_hardware_id", "reported_serial_number", b"reported_serial_number", "serial_number", b"serial_number", "single_slot", b"single_slot", "slot_size", b"slot_size", "software_number", b"software_number", "software_version", b"software_version", "supplier_version", b"supplier_version", "wire", b"wire"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,6 +155,33 @@ class CreateVehicleRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateVehicleRequest: _TypeAlias = CreateVehicleRequest  # noqa: Y015
+
+@_typing.final
+class ReplaceEcuRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`vehicles/{vin}/ecus/{ecu}`."""
+    serial_number: _builtins.str
+    public_key: _builtins.bytes
+    """Ed25519, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        serial_number: _builtins.str = ...,
+        public_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "public_key", b"public_key", "serial_number", b"serial_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaceEcuRequest: _TypeAlias = ReplaceEcuRequest  # noqa: Y015
 
 @_typing.final
 class GetVehicleRequest(_message.Message):

@@ -50,6 +50,11 @@ class VehicleServiceStub:
                 request_serializer=protocols_dot_fleet_dot_v1_dot_vehicles__pb2.ListVehiclesRequest.SerializeToString,
                 response_deserializer=protocols_dot_fleet_dot_v1_dot_vehicles__pb2.ListVehiclesResponse.FromString,
                 _registered_method=True)
+        self.ReplaceEcu = channel.unary_unary(
+                '/fleet.v1.VehicleService/ReplaceEcu',
+                request_serializer=protocols_dot_fleet_dot_v1_dot_vehicles__pb2.ReplaceEcuRequest.SerializeToString,
+                response_deserializer=protocols_dot_fleet_dot_v1_dot_vehicles__pb2.Vehicle.FromString,
+                _registered_method=True)
 
 
 class VehicleServiceServicer:
@@ -78,6 +83,16 @@ class VehicleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplaceEcu(self, request, context):
+        """Registers the part that a workshop has put in the place of an ECU: the same hardware id,
+        another serial number and key. What it runs is known from the next check-in on. The same part
+        again changes nothing.
+        NOT_FOUND if the VIN or the ECU is unknown, INVALID_ARGUMENT names the field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VehicleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +110,11 @@ def add_VehicleServiceServicer_to_server(servicer, server):
                     servicer.ListVehicles,
                     request_deserializer=protocols_dot_fleet_dot_v1_dot_vehicles__pb2.ListVehiclesRequest.FromString,
                     response_serializer=protocols_dot_fleet_dot_v1_dot_vehicles__pb2.ListVehiclesResponse.SerializeToString,
+            ),
+            'ReplaceEcu': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceEcu,
+                    request_deserializer=protocols_dot_fleet_dot_v1_dot_vehicles__pb2.ReplaceEcuRequest.FromString,
+                    response_serializer=protocols_dot_fleet_dot_v1_dot_vehicles__pb2.Vehicle.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +199,33 @@ class VehicleService:
             '/fleet.v1.VehicleService/ListVehicles',
             protocols_dot_fleet_dot_v1_dot_vehicles__pb2.ListVehiclesRequest.SerializeToString,
             protocols_dot_fleet_dot_v1_dot_vehicles__pb2.ListVehiclesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaceEcu(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.VehicleService/ReplaceEcu',
+            protocols_dot_fleet_dot_v1_dot_vehicles__pb2.ReplaceEcuRequest.SerializeToString,
+            protocols_dot_fleet_dot_v1_dot_vehicles__pb2.Vehicle.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,12 @@ class VehicleServiceStub:
     """NOT_FOUND if the VIN is unknown."""
     ListVehicles: _grpc.UnaryUnaryMultiCallable[_vehicles_pb2.ListVehiclesRequest, _vehicles_pb2.ListVehiclesResponse]
     """Ordered by VIN."""
+    ReplaceEcu: _grpc.UnaryUnaryMultiCallable[_vehicles_pb2.ReplaceEcuRequest, _vehicles_pb2.Vehicle]
+    """Registers the part that a workshop has put in the place of an ECU: the same hardware id,
+    another serial number and key. What it runs is known from the next check-in on. The same part
+    again changes nothing.
+    NOT_FOUND if the VIN or the ECU is unknown, INVALID_ARGUMENT names the field.
+    """
 
 @_typing.type_check_only
 class VehicleServiceAsyncStub(VehicleServiceStub):
@@ -55,6 +61,12 @@ class VehicleServiceAsyncStub(VehicleServiceStub):
     """NOT_FOUND if the VIN is unknown."""
     ListVehicles: _aio.UnaryUnaryMultiCallable[_vehicles_pb2.ListVehiclesRequest, _vehicles_pb2.ListVehiclesResponse]  # type: ignore[assignment]
     """Ordered by VIN."""
+    ReplaceEcu: _aio.UnaryUnaryMultiCallable[_vehicles_pb2.ReplaceEcuRequest, _vehicles_pb2.Vehicle]  # type: ignore[assignment]
+    """Registers the part that a workshop has put in the place of an ECU: the same hardware id,
+    another serial number and key. What it runs is known from the next check-in on. The same part
+    again changes nothing.
+    NOT_FOUND if the VIN or the ECU is unknown, INVALID_ARGUMENT names the field.
+    """
 
 class VehicleServiceServicer(metaclass=_abc_1.ABCMeta):
     """Vehicles that the fleet knows. A vehicle must be registered before its gateway can check in."""
@@ -84,5 +96,17 @@ class VehicleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_vehicles_pb2.ListVehiclesResponse, _abc.Awaitable[_vehicles_pb2.ListVehiclesResponse]]:
         """Ordered by VIN."""
+
+    @_abc_1.abstractmethod
+    def ReplaceEcu(
+        self,
+        request: _vehicles_pb2.ReplaceEcuRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vehicles_pb2.Vehicle, _abc.Awaitable[_vehicles_pb2.Vehicle]]:
+        """Registers the part that a workshop has put in the place of an ECU: the same hardware id,
+        another serial number and key. What it runs is known from the next check-in on. The same part
+        again changes nothing.
+        NOT_FOUND if the VIN or the ECU is unknown, INVALID_ARGUMENT names the field.
+        """
 
 def add_VehicleServiceServicer_to_server(servicer: VehicleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
