@@ -23,7 +23,7 @@ from dbc import describe_vehicle
 from dbc.vehicle import EcuDescription, VehicleDescription
 from docs import ecus, sequences
 from docs.tables import table
-from ecu_sim.boot import conventional, two_slots
+from ecu_sim.boot import conventional, mcuboot_swap, overwrite, two_slots
 from ecu_sim.ecus import all_ecu_names, ecu_type
 from ecu_sim.faults import Layer
 from ecu_sim.faults.table import KINDS
@@ -93,6 +93,12 @@ def states() -> str:
             " one in the secure store (`she-cmac`), where only the check, 31 01 0202, puts it.\n"
         ),
         diagram(_labelled(two_slots.TRANSITIONS), start=two_slots.State.CONFIRMED.name),
+        "## Boot profile `mcuboot-swap`\n",
+        "Two slots that the boot loader swaps; marks in the flash say how far it has come.\n",
+        diagram(_labelled(mcuboot_swap.TRANSITIONS), start=mcuboot_swap.State.CONFIRMED.name),
+        "## Boot profile `overwrite`\n",
+        "One slot, overwritten from a second one; a copy that was cut begins anew.\n",
+        diagram(_labelled(overwrite.TRANSITIONS), start=overwrite.State.CONFIRMED.name),
         "## Boot profile `conventional`\n",
         "One slot, programmed by the boot loader; nothing runs unless its CRC is right.\n",
         diagram(_labelled(conventional.TRANSITIONS), start=conventional.State.EMPTY.name),

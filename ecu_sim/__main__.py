@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 import clock
 from ecu_sim.app import ServeOptions, serve
 from ecu_sim.describe import describe
+from ecu_sim.ecus import all_ecu_names
 from ecu_sim.vehicle import VehicleError, VehicleOptions
 from protocols.firmware import FirmwareError
 from protocols.firmware.formats import detect
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> int:
     """Exit code: 0 done, 1 the vehicle could not run, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     if options.command == "describe":
-        sys.stdout.write(describe())
+        sys.stdout.write(describe(*options.ecu))
         return 0
     try:
         clock.run(_serve(_serve_options(options)), virtual=False)
@@ -38,7 +39,16 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ecu_sim", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("describe", help="print dbc/vehicle.toml as the ECU types say it")
+    described = commands.add_parser(
+        "describe", help="print dbc/vehicle.toml as the ECU types say it"
+    )
+    described.add_argument(
+        "--ecu",
+        action="append",
+        default=[],
+        choices=all_ecu_names(),
+        help="describe these instead, a bench's too",
+    )
     running = commands.add_parser("serve", help="run the ECUs in real time for outside peers")
     running.add_argument("--state", type=Path, required=True, help="folder for flash and NVM")
     running.add_argument("--vin", required=True)

@@ -23,12 +23,15 @@ _ROUTINES: Final = {
 }
 
 
-def describe() -> str:
-    """The whole file; the ECUs in the order of their logical addresses."""
+def describe(*ecus: str) -> str:
+    """The whole file, of the vehicle's ECUs unless others are named (a bench's, say).
+
+    In the order of their logical addresses.
+    """
     blocks = [
         _head(),
         *(_wire(name, wire) for name, wire in WIRES.items()),
-        *(block for name in ecu_names() for block in _ecu(ecu_type(name))),
+        *(block for name in ecus or ecu_names() for block in _ecu(ecu_type(name))),
     ]
     return "\n\n".join(blocks) + "\n"
 

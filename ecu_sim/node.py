@@ -21,7 +21,7 @@ from ecu_sim.faults import boots
 from ecu_sim.faults.cells import Area
 from ecu_sim.faults.ecu import EcuFaults, Traits
 from ecu_sim.logical_blocks import LogicalBlocks
-from ecu_sim.memory import Nvm, PowerLossError, TwoCopyRecord
+from ecu_sim.memory import MemoryFaultError, Nvm, PowerLossError, TwoCopyRecord
 from ecu_sim.memory.flash import finish
 from ecu_sim.network import NetworkNode, WakeUp
 from ecu_sim.program import Hardware, Hooks, Program
@@ -258,7 +258,11 @@ class EcuNode:
         hardware = self.hardware
         profile = boot_profile(self.ecu.boot_profile)
         boot = profile.open(hardware.memory, hardware.trust)
-        decision = yield from boot.boot(reason)
+        try:
+            decision = yield from boot.boot(reason)
+        except MemoryFaultError as error:
+            boot = profile.open(hardware.memory, hardware.trust)
+            decision = StayInBootloader(str(error))
         address, size = self._nvm_place
         nvm = Nvm(TwoCopyRecord(hardware.data_flash, address=address, copy_size=size))
         if hindrance := self._hindrance(decision, nvm):

@@ -25,7 +25,8 @@ def server_rules(ecu: EcuType, *, application: bool) -> ServerRules:
             # A faster link is worth most where much is sent.
             special=SpecialRules(link=ecu.special.link),
         )
-    build = single_slot_application if ecu.single_slot else two_slot_application
+    stages = ecu.staging_area or not ecu.single_slot
+    build = two_slot_application if stages else single_slot_application
     return build(
         security_level=ecu.security_level,
         more_levels=ecu.more_levels,

@@ -285,8 +285,7 @@ class Vehicle:
 
     def _build(self, ecu: EcuType) -> EcuNode:
         directory = self.options.state_directory
-        size = ecu.slot.size * ecu.areas + sum(block.size for block in ecu.blocks)
-        chip = replace(ecu.slot, size=size)
+        chip = replace(ecu.slot, size=ecu.scratch_at + ecu.scratch_size)
         flash = self._chip(directory / f"{ecu.name}.flash", chip)
         data = self._chip(directory / f"{ecu.name}.nvm", DATA_FLASH)
         wire, kind = self._wires[ecu.wire], WIRES[ecu.wire].kind
@@ -299,6 +298,8 @@ class Vehicle:
                     slot_size=ecu.slot.size,
                     base=ecu.application_base,
                     record=TwoCopyRecord(data, address=0, copy_size=DATA_FLASH.sector_size),
+                    scratch=ecu.scratch_at,
+                    scratch_size=ecu.scratch_size,
                 ),
                 data_flash=data,
                 identity=self._identities[ecu.name],

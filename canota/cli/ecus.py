@@ -153,8 +153,8 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="ECU",
-            help="Fit a test bench's ECU too (bench, bench_2013): in its boot loader until it is"
-            " programmed.",
+            help="Fit a test bench's ECU too (bench, bench_2013, bench_overwrite, bench_swap): in"
+            " its boot loader until it is programmed.",
         ),
     ] = None,
     pdx: PdxOption = None,

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ecu_sim.memory import Flash, TwoCopyRecord
-from protocols.firmware.containers import Declared
+from protocols.firmware.containers import ContainerError, Declared, mcuboot
 from protocols.uds.routine_status import CheckStatus
 
 #: Seconds of memory operations, each yielded before its effect.
@@ -88,6 +88,9 @@ class BootMemory:
     #: Logical address that testers use for the start of any slot.
     base: int
     record: TwoCopyRecord
+    #: Where, and how large, what a boot loader needs to swap slots: one sector, and its status.
+    scratch: int = 0
+    scratch_size: int = 0
 
     def locate(self, address: int, size: int, *, boundary: int) -> int:
         """Offset of a logical range in its slot; `RangeError` if it is not in the area."""
@@ -162,6 +165,24 @@ class Profile(Protocol):
     def factory_record(self, image: bytes, trust: Trust) -> bytes:
         """Record of an ECU that leaves the factory with `image` in slot 0."""
         ...
+
+
+def signed_verdict(image: bytes, trust: Trust, *, security_counter: int) -> CheckStatus:
+    """Whether a signed image may run in an ECU that has confirmed that security counter."""
+    if not mcuboot.CONTAINER.recognizes(image):
+        return CheckStatus.NOT_AN_IMAGE
+    try:
+        decoded = mcuboot.decode(image)
+        mcuboot.verify(decoded, trust.public_keys)
+    except mcuboot.SignatureError:
+        return CheckStatus.WRONG_SIGNATURE
+    except ContainerError:
+        return CheckStatus.DAMAGED
+    if decoded.hardware_id != trust.hardware_identifier:
+        return CheckStatus.WRONG_HARDWARE
+    if decoded.security_counter < security_counter:
+        return CheckStatus.SECURITY_COUNTER_TOO_LOW
+    return CheckStatus.CORRECT
 
 
 def boot_profile(name: str) -> Profile:

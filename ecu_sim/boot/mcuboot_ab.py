@@ -1,6 +1,6 @@
 """Two slots of signed images; `two_slots` has the rules."""
 
-from ecu_sim.boot import BootMemory, Trust
+from ecu_sim.boot import BootMemory, Trust, signed_verdict
 from ecu_sim.boot.two_slots import (
     MAX_TRIAL_BOOTS,
     TRANSITIONS,
@@ -10,7 +10,7 @@ from ecu_sim.boot.two_slots import (
     Trigger,
     TwoSlots,
 )
-from protocols.firmware.containers import ContainerError, mcuboot
+from protocols.firmware.containers import mcuboot
 from protocols.uds.routine_status import CheckStatus
 
 
@@ -22,21 +22,8 @@ class McubootAb(TwoSlots):
         self._trust = trust
 
     def _verdict(self, slot: int) -> CheckStatus:
-        image = self._image(slot)
-        if not mcuboot.CONTAINER.recognizes(image):
-            return CheckStatus.NOT_AN_IMAGE
-        try:
-            decoded = mcuboot.decode(image)
-            mcuboot.verify(decoded, self._trust.public_keys)
-        except mcuboot.SignatureError:
-            return CheckStatus.WRONG_SIGNATURE
-        except ContainerError:
-            return CheckStatus.DAMAGED
-        if decoded.hardware_id != self._trust.hardware_identifier:
-            return CheckStatus.WRONG_HARDWARE
-        if decoded.security_counter < self.record.security_counter:
-            return CheckStatus.SECURITY_COUNTER_TOO_LOW
-        return CheckStatus.CORRECT
+        counter = self.record.security_counter
+        return signed_verdict(self._image(slot), self._trust, security_counter=counter)
 
     def _content(self, image: bytes) -> Content:
         decoded = mcuboot.decode(image)

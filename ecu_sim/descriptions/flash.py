@@ -24,7 +24,13 @@ _IDENT = "hardware_identifier"
 APPLICATION: Final = "application"
 _CRC32: Final = "CRC-32"
 #: Boot profile -> what keeps a wrong image of the application from running.
-_METHODS: Final = {"mcuboot_ab": "Ed25519", "conventional": _CRC32, "she_cmac": "AES-128-CMAC"}
+_METHODS: Final = {
+    "mcuboot_ab": "Ed25519",
+    "mcuboot_swap": "Ed25519",
+    "overwrite": "Ed25519",
+    "conventional": _CRC32,
+    "she_cmac": "AES-128-CMAC",
+}
 
 
 class FlashImageError(Exception):

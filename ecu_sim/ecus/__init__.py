@@ -257,6 +257,9 @@ class EcuType:
     #: Single-slot ECUs only: behind the slot lies an area of its size, which the running
     #: application fills, and from which the boot loader copies at the next reset.
     staging_area: bool = False
+    #: Bytes behind slots and blocks that a boot loader needs which swaps: one sector to swap
+    #: through, and whole sectors for its marks (`ecu_sim.boot.mcuboot_swap.status_size`).
+    scratch_size: int = 0
     #: Start of the logical application area that testers and HEX files address.
     application_base: int
     #: One application slot.
@@ -313,6 +316,11 @@ class EcuType:
     def areas(self) -> int:
         """Areas of a slot's size, one after the other: the slots, and the staging area."""
         return self.slots + self.staging_area
+
+    @property
+    def scratch_at(self) -> int:
+        """Where in the flash the scratch begins, behind everything else."""
+        return self.areas * self.slot.size + sum(block.size for block in self.blocks)
 
     @property
     def application_dtcs(self) -> tuple[int, ...]:

@@ -39,6 +39,7 @@ class CheckStatus(IntEnum):
     WRONG_CHECKSUM = 0x06
     WRONG_DEPENDENCY = 0x07
     STALE_MAC = 0x08
+    VERSION_TOO_LOW = 0x0A
 
 
 #: What each status says to a reader.
@@ -52,6 +53,7 @@ CHECK_TEXTS: Final = {
     CheckStatus.WRONG_CHECKSUM: "CRC32 does not match what was sent",
     CheckStatus.WRONG_DEPENDENCY: "another major version than the application's",
     CheckStatus.STALE_MAC: "the MAC in the secure store is not of what stands in the slot",
+    CheckStatus.VERSION_TOO_LOW: "older than the version that was confirmed last",
 }
 
 

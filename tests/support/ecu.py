@@ -4,9 +4,9 @@ import asyncio
 import hashlib
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import wasmtime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dbc import describe_vehicle
 from ecu_sim.boot import BootMemory, Trust
+from ecu_sim.boot.mcuboot_swap import status_size
 from ecu_sim.memory import Flash, FlashGeometry, PowerSupply, TwoCopyRecord
 from ecu_sim.transport import Addresses, IsoTpBinding
 from firmware import dev_keys
@@ -146,6 +147,10 @@ TRUST = Trust(
 SLOTS = FlashGeometry(size=0x1000, sector_size=0x100, page_size=0x40, erase_s=0.02, program_s=0.001)
 RECORDS = FlashGeometry(size=0x200, sector_size=0x100, page_size=0x10, erase_s=0.004, program_s=0)
 BASE = 0x0804_0000
+#: A sector to swap through, and room for the marks of eight.
+SCRATCH_SIZE = SLOTS.sector_size + status_size(
+    sectors=8, sector_size=SLOTS.sector_size, page_size=SLOTS.page_size
+)
 
 
 @dataclass(slots=True)
@@ -155,10 +160,15 @@ class Cells:
     slots: bytearray = field(default_factory=lambda: bytearray(b"\xff" * SLOTS.size))
     records: bytearray = field(default_factory=lambda: bytearray(b"\xff" * RECORDS.size))
 
+    @classmethod
+    def with_scratch(cls) -> Self:
+        """As a boot loader needs it that swaps."""
+        return cls(slots=bytearray(b"\xff" * (SLOTS.size + SCRATCH_SIZE)))
+
     def memory(self, *, slots: int = 2, power: PowerSupply | None = None) -> BootMemory:
         """Chips over these cells, powered by `power`."""
         return BootMemory(
-            flash=Flash(self.slots, SLOTS, power=power),
+            flash=Flash(self.slots, replace(SLOTS, size=len(self.slots)), power=power),
             slot_size=SLOTS.size // slots,
             base=BASE,
             record=TwoCopyRecord(
@@ -166,6 +176,8 @@ class Cells:
                 address=0,
                 copy_size=RECORDS.sector_size,
             ),
+            scratch=SLOTS.size,
+            scratch_size=len(self.slots) - SLOTS.size,
         )
 
 

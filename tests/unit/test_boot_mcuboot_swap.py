@@ -1,0 +1,414 @@
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from ecu_sim.boot import (
+    Application,
+    Boot,
+    NotNowError,
+    OptionError,
+    ResetReason,
+    StayInBootloader,
+)
+from ecu_sim.boot.mcuboot_swap import (
+    MAX_TRIAL_BOOTS,
+    PROFILE,
+    TRANSITIONS,
+    BootRecord,
+    McubootSwap,
+    Request,
+    State,
+    Status,
+    Swap,
+    Trigger,
+)
+from ecu_sim.memory import (
+    Cut,
+    MemoryFaultError,
+    PowerBudget,
+    PowerLossError,
+    PowerSupply,
+    Tear,
+    Torn,
+)
+from ecu_sim.memory.flash import finish, result_of
+from protocols.uds.routine_status import CheckStatus
+from tests.support.ecu import SLOTS, TRUST, Cells, signed_image
+
+OLD = signed_image(bytes(700), version=(1, 0, 0), security_counter=1)
+NEW = signed_image(bytes(500), version=(2, 0, 0), security_counter=2)
+#: Where the second slot, the scratch and the status area begin.
+SECOND = SLOTS.size // 2
+SCRATCH = SLOTS.size
+STATUS = SCRATCH + SLOTS.sector_size
+
+TEARS = (
+    Tear(done=0.25),
+    Tear(done=0.75),
+    Tear(how=Torn.HALFWAY, done=0.0, seed=5),
+    Tear(how=Torn.DRAINED, done=0.5),
+)
+
+
+def cells_with(image: bytes = OLD) -> Cells:
+    cells = Cells.with_scratch()
+    memory = cells.memory()
+    finish(memory.flash.program(0, image))
+    finish(memory.record.write(PROFILE.factory_record(image, TRUST)))
+    return cells
+
+
+def copy_of(cells: Cells) -> Cells:
+    return Cells(slots=bytearray(cells.slots), records=bytearray(cells.records))
+
+
+def opened(cells: Cells, power: PowerSupply | None = None, *, guarded: bool = True) -> McubootSwap:
+    return McubootSwap(cells.memory(power=power), TRUST, guarded=guarded)
+
+
+def booted(
+    cells: Cells, reset: ResetReason = ResetReason.POWER_ON, power: PowerSupply | None = None
+) -> McubootSwap:
+    boot = opened(cells, power)
+    assert isinstance(result_of(boot.boot(reset)), Application)
+    return boot
+
+
+def running(cells: Cells, reset: ResetReason = ResetReason.POWER_ON) -> tuple[str, bool]:
+    """Version, and whether it is on trial."""
+    decision = result_of(opened(cells).boot(reset))
+    assert isinstance(decision, Application), decision
+    return decision.declared.software_version, decision.on_trial
+
+
+def download(boot: Boot, cells: Cells, image: bytes) -> None:
+    memory = cells.memory()
+    start = boot.begin_download() * memory.slot_size
+    finish(boot.preparing())
+    finish(memory.flash.erase(start, memory.slot_size))
+    finish(memory.flash.program(start, image))
+    finish(boot.finish_download(len(image)))
+
+
+def staged(image: bytes = NEW) -> Cells:
+    cells = cells_with()
+    download(booted(cells), cells, image)
+    return cells
+
+
+def requested() -> Cells:
+    cells = staged()
+    finish(booted(cells).activate())
+    return cells
+
+
+def on_trial() -> Cells:
+    cells = requested()
+    assert running(cells, ResetReason.SOFTWARE) == ("2.0.0", True)
+    return cells
+
+
+def record_of(cells: Cells) -> BootRecord:
+    return BootRecord.decode(cells.memory().record.read())
+
+
+def status_of(cells: Cells, power: PowerSupply | None = None) -> Status:
+    size = len(cells.slots) - STATUS
+    return Status(cells.memory(power=power).flash, address=STATUS, size=size)
+
+
+def test_every_state_and_trigger_is_decided() -> None:
+    assert TRANSITIONS.keys() == set(itertools.product(State, Trigger))
+
+
+def test_staging_alone_changes_nothing_that_boots() -> None:
+    assert running(staged()) == ("1.0.0", False)
+
+
+def test_a_swap_exchanges_the_slots_and_leaves_no_mark() -> None:
+    cells = on_trial()
+    assert cells.slots[: len(NEW)] == NEW
+    assert cells.slots[SECOND : SECOND + len(OLD)] == OLD
+    assert status_of(cells).blank
+    assert record_of(cells).lengths == (len(NEW), len(OLD))
+
+
+def test_a_confirmed_trial_stays_and_only_then_raises_the_security_counter() -> None:
+    cells = on_trial()
+    assert record_of(cells).security_counter == 0
+    finish(booted(cells).confirm())
+    assert record_of(cells).security_counter == 2
+    assert running(cells, ResetReason.WATCHDOG) == ("2.0.0", False)
+    before = bytes(cells.records)
+    finish(booted(cells).confirm())
+    assert cells.records == before
+
+
+def test_an_image_below_the_security_counter_is_refused() -> None:
+    cells = on_trial()
+    finish(booted(cells).confirm())
+    boot = booted(cells)
+    download(boot, cells, OLD)
+    assert result_of(boot.check(b"")) is CheckStatus.SECURITY_COUNTER_TOO_LOW
+    with pytest.raises(NotNowError, match="security counter"):
+        finish(boot.activate())
+
+
+def test_a_watchdog_reset_swaps_back() -> None:
+    cells = on_trial()
+    assert running(cells, ResetReason.WATCHDOG) == ("1.0.0", False)
+    assert cells.slots[SECOND : SECOND + len(NEW)] == NEW
+    assert record_of(cells).state is State.REVERTED
+    with pytest.raises(NotNowError, match="REVERTED"):
+        finish(booted(cells).confirm())
+
+
+def test_a_trial_survives_counted_power_cycles_and_is_then_swapped_back() -> None:
+    cells = on_trial()
+    seen = [running(cells) for _ in range(MAX_TRIAL_BOOTS)]
+    assert seen == [("2.0.0", True)] * (MAX_TRIAL_BOOTS - 1) + [("1.0.0", False)]
+
+
+def test_a_trial_that_is_taken_back_can_be_tried_again() -> None:
+    cells = on_trial()
+    boot = booted(cells)
+    finish(boot.revert())
+    assert boot.state is State.REVERTING
+    with pytest.raises(NotNowError, match="REVERTING"):
+        finish(boot.confirm())
+    finish(boot.revert())
+    assert running(cells) == ("1.0.0", False)
+    finish(booted(cells).revert())
+    finish(booted(cells).activate())
+    assert running(cells) == ("2.0.0", True)
+
+
+def test_a_request_is_withdrawn_by_a_revert_and_by_a_new_download() -> None:
+    for withdraw in (McubootSwap.revert, McubootSwap.preparing):
+        cells = requested()
+        finish(withdraw(booted_without_reset(cells)))
+        assert running(cells) == ("1.0.0", False)
+        assert record_of(cells).state is State.REVERTED
+
+
+def booted_without_reset(cells: Cells) -> McubootSwap:
+    """The application that has just asked for the swap."""
+    boot = opened(cells)
+    boot._running = 0  # noqa: SLF001  # a boot would carry the request out
+    return boot
+
+
+def test_the_way_back_cannot_be_overwritten_during_a_trial() -> None:
+    with pytest.raises(NotNowError, match="TRIAL"):
+        booted(on_trial()).begin_download()
+
+
+def test_an_image_that_goes_bad_after_the_request_is_not_swapped_in() -> None:
+    cells = requested()
+    cells.slots[SECOND + 300] ^= 0x01
+    assert running(cells) == ("1.0.0", False)
+    assert record_of(cells).state is State.REVERTED
+    assert cells.slots[: len(OLD)] == OLD
+
+
+def test_a_trial_image_that_goes_bad_is_swapped_out() -> None:
+    cells = on_trial()
+    cells.slots[300] ^= 0x01
+    assert running(cells) == ("1.0.0", False)
+
+
+def test_a_trial_without_a_good_way_back_goes_on() -> None:
+    cells = on_trial()
+    cells.slots[SECOND + 300] ^= 0x01
+    assert running(cells, ResetReason.WATCHDOG) == ("2.0.0", True)
+    with pytest.raises(NotNowError, match="slot 1"):
+        finish(booted(cells).revert())
+    finish(booted(cells).confirm())
+    assert running(cells) == ("2.0.0", False)
+
+
+def test_with_both_images_bad_the_boot_loader_takes_a_new_one() -> None:
+    cells = on_trial()
+    cells.slots[300] ^= 0x01
+    cells.slots[SECOND + 300] ^= 0x01
+    boot = opened(cells)
+    decision = result_of(boot.boot(ResetReason.POWER_ON))
+    assert isinstance(decision, StayInBootloader)
+    assert "slot 0" in decision.reason
+    download(boot, cells, NEW)
+    assert result_of(boot.check(b"")) is CheckStatus.CORRECT
+    assert boot.check_size() == len(NEW)
+    assert running(cells) == ("2.0.0", False)
+
+
+def test_a_boot_loader_with_a_good_application_writes_the_second_slot() -> None:
+    cells = cells_with()
+    boot = opened(cells)
+    assert result_of(boot.boot(ResetReason.PROGRAMMING)) == StayInBootloader(
+        "programming requested"
+    )
+    download(boot, cells, NEW)
+    with pytest.raises(NotNowError, match="no application"):
+        finish(boot.activate())
+    assert running(cells) == ("1.0.0", False)
+
+
+def test_the_check_takes_no_option_record() -> None:
+    with pytest.raises(OptionError, match="4 bytes"):
+        result_of(booted(staged()).check(bytes(4)))
+
+
+def test_an_empty_ecu_has_no_active_image() -> None:
+    with pytest.raises(NotNowError, match="no image"):
+        opened(Cells.with_scratch()).active_image()
+
+
+def test_a_record_that_is_not_ours_is_refused() -> None:
+    for content in (b"short", b"\xee" + bytes(15)):
+        with pytest.raises(MemoryFaultError, match="boot record"):
+            BootRecord.decode(content)
+
+
+# Power
+
+
+def power_cuts(
+    prepared: Cells, work: Callable[[Cells, PowerSupply], None], cuts: tuple[Cut | Tear, ...]
+) -> list[Cells]:
+    """The cells after each cut of each kind at each operation of some work."""
+    counting = PowerBudget(operations=1_000_000)
+    work(copy_of(prepared), counting)
+    found: list[Cells] = []
+    for operations, cut in itertools.product(range(counting.drawn), cuts):
+        cells = copy_of(prepared)
+        with pytest.raises(PowerLossError):
+            work(cells, PowerBudget(operations=operations, cut=cut))
+        found.append(cells)
+    return found
+
+
+def boot_once(cells: Cells, power: PowerSupply) -> None:
+    result_of(opened(cells, power).boot(ResetReason.SOFTWARE))
+
+
+def test_a_swap_goes_on_after_any_cut() -> None:
+    cut = power_cuts(requested(), boot_once, (*Cut, *TEARS))
+    assert len(cut) > 100
+    for cells in cut:
+        assert running(cells) == ("2.0.0", True)
+        assert running(cells, ResetReason.WATCHDOG) == ("1.0.0", False)
+
+
+def test_a_swap_back_goes_on_after_any_cut() -> None:
+    prepared = on_trial()
+    finish(booted(prepared).revert())
+    for cells in power_cuts(prepared, boot_once, (*Cut, *TEARS)):
+        assert running(cells) == ("1.0.0", False)
+        assert record_of(cells).state is State.REVERTED
+
+
+def test_a_request_is_made_or_not_wherever_it_is_cut() -> None:
+    def activate(cells: Cells, power: PowerSupply) -> None:
+        finish(booted(cells, power=power).activate())
+
+    seen = {running(cells) for cells in power_cuts(staged(), activate, (*Cut, *TEARS))}
+    assert seen == {("1.0.0", False), ("2.0.0", True)}
+
+
+def test_without_its_guard_a_torn_erase_swaps_again() -> None:
+    """What the guard is for: the request outlives the marks."""
+
+    def boot_unguarded(cells: Cells, power: PowerSupply | None = None) -> None:
+        result_of(opened(cells, power, guarded=False).boot(ResetReason.SOFTWARE))
+
+    wrong = 0
+    for cells in power_cuts(requested(), boot_unguarded, tuple(TEARS)):
+        decision = result_of(opened(cells, guarded=False).boot(ResetReason.POWER_ON))
+        wrong += not isinstance(decision, Application) or (
+            decision.declared.software_version != "2.0.0"
+        )
+    assert wrong > 0
+
+
+def test_a_killed_request_stays_killed_however_its_area_is_torn() -> None:
+    cells = Cells.with_scratch()
+    status = status_of(cells)
+    finish(status.write_request(Request(swap=Swap.TRIAL, sectors=3, lengths=(1, 2))))
+    assert status.request == Request(swap=Swap.TRIAL, sectors=3, lengths=(1, 2))
+    finish(status.kill_request())
+    assert status_of(cells).request is None
+    for seed in range(200):
+        torn = copy_of(cells)
+        tear = Tear(how=Torn.HALFWAY, done=0.0, seed=seed)
+        operations = len(torn.slots) // SLOTS.sector_size - STATUS // SLOTS.sector_size - 1
+        with pytest.raises(PowerLossError):
+            finish(status_of(torn, PowerBudget(operations=operations, cut=tear)).erase())
+        assert status_of(torn).request is None
+
+
+# Bad sectors
+
+
+def worn(cells: Cells, sector_at: int) -> tuple[McubootSwap, object]:
+    """A boot with one sector bad from the start of it on."""
+    memory = cells.memory()
+    memory.flash.spoil(sector_at)
+    boot = McubootSwap(memory, TRUST)
+    return boot, result_of(boot.boot(ResetReason.POWER_ON))
+
+
+@pytest.mark.parametrize(
+    "sector_at",
+    [0, SLOTS.sector_size, 2 * SLOTS.sector_size, SECOND, SECOND + SLOTS.sector_size, SCRATCH],
+)
+def test_a_sector_that_goes_bad_under_a_swap_leaves_the_old_image_running(sector_at: int) -> None:
+    boot, decision = worn(requested(), sector_at)
+    assert isinstance(decision, Application)
+    assert decision.declared.software_version == "1.0.0"
+    assert not decision.on_trial
+    assert boot.active_image() == OLD
+    for refused in (boot.confirm, boot.activate):
+        with pytest.raises(NotNowError):
+            finish(refused())
+    with pytest.raises(NotNowError, match=f"0x{sector_at:X} is bad"):
+        boot.begin_download()
+    finish(boot.revert())
+
+
+@pytest.mark.parametrize("sector_at", [0, SLOTS.sector_size, SECOND, SCRATCH])
+def test_a_sector_that_goes_bad_on_the_way_back_leaves_the_old_image_running(
+    sector_at: int,
+) -> None:
+    cells = on_trial()
+    finish(booted(cells).revert())
+    boot, decision = worn(cells, sector_at)
+    assert isinstance(decision, Application)
+    assert decision.declared.software_version == "1.0.0"
+    assert boot.active_image() == OLD
+
+
+@pytest.mark.parametrize("sector_at", [SCRATCH, STATUS])
+def test_a_bad_scratch_or_status_is_found_before_anything_is_at_stake(sector_at: int) -> None:
+    cells = staged()
+    memory = cells.memory()
+    memory.flash.spoil(sector_at)
+    boot = McubootSwap(memory, TRUST)
+    result_of(boot.boot(ResetReason.POWER_ON))
+    with pytest.raises(MemoryFaultError, match=f"0x{sector_at:X} is bad"):
+        finish(boot.activate())
+    assert running(cells) == ("1.0.0", False)
+
+
+def test_a_status_area_that_goes_bad_at_the_end_of_a_swap_leaves_the_trial_running() -> None:
+    cells = requested()
+    memory = cells.memory()
+    boot = McubootSwap(memory, TRUST)
+    boots = boot.boot(ResetReason.SOFTWARE)
+    for _ in boots:
+        if status_of(cells).done:
+            memory.flash.spoil(STATUS)
+    assert boot.active_image() == NEW
+    assert boot.state is State.TRIAL
+    finish(boot.confirm())
+    assert record_of(cells).security_counter == 2
