@@ -184,11 +184,16 @@ class Request:
 
     @classmethod
     def decode(cls, content: bytes) -> "Request | None":
+        """None for whatever is not a whole request: erased, torn, or made worthless."""
         body, crc = content[: _REQUEST.size], content[_REQUEST.size : REQUEST_SIZE]
-        magic, swap, sectors, *lengths = _REQUEST.unpack(body)
-        if magic != _REQUEST_MAGIC or crc != _CRC.pack(zlib.crc32(body)):
+        if body[: len(_REQUEST_MAGIC)] != _REQUEST_MAGIC or crc != _CRC.pack(zlib.crc32(body)):
             return None
-        return cls(swap=Swap(swap), sectors=sectors, lengths=(lengths[0], lengths[1]))
+        try:
+            _, number, sectors, *lengths = _REQUEST.unpack(body)
+            swap = Swap(number)
+        except (struct.error, ValueError):
+            return None
+        return cls(swap=swap, sectors=sectors, lengths=(lengths[0], lengths[1]))
 
 
 REQUEST_SIZE: Final = _REQUEST.size + _CRC.size
