@@ -62,6 +62,8 @@ class VehicleOptions:
     #: One file per ECU and memory; made if they are not there.
     state_directory: Path
     ecus: tuple[str, ...] = field(default_factory=ecu_names)
+    #: ECU types in place of those of the same name: with another memory, say.
+    types: Mapping[str, EcuType] = field(default_factory=dict)
     #: Repeats all random draws; None draws from the machine.
     seed: int | None = None
     #: DER SubjectPublicKeyInfo of each image signing key (ed25519) that secure boot trusts.
@@ -105,7 +107,7 @@ class Vehicle:
         self.cabin = Cabin(options.surroundings)
         self._loop = asyncio.get_running_loop()
         self._files: list[mmap.mmap] = []
-        types = [_find(name) for name in options.ecus]
+        types = [options.types.get(name) or _find(name) for name in options.ecus]
         _check_guests(options)
         fitted = {ecu.wire for ecu in types} | {guest.wire for guest in options.guests}
         if unknown := options.interfaces.keys() - {
@@ -117,6 +119,7 @@ class Vehicle:
             for name, wire in WIRES.items()
             if name in fitted
         }
+        self._types = {ecu.name: ecu for ecu in types}
         self._identities = {ecu.name: _identity(ecu, options) for ecu in types}
         options.state_directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -191,6 +194,12 @@ class Vehicle:
             name: wire.load() for name, wire in self._wires.items() if isinstance(wire, CanWire)
         }
 
+    async def kill(self) -> None:
+        """The battery is gone at once: nothing is written first. Then as after `stop`."""
+        for node in self._nodes.values():
+            node.kill()
+        await self.stop()
+
     async def stop(self) -> None:
         """Power off, and close the files; a stopped vehicle is made anew, not started again."""
         for node in self._nodes.values():
@@ -236,7 +245,7 @@ class Vehicle:
                 size=ecu.slot.size,
             )
             for ecu, identity in (
-                (ecu_type(name), identity) for name, identity in self._identities.items()
+                (self._types[name], identity) for name, identity in self._identities.items()
             )
         ]
 

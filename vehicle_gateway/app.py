@@ -40,7 +40,7 @@ from vehicle_gateway.update.images import NotNowError
 from vehicle_gateway.update.journal import Journal, JournalError, Kind
 from vehicle_gateway.update.offer import Offer
 from vehicle_gateway.update.vehicle import Phase, VehicleUpdate
-from vehicle_gateway.wires import Links, WireError
+from vehicle_gateway.wires import Links, Wire, WireError
 from vehicle_gateway.wires.testers import Testers
 
 _LOG = logging.getLogger(__name__)
@@ -86,6 +86,17 @@ class GatewayOptions:
     rng: random.Random
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seams:
+    """Where a test bench stands between a gateway and its disk, its ECUs and its cloud."""
+
+    open_journal: Callable[[Path], Journal] = Journal
+    #: Puts something around each of the vehicle's wires, by its name.
+    around_wire: Callable[[str, Wire], Wire] = lambda _name, wire: wire
+    #: See every call to the cloud.
+    interceptors: tuple[grpc.aio.ClientInterceptor, ...] = ()
+
+
 class Gateway:
     """One vehicle's gateway. An asynchronous context; `run` and `run_once` enter it if needed."""
 
@@ -96,6 +107,7 @@ class Gateway:
         on_progress: Callable[[Progress], None] | None = None,
         *,
         on_phase: Callable[[Phase], None] | None = None,
+        seams: Seams | None = None,
     ) -> None:
         """`on_progress` and `on_phase` are told what happens; they must not raise or block."""
         if options.production and options.dev_only_keys:
@@ -109,6 +121,7 @@ class Gateway:
         self._links = links
         self._on_progress = on_progress
         self._on_phase = on_phase
+        self._seams = seams or Seams()
         #: Holds all downloads between two blocks, and lets them go on.
         self.pace = Pace()
         self._open: _Open | None = None
@@ -117,7 +130,7 @@ class Gateway:
     async def __aenter__(self) -> Self:
         """Open everything; `GatewayError` says what cannot be opened."""
         async with AsyncExitStack() as stack:
-            self._open = await _opened(self._options, self._links, stack, self.pace)
+            self._open = await _opened(self._options, self._links, stack, self.pace, self._seams)
             self._stack = stack.pop_all()
         return self
 
@@ -378,7 +391,7 @@ class _WirelessDiagnostics:
 
 
 async def _opened(
-    options: GatewayOptions, links: Links, stack: AsyncExitStack, pace: Pace
+    options: GatewayOptions, links: Links, stack: AsyncExitStack, pace: Pace, seams: Seams
 ) -> _Open:
     folder = options.state_directory
     _lock(folder, stack)
@@ -389,14 +402,16 @@ async def _opened(
         return start_us + round(loop.time() * 1_000_000)
 
     try:
-        journal = Journal(folder / "journal.jsonl")
+        journal = seams.open_journal(folder / "journal.jsonl")
         stack.callback(journal.close)
         if any(entry.kind is Kind.FINISHED for entry in journal.entries):
             journal.archive(folder / "updates")
     except JournalError as error:
         raise GatewayError(str(error)) from error
     line = None if options.link is None else Line(options.link)
-    channel = open_channel(options.cloud, vin=options.vin, line=line)
+    channel = open_channel(
+        options.cloud, vin=options.vin, line=line, interceptors=seams.interceptors
+    )
     stack.push_async_callback(channel.close, None)
     caller = Caller(vin=options.vin, now_us=now_us, rng=options.rng, line=line)
     outbox = Outbox(folder / "outbox")
@@ -404,7 +419,9 @@ async def _opened(
     artifacts = Artifacts(folder / "artifacts")
     try:
         vehicle = described(options.description)
-        testers = await stack.enter_async_context(Testers(vehicle, links))
+        testers = await stack.enter_async_context(
+            Testers(vehicle, links, around_wire=seams.around_wire)
+        )
         by_name = updaters(
             testers,
             diagnostics_master=options.diagnostics_master,

@@ -74,6 +74,11 @@ GROUPS: Final[dict[str, Group]] = {
     "log": Group(
         module="canota.cli.log", help="Record, convert and replay logs of wires.", panel=_WIRES
     ),
+    "chaos": Group(
+        module="canota.chaos.commands",
+        help="Break an update at every point, and look at what is left.",
+        panel=_WALK,
+    ),
     "version": Group(module="canota.cli.version", help="Show the installed version.", panel=_WALK),
 }
 

@@ -1,7 +1,7 @@
 """A channel to the cloud whose every call goes over the link, where there is one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
@@ -42,11 +42,22 @@ def size_on_line(message: Message) -> int:
     return length + _FRAME_HEADER * -(-length // _FRAME)
 
 
-def open_channel(target: str, *, vin: str, line: Line | None) -> grpc.aio.Channel:
-    """A channel to `host:port`; over a line each call holds the clock only for what is real."""
+def open_channel(
+    target: str,
+    *,
+    vin: str,
+    line: Line | None,
+    interceptors: Iterable[grpc.aio.ClientInterceptor] = (),
+) -> grpc.aio.Channel:
+    """A channel to `host:port`; over a line each call holds the clock only for what is real.
+
+    `interceptors` stand next to the cloud.
+    """
     # The stubs have a placeholder for an interceptor's type.
-    interceptors: list[Any] = [] if line is None else [_Unary(vin, line), _Stream(vin, line)]
-    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS, interceptors=interceptors)
+    ours: list[Any] = [] if line is None else [_Unary(vin, line), _Stream(vin, line)]
+    return grpc.aio.insecure_channel(
+        target, options=CHANNEL_OPTIONS, interceptors=[*ours, *interceptors]
+    )
 
 
 class _OverLine:

@@ -1,5 +1,6 @@
 """The testers of one vehicle: each link is opened when it is first needed, and closed together."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -14,8 +15,16 @@ from vehicle_gateway.wires.tester import FunctionalTester, TesterTiming, UdsTest
 class Testers:
     """One `UdsTester` per ECU and one `FunctionalTester` per wire."""
 
-    def __init__(self, vehicle: VehicleDescription, links: Links) -> None:
+    def __init__(
+        self,
+        vehicle: VehicleDescription,
+        links: Links,
+        *,
+        around_wire: Callable[[str, Wire], Wire] = lambda _name, wire: wire,
+    ) -> None:
+        """`around_wire` may put something around each wire as it is opened."""
         self.vehicle = vehicle
+        self._around_wire = around_wire
         self._links = links
         self._wires: dict[str, Wire] = {}
         self._testers: dict[str, UdsTester] = {}
@@ -57,7 +66,7 @@ class Testers:
 
     def _wire(self, name: str) -> Wire:
         if name not in self._wires:
-            self._wires[name] = self._open(name)
+            self._wires[name] = self._around_wire(name, self._open(name))
         return self._wires[name]
 
     def _open(self, name: str) -> Wire:
