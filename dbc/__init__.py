@@ -2,6 +2,7 @@
 
 from dbc.database import database_names, load
 from dbc.vehicle import (
+    Conditions,
     EcuDescription,
     RoutineIdentifiers,
     Scaling,
@@ -11,6 +12,7 @@ from dbc.vehicle import (
 )
 
 __all__ = [
+    "Conditions",
     "EcuDescription",
     "RoutineIdentifiers",
     "Scaling",

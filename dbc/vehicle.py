@@ -102,6 +102,9 @@ class EcuDescription:
     data_identifiers: Mapping[int, str]
     #: Data identifier -> how its number is read; text or bytes where there is none.
     scalings: Mapping[int, Scaling] = field(default_factory=dict)
+    #: What must hold while this ECU is updated, whatever the release says, in the language of
+    #: preconditions; empty: nothing.
+    preconditions: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +121,26 @@ class RoutineIdentifiers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """When this vehicle may be changed. Expressions of preconditions; an empty one always holds."""
+
+    #: For a release that brings none of its own.
+    default: str = ""
+    #: For staging, which happens while the car is in use.
+    staging: str = ""
+    #: Until this holds no ECU is reset while an update goes back.
+    safe: str = ""
+    #: How it is seen that the vehicle obeys the interlock.
+    held: str = ""
+    #: Charge of the 12 V battery when full, Ah.
+    battery_ah: float = 60.0
+    #: What the vehicle draws from it during an update, A.
+    update_current_a: float = 15.0
+    #: Energy of the drive battery when full, kWh; 0: there is none that charges the 12 V battery.
+    drive_battery_kwh: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VehicleDescription:
     model: str
     wires: Mapping[str, WireDescription]
@@ -125,12 +148,21 @@ class VehicleDescription:
     routines: RoutineIdentifiers
     #: The gateway's own tester address on DoIP.
     tester_address: int
+    conditions: Conditions = field(default_factory=Conditions)
 
     def on_wire(self, wire: str) -> tuple[EcuDescription, ...]:
         return tuple(ecu for ecu in self.ecus.values() if ecu.wire == wire)
 
 
-T = TypeVar("T", WireDescription, Scaling, EcuDescription, RoutineIdentifiers, VehicleDescription)
+T = TypeVar(
+    "T",
+    Conditions,
+    WireDescription,
+    Scaling,
+    EcuDescription,
+    RoutineIdentifiers,
+    VehicleDescription,
+)
 
 
 def describe_vehicle(path: Path = _VEHICLE_TOML) -> VehicleDescription:
@@ -148,6 +180,7 @@ def describe_vehicle(path: Path = _VEHICLE_TOML) -> VehicleDescription:
             wires={name: _wire(name, table) for name, table in tables["wires"].items()},
             ecus={name: _ecu(name, table, path) for name, table in tables["ecus"].items()},
             routines=_checked(RoutineIdentifiers(**tables["routines"]), "routines"),
+            conditions=_checked(Conditions(**tables.get("conditions", {})), "conditions"),
         )
         _checked(vehicle, "the vehicle")
     except (KeyError, TypeError, ValueError, AttributeError) as error:

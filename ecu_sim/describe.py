@@ -22,6 +22,23 @@ _ROUTINES: Final = {
     "slot_digest": RoutineId.SLOT_DIGEST,
 }
 
+#: The car stands, ignition is on so that its ECUs are awake and can be watched, nobody waits for
+#: warm or cold air, and the supply lasts for the way there and back.
+_PARKED: Final = (
+    "Speed == 0 km/h and Gear == P and Terminal15 == On and Preconditioning == Off"
+    " and BatteryVoltage >= 12 V and EnergyReserve >= 1"
+)
+#: When the vehicle may be changed.
+_CONDITIONS: Final = (
+    f'default = "{_PARKED}"',
+    'staging = "BatteryVoltage >= 12 V"',
+    'safe = "Speed == 0 km/h"',
+    'held = "DriveInhibited == Yes"',
+    "battery_ah = 60.0",
+    "update_current_a = 15.0",
+    "drive_battery_kwh = 58.0",
+)
+
 
 def describe(*ecus: str) -> str:
     """The whole file, of the vehicle's ECUs unless others are named (a bench's, say).
@@ -30,6 +47,7 @@ def describe(*ecus: str) -> str:
     """
     blocks = [
         _head(),
+        _table("conditions", _CONDITIONS),
         *(_wire(name, wire) for name, wire in WIRES.items()),
         *(block for name in ecus or ecu_names() for block in _ecu(ecu_type(name))),
     ]
@@ -81,6 +99,7 @@ def _ecu(ecu: EcuType) -> Iterable[str]:
             f"p2_star_s = {ecu.p2_star_s}",
             f"s3_s = {ecu.s3_s}",
             f"boot_s = {ecu.boot_s}",
+            *([f'preconditions = "{ecu.preconditions}"'] if ecu.preconditions else []),
         ],
     )
     if ecu.data_formats:

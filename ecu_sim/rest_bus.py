@@ -4,17 +4,21 @@ Values are physical; a scenario sets them with `set`.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import dbc
+from ecu_sim.interlock import ObeyedInterlock
 from ecu_sim.network import REST_BUS_NODE, NetworkNode
 from ecu_sim.periodic import Periodic
 from ecu_sim.signals import Encoder, header_of, period_s_of, start_value
 from ecu_sim.traffic import CyclicFrame, Traffic
 from protocols.can import CanPort
+
+_LOG = logging.getLogger(__name__)
 
 DATABASE: Final = "vehicle"
 _IGNITION: Final = "Terminal15"
@@ -65,15 +69,24 @@ class RestBus:
             signal.name: message.name for message in messages for signal in message.signals
         }
         self._headers = {m.name: header_of(DATABASE, m.name) for m in messages}
+        self.interlock = ObeyedInterlock(loop, ports, self)
         self._timers = [
             Periodic(loop, period_s_of(DATABASE, name), partial(self.send, name))
             for name in self._values
         ]
 
     def set(self, signal: str, value: float) -> None:
-        """From the next cycle on; `KeyError` names the signal if there is none."""
+        """From the next cycle on; `KeyError` names the signal if there is none.
+
+        Under the interlock the car stays in park and stands: a wish to drive is refused, which
+        `DriveRefused` shows.
+        """
+        if self.interlock.refuses(signal, value):
+            _LOG.warning("drive_refused signal=%s value=%g", signal, value)
+            signal, value = "DriveRefused", 1.0
         self._values[self._message_of[signal]][signal] = value
         if signal == _IGNITION:
+            self.interlock.ignition(on=value >= 0.5)
             for _, network in self._networks:
                 network.poll()
 
@@ -81,6 +94,7 @@ class RestBus:
         return self._values[self._message_of[signal]][signal]
 
     def start(self) -> None:
+        self.interlock.start()
         for _, network in self._networks:
             network.start()
         for timer in self._timers:
@@ -89,6 +103,7 @@ class RestBus:
             traffic.start()
 
     def stop(self) -> None:
+        self.interlock.stop()
         for _, network in self._networks:
             network.stop()
         for timer in self._timers:

@@ -43,7 +43,8 @@ class Encoder:
         if self._values != values or not self._payload:
             self._values = dict(values)
             self._payload = self._message.encode(
-                {signal.name: _limited(signal, values) for signal in self._message.signals}
+                {signal.name: _limited(signal, values) for signal in self._message.signals},
+                strict=False,  # the limits are ours, see `_limited`
             )
         return self._payload
 
@@ -82,8 +83,15 @@ def _limited(signal: DbcSignal, values: Mapping[str, float]) -> float:
     value = values.get(signal.name)
     if value is None or value != value:  # noqa: PLR0124 NaN: the start value is sent
         return start_value(signal)
+    if value in _named(signal):
+        return value  # "not available" lies outside of the limits
     low = value if signal.minimum is None else max(value, signal.minimum)
     return low if signal.maximum is None else min(low, signal.maximum)
+
+
+def _named(signal: DbcSignal) -> set[float]:
+    """Physical values that have a name."""
+    return {float(raw * signal.scale + signal.offset) for raw in signal.choices or ()}
 
 
 def _message(database: str, message: str) -> Message:

@@ -21,8 +21,12 @@ from protocols.uds import MalformedResponseError
 from vehicle_gateway.calls import Caller
 from vehicle_gateway.calls.channel import open_channel
 from vehicle_gateway.calls.line import Line
+from vehicle_gateway.diagnostics.interlock import DATABASE as INTERLOCK_DATABASE
+from vehicle_gateway.diagnostics.interlock import CanInterlock
 from vehicle_gateway.diagnostics.reader import clear_dtcs, read_ecu
+from vehicle_gateway.diagnostics.readings import VehicleReadings
 from vehicle_gateway.diagnostics.signals import SignalRecorder
+from vehicle_gateway.driver import FolderConsent
 from vehicle_gateway.flashing import described, updaters
 from vehicle_gateway.flashing.key_hook import KeyHookError
 from vehicle_gateway.flashing.pace import Pace
@@ -34,7 +38,8 @@ from vehicle_gateway.transfer import Artifacts
 from vehicle_gateway.transfer.grpc import GrpcImages
 from vehicle_gateway.update import EcuUpdater, Progress, UpdateError
 from vehicle_gateway.update.begin import begin, inventories
-from vehicle_gateway.update.clearance import Unconditional
+from vehicle_gateway.update.conditions import VehicleClearance
+from vehicle_gateway.update.consent import Choice
 from vehicle_gateway.update.coordinator import CoordinatorError, Outcome
 from vehicle_gateway.update.images import NotNowError
 from vehicle_gateway.update.journal import Journal, JournalError, Kind
@@ -82,6 +87,8 @@ class GatewayOptions:
     signal_window_s: float = 600.0
     #: What lies between gateway and cloud in virtual time; in real time a proxy does.
     link: Link | None = None
+    #: What the driver says to every release; None: the driver is asked, see `driver.py`.
+    standing_consent: Choice | None = None
     #: Spreads pauses and makes the nonces of check-ins.
     rng: random.Random
 
@@ -237,7 +244,13 @@ class Gateway:
             updaters=parts.updaters,
             images=parts.images,
             diagnostics=parts.diagnostics,
-            clearance=Unconditional(),
+            clearance=VehicleClearance(
+                vehicle=self._options.description,
+                readings=parts.readings,
+                interlock=parts.interlock,
+                consent=parts.consent,
+                now_us=parts.now_us,
+            ),
             now_us=parts.now_us,
             observe_s=self._options.observe_s,
             on_phase=on_phase,
@@ -321,6 +334,9 @@ class _Open:
     channel: grpc.aio.Channel
     caller: Caller
     now_us: Callable[[], int]
+    readings: VehicleReadings
+    interlock: CanInterlock
+    consent: FolderConsent
     next_check_in_s: float = 0.0
 
     def reporter(self, on_withdrawal: Callable[[Withdrawal], None]) -> ProgressReporter:
@@ -416,6 +432,7 @@ async def _opened(
     caller = Caller(vin=options.vin, now_us=now_us, rng=options.rng, line=line)
     outbox = Outbox(folder / "outbox")
     management = GrpcManagement(channel, caller, outbox)
+    readings, interlock = VehicleReadings(), CanInterlock()
     artifacts = Artifacts(folder / "artifacts")
     try:
         vehicle = described(options.description)
@@ -441,7 +458,7 @@ async def _opened(
         management=management,
         diagnostics=_WirelessDiagnostics(
             testers=testers,
-            recorders=_recorders(options.description, links, stack),
+            recorders=_recorders(options.description, links, stack, readings, interlock),
             management=management,
             now_us=now_us,
             window_s=options.signal_window_s,
@@ -449,13 +466,23 @@ async def _opened(
         channel=channel,
         caller=caller,
         now_us=now_us,
+        readings=readings,
+        interlock=interlock,
+        consent=FolderConsent(folder, standing=options.standing_consent),
     )
 
 
 def _recorders(
-    vehicle: VehicleDescription, links: Links, stack: AsyncExitStack
+    vehicle: VehicleDescription,
+    links: Links,
+    stack: AsyncExitStack,
+    readings: VehicleReadings,
+    interlock: CanInterlock,
 ) -> tuple[SignalRecorder, ...]:
+    """Recorders of all wires with signals; readings and interlock are joined to the same wires."""
     recorders = []
+    stack.callback(readings.stop)
+    stack.callback(interlock.stop)
     for wire in vehicle.wires.values():
         if not wire.databases:
             continue
@@ -468,6 +495,9 @@ def _recorders(
         recorder = SignalRecorder(wire.name, port, wire.databases, period_s=_SIGNAL_PERIOD_S)
         stack.callback(recorder.stop)
         recorders.append(recorder)
+        readings.listen(wire.name, port, wire.databases)
+        if INTERLOCK_DATABASE in wire.databases:
+            interlock.add(port)
     return tuple(recorders)
 
 

@@ -34,6 +34,8 @@ class Phase(IntEnum):
     CONFIRMING = 5
     REVERTING = 6
     DONE = 7
+    #: Everything is staged: the vehicle waits for its preconditions and its driver.
+    AWAITING = 10
     #: The vehicle has to end an older campaign first.
     WAITING = 20
 
@@ -80,18 +82,19 @@ WITHDRAWAL_AT_END: Final[Mapping[Outcome, Withdrawal]] = {
     Outcome.UPDATED: Withdrawal.TOO_LATE,
 }
 
+_FROM_STAGING: Final = frozenset(
+    {Phase.STAGING, Phase.AWAITING, Phase.ACTIVATING, Phase.CONFIRMING, Phase.REVERTING}
+)
+
 #: Phase -> phases that a progress report may move it to. Any other report leaves it where it is:
 #: reports may come late, twice or out of order. DONE comes from the final report alone, and after
 #: the commit (CONFIRMING) a vehicle only goes forward.
 ADVANCES: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.UNSPECIFIED: frozenset(),
-    Phase.OFFERED: frozenset(
-        {Phase.DOWNLOADING, Phase.STAGING, Phase.ACTIVATING, Phase.CONFIRMING, Phase.REVERTING}
-    ),
-    Phase.DOWNLOADING: frozenset(
-        {Phase.STAGING, Phase.ACTIVATING, Phase.CONFIRMING, Phase.REVERTING}
-    ),
-    Phase.STAGING: frozenset({Phase.ACTIVATING, Phase.CONFIRMING, Phase.REVERTING}),
+    Phase.OFFERED: frozenset({Phase.DOWNLOADING, *_FROM_STAGING}),
+    Phase.DOWNLOADING: _FROM_STAGING,
+    Phase.STAGING: _FROM_STAGING - {Phase.STAGING},
+    Phase.AWAITING: _FROM_STAGING - {Phase.STAGING, Phase.AWAITING},
     Phase.ACTIVATING: frozenset({Phase.CONFIRMING, Phase.REVERTING}),
     Phase.CONFIRMING: frozenset(),
     Phase.REVERTING: frozenset(),

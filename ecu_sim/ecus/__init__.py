@@ -305,6 +305,9 @@ class EcuType:
     sweeps: Mapping[int, Sweep] = field(default_factory=dict)
     inputs: Mapping[int, Source]
     outputs: Mapping[int, Output]
+    #: What must hold while it is updated, in the language of preconditions; empty: nothing of its
+    #: own.
+    preconditions: str = ""
     cyclic: tuple[CyclicMessage, ...] = ()
 
     @property

@@ -67,6 +67,8 @@ ECU = EcuType(
     data_formats={0x10: ZLIB, 0x11: ZLIB_AES_CTR},
     boot_s=0.4,
     security_level=_PROGRAMMING_LEVEL,
+    # UN R100: above 60 V DC it is high voltage.
+    preconditions="HighVoltage < 60 V",
     more_levels=(_ENGINEERING_LEVEL,),
     data=DataRules(
         max_identifiers=16,

@@ -326,8 +326,8 @@ class SimulatedClearance:
         if self.unmet:
             raise UpdateError(ecu="", step="preconditions", cause=", ".join(sorted(self.unmet)))
 
-    async def safe(self) -> None:
-        self.log.append("safe")
+    async def safe(self, offer: Offer) -> None:
+        self.log.append(f"safe {offer.release}")
 
     def hold(self, *, engaged: bool) -> None:
         if not self.engaged or self.engaged[-1] != engaged:

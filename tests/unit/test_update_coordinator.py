@@ -69,6 +69,8 @@ def successors(state: State) -> list[State]:
     decision = decide(state)
     if not decision.ecus:
         found = [advance(state, Entry(kind=ENDS[decision.verb]))]
+        if decision.verb is Verb.CLEAR and not interlocked(state):
+            found.append(advance(state, Entry(kind=Kind.REFUSED)))
         if decision.verb is Verb.COMMIT:
             found.append(advance(state, Entry(kind=Kind.FAILED)))
         if decision.verb in CAN_FAIL:

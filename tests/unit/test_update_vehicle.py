@@ -335,8 +335,7 @@ def test_a_driver_who_denies_ends_it_with_nothing_activated(tmp_path: Path) -> N
     vehicle = SimulatedVehicle(tmp_path)
     vehicle.clearance.denied = True
     report = clock.run(vehicle.update(), virtual=True)
-    assert report.outcome is Outcome.ROLLED_BACK  # the inactive slots were written to
-    assert report.reason == "consent: denied by the driver"
+    assert (report.outcome, report.reason) == (Outcome.REFUSED, "consent: denied by the driver")
     assert vehicle.versions() == OLD
     assert not any("activate" in line for ecu in vehicle.ecus.values() for line in ecu.log)
     assert True not in vehicle.clearance.engaged
@@ -346,7 +345,7 @@ def test_preconditions_that_are_never_met_end_it_with_their_names(tmp_path: Path
     vehicle = SimulatedVehicle(tmp_path)
     vehicle.clearance.unmet = {"Speed", "Gear"}
     report = clock.run(vehicle.update(), virtual=True)
-    assert report.reason == "preconditions: Gear, Speed"
+    assert (report.outcome, report.reason) == (Outcome.REFUSED, "preconditions: Gear, Speed")
     assert (Kind.WAITING, "") in kinds(tmp_path)
     assert vehicle.versions() == OLD
 
@@ -407,7 +406,7 @@ def test_a_restarted_gateway_obtains_its_clearance_anew_and_goes_back_without(
     vehicle.clearance.engaged.clear()
     vehicle.clearance.unmet = {"Gear"}
     report = clock.run(vehicle.update(), virtual=True)
-    assert vehicle.clearance.log[-2:] == ["obtain releases/two begun", "safe"]
+    assert vehicle.clearance.log[-2:] == ["obtain releases/two begun", "safe releases/two"]
     assert report.outcome is Outcome.ROLLED_BACK
     assert report.reason == "preconditions: Gear"
     assert vehicle.versions() == OLD

@@ -142,7 +142,7 @@ def report(
 
 
 def _step(entry: Entry) -> Step | None:
-    if entry.kind is Kind.FAILED:
+    if entry.kind in {Kind.FAILED, Kind.REFUSED}:
         name = str(entry.fields["step"])
     elif entry.kind in STEPS:
         name = STEPS[entry.kind]
@@ -156,7 +156,7 @@ def _step(entry: Entry) -> Step | None:
         ecu=entry.ecu,
         step=name,
         detail=str(entry.fields.get("cause", "")),
-        failed=entry.kind in {Kind.FAILED, Kind.LOST, Kind.WENT_BACK, Kind.REPLACED},
+        failed=entry.kind in {Kind.FAILED, Kind.REFUSED, Kind.LOST, Kind.WENT_BACK, Kind.REPLACED},
     )
 
 

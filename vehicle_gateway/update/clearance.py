@@ -5,7 +5,6 @@ interlock that keeps the car where it stands. A clearance is of the running gate
 restart it is obtained anew before anything more is activated.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -41,40 +40,8 @@ class Clearance(Protocol):
     def check(self) -> None:
         """Raise `UpdateError` if a precondition does not hold at this moment."""
 
-    async def safe(self) -> None:
+    async def safe(self, offer: Offer) -> None:
         """Wait, for a bounded time, until ECUs may be reset: going back, or behind the commit."""
 
     def hold(self, *, engaged: bool) -> None:
         """Keep the vehicle from being driven, or let it go; the same again changes nothing."""
-
-
-class Unconditional:
-    """`Clearance` that is always given: nothing is asked and nothing is held."""
-
-    async def staging(self, offer: Offer) -> None:
-        """At once."""
-
-    async def obtain(
-        self,
-        offer: Offer,  # noqa: ARG002 the port's
-        *,
-        entries: Sequence[Entry],  # noqa: ARG002 the port's
-        begun: bool,  # noqa: ARG002 the port's
-        note: Note,  # noqa: ARG002 the port's
-    ) -> Mapping[str, Any]:
-        """At once."""
-        return {}
-
-    async def violation(self) -> UpdateError:
-        """Never."""
-        never: asyncio.Future[UpdateError] = asyncio.get_running_loop().create_future()
-        return await never
-
-    def check(self) -> None:
-        """Whatever the vehicle does."""
-
-    async def safe(self) -> None:
-        """At once."""
-
-    def hold(self, *, engaged: bool) -> None:
-        """There is no interlock."""

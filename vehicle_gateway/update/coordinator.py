@@ -131,6 +131,7 @@ DIRECTIONS: Final[Mapping[tuple[Direction, Kind], Direction]] = {
     (Direction.FORWARD, Kind.FAILED): Direction.BACK,
     (Direction.FORWARD, Kind.CANCELLED): Direction.BACK,
     (Direction.FORWARD, Kind.REPLACED): Direction.BACK,
+    (Direction.FORWARD, Kind.REFUSED): Direction.BACK,
     (Direction.FORWARD, Kind.COMMIT): Direction.KEEP,
     **{
         (Direction.BACK, kind): Direction.BACK
@@ -251,7 +252,10 @@ CLOSING: Final[Mapping[Direction, tuple[tuple[Kind, Verb], ...]]] = {
 }
 
 _FACTS: Final = frozenset(
-    kind for rows in (PREPARATION, GATES.values(), *CLOSING.values()) for kind, _ in rows
+    {
+        Kind.REFUSED,
+        *(kind for rows in (PREPARATION, GATES.values(), *CLOSING.values()) for kind, _ in rows),
+    }
 )
 #: An ECU in one of these runs, or may run, something else than the others.
 _APART: Final = frozenset(
@@ -448,7 +452,8 @@ def outcome(state: State) -> tuple[Outcome, str]:
         return Outcome.FAILED_SAFE, f"{state.reason}; {lost}" if state.reason else lost
     if state.direction is Direction.KEEP:
         return Outcome.UPDATED, ""
-    touched = any(_is_touched(part) for part in state.parts)
+    # What is refused was staged at most: no ECU ran anything else meanwhile.
+    touched = Kind.REFUSED not in state.facts and any(_is_touched(part) for part in state.parts)
     return (Outcome.ROLLED_BACK if touched else Outcome.REFUSED), state.reason
 
 

@@ -56,6 +56,9 @@ class Kind(Enum):
     #: An ECU (or, without one, the vehicle) did not do what was asked. Before `COMMIT`, this is
     #: the decision to go back.
     FAILED = "failed"
+    #: The driver has denied it, or preconditions were not met in time, before anything was
+    #: activated: the decision to go back.
+    REFUSED = "refused"
     #: The cloud takes the release back, before `COMMIT`: the decision to go back.
     CANCELLED = "cancelled"
     REVERTING = "reverting"

@@ -66,6 +66,8 @@ class Phase(Enum):
 
     DOWNLOADING = "downloading"
     STAGING = "staging"
+    #: For preconditions and the driver.
+    AWAITING = "awaiting"
     ACTIVATING = "activating"
     CONFIRMING = "confirming"
     REVERTING = "reverting"
@@ -77,6 +79,7 @@ PHASES: Final[Mapping[Verb, Phase]] = {
     Verb.SNAPSHOT_BEFORE: Phase.DOWNLOADING,
     Verb.DOWNLOAD: Phase.DOWNLOADING,
     Verb.STAGE: Phase.STAGING,
+    Verb.CLEAR: Phase.AWAITING,
     Verb.ACTIVATE: Phase.ACTIVATING,
     Verb.READ_BACK: Phase.ACTIVATING,
     Verb.COMMIT: Phase.CONFIRMING,
@@ -221,7 +224,7 @@ class VehicleUpdate:
             case Verb.CONFIRM:
                 await self._at_once(self._confirm, ecus)
             case Verb.REVERT:
-                await self._clearance.safe()
+                await self._clearance.safe(self._opening.offer)
                 await self._at_once(self._revert, ecus)
             case Verb.GIVE_UP:
                 for ecu in ecus:
@@ -345,16 +348,16 @@ class VehicleUpdate:
 
     async def _clear(self) -> None:
         """Preconditions, consent and interlock; a restarted gateway asks for all of it again."""
-        started_us = self._now_us()
+        started_us, begun = self._now_us(), interlocked(self._state)
         try:
             found = await self._clearance.obtain(
                 self._opening.offer,
                 entries=self._journal.entries,
-                begun=interlocked(self._state),
+                begun=begun,
                 note=lambda kind, fields: self._note(kind, **fields),
             )
         except UpdateError as error:
-            self._fail(error, started_us=started_us)
+            self._fail(error, started_us=started_us, kind=Kind.FAILED if begun else Kind.REFUSED)
         else:
             self._note(Kind.CLEARED, started_us=started_us, **found)
 
@@ -364,7 +367,7 @@ class VehicleUpdate:
         Behind the commit nothing turns any more; then it waits until the vehicle is safe.
         """
         if self._state.direction is not Direction.FORWARD:
-            await self._clearance.safe()
+            await self._clearance.safe(self._opening.offer)
             await work()
             return
         started_us = self._now_us()
@@ -705,13 +708,15 @@ class VehicleUpdate:
 
         return take
 
-    def _fail(self, error: UpdateError, *, started_us: int, ecu: str = "") -> None:
+    def _fail(
+        self, error: UpdateError, *, started_us: int, ecu: str = "", kind: Kind = Kind.FAILED
+    ) -> None:
         _LOG.warning("update_failure ecu=%s step=%s cause=%s", error.ecu, error.step, error.cause)
         known = {part.ecu for part in self._state.parts}
         name = ecu or (error.ecu if error.ecu in known else "")
         # What a whole wire refuses may be another ECU's refusal.
         cause = f"{error.ecu}: {error.cause}" if error.ecu not in {"", name} else error.cause
-        self._note(Kind.FAILED, name, started_us=started_us, step=error.step, cause=cause)
+        self._note(kind, name, started_us=started_us, step=error.step, cause=cause)
 
     def _note(self, kind: Kind, ecu: str = "", *, sync: bool = True, **fields: object) -> None:
         entry = Entry(kind=kind, ecu=ecu, time_us=self._now_us(), fields=fields)

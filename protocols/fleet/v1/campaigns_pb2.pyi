@@ -87,6 +87,8 @@ class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Phase.ValueType
     PHASE_CONFIRMING: _Phase.ValueType  # 5
     PHASE_REVERTING: _Phase.ValueType  # 6
     PHASE_DONE: _Phase.ValueType  # 7
+    PHASE_AWAITING: _Phase.ValueType  # 10
+    """Everything is staged: the vehicle waits for its preconditions and its driver."""
     PHASE_WAITING: _Phase.ValueType  # 20
     """The vehicle has to end an older campaign first; its verdict is found then."""
 
@@ -100,6 +102,8 @@ PHASE_ACTIVATING: Phase.ValueType  # 4
 PHASE_CONFIRMING: Phase.ValueType  # 5
 PHASE_REVERTING: Phase.ValueType  # 6
 PHASE_DONE: Phase.ValueType  # 7
+PHASE_AWAITING: Phase.ValueType  # 10
+"""Everything is staged: the vehicle waits for its preconditions and its driver."""
 PHASE_WAITING: Phase.ValueType  # 20
 """The vehicle has to end an older campaign first; its verdict is found then."""
 Global___Phase: _TypeAlias = Phase  # noqa: Y015

@@ -32,6 +32,7 @@ OUTCOMES: Final = {
 PHASES: Final = {
     Phase.DOWNLOADING: campaigns_pb2.PHASE_DOWNLOADING,
     Phase.STAGING: campaigns_pb2.PHASE_STAGING,
+    Phase.AWAITING: campaigns_pb2.PHASE_AWAITING,
     Phase.ACTIVATING: campaigns_pb2.PHASE_ACTIVATING,
     Phase.CONFIRMING: campaigns_pb2.PHASE_CONFIRMING,
     Phase.REVERTING: campaigns_pb2.PHASE_REVERTING,
