@@ -56,6 +56,8 @@ ECU = EcuType(
     hash_bytes_per_s=8_000_000,
     max_block_length=4095,
     data_formats={0x10: ZLIB},
+    # UN R100: above 60 V DC it is high voltage.
+    preconditions="HighVoltage < 60 V",
     boot_s=0.3,
     security_level=_PROGRAMMING_LEVEL,
     more_levels=(_ENGINEERING_LEVEL,),

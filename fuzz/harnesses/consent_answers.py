@@ -1,4 +1,4 @@
-"""Any bytes in a driver's answer file are an answer that names its question, or a `ConsentError`."""
+"""Any bytes in a driver's answer file are an answer to one question, or a `ConsentError`."""
 
 import json
 from typing import Final
