@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from dbc.vehicle import VehicleDescription
 from protocols.link import Link
 from protocols.uds import MalformedResponseError
 from vehicle_gateway.calls import Caller
+from vehicle_gateway.calls.budget import UNLIMITED, DataBudget, DataLimits
 from vehicle_gateway.calls.channel import open_channel
 from vehicle_gateway.calls.line import Line
 from vehicle_gateway.diagnostics.interlock import DATABASE as INTERLOCK_DATABASE
@@ -85,6 +86,8 @@ class GatewayOptions:
     observe_s: float = 180.0
     #: Seconds of signals that a snapshot holds at most.
     signal_window_s: float = 600.0
+    #: How many bytes the gateway may use for a campaign, in a day and in a month.
+    data_limits: DataLimits = UNLIMITED
     #: What lies between gateway and cloud in virtual time; in real time a proxy does.
     link: Link | None = None
     #: What the driver says to every release; None: the driver is asked, see `driver.py`.
@@ -269,6 +272,7 @@ class Gateway:
             except JournalError as error:
                 _LOG.warning("not_withdrawn cause=%s", error)  # The cloud says it again.
 
+        parts.budget.campaign = update.opening.offer.campaign
         reporter = parts.reporter(on_withdrawal)
         sending = asyncio.create_task(reporter.run(parts.now_us), name="progress")
         asking = asyncio.create_task(
@@ -277,10 +281,13 @@ class Gateway:
         )
         try:
             result = await update.run()
+            used = parts.budget.used(result.campaign)
+            result = replace(result, bytes_sent=used.sent, bytes_received=used.received)
             parts.management.keep_report(result)
             update.finish(result)
             parts.journal.archive(parts.archive)
         finally:
+            parts.budget.campaign = ""
             asking.cancel()
             reporter.stop()
             await sending
@@ -333,6 +340,7 @@ class _Open:
     diagnostics: "_WirelessDiagnostics"
     channel: grpc.aio.Channel
     caller: Caller
+    budget: DataBudget
     now_us: Callable[[], int]
     readings: VehicleReadings
     interlock: CanInterlock
@@ -425,11 +433,17 @@ async def _opened(
     except JournalError as error:
         raise GatewayError(str(error)) from error
     line = None if options.link is None else Line(options.link)
+    budget = DataBudget(folder / "data.json", options.data_limits, now_us=now_us)
+    stack.callback(budget.close)
     channel = open_channel(
-        options.cloud, vin=options.vin, line=line, interceptors=seams.interceptors
+        options.cloud,
+        vin=options.vin,
+        line=line,
+        budget=budget,
+        interceptors=seams.interceptors,
     )
     stack.push_async_callback(channel.close, None)
-    caller = Caller(vin=options.vin, now_us=now_us, rng=options.rng, line=line)
+    caller = Caller(vin=options.vin, now_us=now_us, rng=options.rng, line=line, budget=budget)
     outbox = Outbox(folder / "outbox")
     management = GrpcManagement(channel, caller, outbox)
     readings, interlock = VehicleReadings(), CanInterlock()
@@ -465,6 +479,7 @@ async def _opened(
         ),
         channel=channel,
         caller=caller,
+        budget=budget,
         now_us=now_us,
         readings=readings,
         interlock=interlock,

@@ -17,6 +17,8 @@ ADDRESS_LIMIT: Final = 1 << 32
 #: A CAN identifier of 29 bits, all ones.
 LARGEST_ID: Final = 0x1FFF_FFFF
 
+#: Bytes with or without a unit.
+_BYTES: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kMGmg]?)(?:i?B)?")
 #: A name or an address (IPv6 in brackets), and a port.
 _TARGET: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 
@@ -42,6 +44,15 @@ def seconds(value: float, *, option: str) -> float:
     if not math.isfinite(value) or value < 0:
         raise CommandError(f"{option} {value}: seconds expected, not below 0", Exit.USAGE)
     return value
+
+
+def byte_count(value: str, *, option: str) -> int:
+    """A number of bytes: `20M`, `1.5 GiB`, `300k`, `4096`; k, M and G count by 1024."""
+    found = _BYTES.fullmatch(value.strip())
+    if found is None:
+        raise CommandError(f"{option} {value!r}: bytes expected, as 300k, 20M or 1G", Exit.USAGE)
+    factor: int = 1 << 10 * " kmg".index(found[2].lower() or " ")
+    return round(float(found[1]) * factor)
 
 
 def address(value: object, *, where: str) -> int:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 import clock
-from canota.cli.arguments import host_and_port, link_profile, seconds
+from canota.cli.arguments import byte_count, host_and_port, link_profile, seconds
 from canota.cli.arguments import vin as check_vin
 from canota.cli.bars import EcuBars, EcuStep
 from canota.cli.exits import CommandError, Exit
@@ -25,6 +25,7 @@ from canota.link_proxy import LinkProxy
 from dbc.vehicle import VehicleDescription
 from protocols.link import PROFILES, Link
 from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError, GatewayOptions
+from vehicle_gateway.calls.budget import DataLimits
 from vehicle_gateway.update import Progress
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.wires import LinkAwayError, LinkError
@@ -90,6 +91,25 @@ def run(
     link_seed: Annotated[
         int, typer.Option(metavar="N", help="The same seed gives the same outages.")
     ] = 1,
+    data_per_campaign: Annotated[
+        str,
+        typer.Option(
+            metavar="BYTES",
+            help="Data budget of a campaign, as 20M; beyond it the update is given up.",
+        ),
+    ] = "",
+    data_per_day: Annotated[
+        str,
+        typer.Option(
+            metavar="BYTES", help="Data budget of a day; beyond it files wait for the next one."
+        ),
+    ] = "",
+    data_per_month: Annotated[
+        str,
+        typer.Option(
+            metavar="BYTES", help="Data budget of a month; beyond it files wait for the next one."
+        ),
+    ] = "",
     once: Annotated[bool, typer.Option("--once", help="Check in once, work, and end.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
@@ -115,6 +135,11 @@ def run(
             poll=seconds(poll, option="--poll"),
             observe=seconds(observe, option="--observe"),
             wires=wires,
+            data_limits=DataLimits(
+                campaign=_bytes(data_per_campaign, "--data-per-campaign"),
+                day=_bytes(data_per_day, "--data-per-day"),
+                month=_bytes(data_per_month, "--data-per-month"),
+            ),
             link=Link(link_profile(link, option="--link"), link_seed) if link else None,
             once=once,
         ),
@@ -135,6 +160,7 @@ async def _run(
     poll: float,
     observe: float,
     wires: dict[str, str],
+    data_limits: DataLimits,
     link: Link | None,
     once: bool,
 ) -> Outcome | None:
@@ -153,6 +179,7 @@ async def _run(
             start_date=datetime.now(UTC) - timedelta(seconds=loop_time),  # noqa: TID251 the one look at the calendar
             poll_s=poll,
             observe_s=observe,
+            data_limits=data_limits,
             rng=random.SystemRandom(),
         )
         return Gateway(options, links, on_progress=lambda step: bars.show([_step(step)]))
@@ -215,6 +242,10 @@ def _step(progress: Progress) -> EcuStep:
         bytes_total=progress.bytes_total,
         remaining_s=progress.remaining_s,
     )
+
+
+def _bytes(value: str, option: str) -> int | None:
+    return byte_count(value, option=option) if value else None
 
 
 def _wire(argument: str, vehicle: VehicleDescription) -> tuple[str, str]:

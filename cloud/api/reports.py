@@ -108,6 +108,8 @@ def _vehicle(
         reason=assignment.reason,
         start=(report.start_time if report else None) or campaign.start_time,
         finish=report.finish_time if report else assignment.update_time,
+        bytes_sent=report.bytes_sent if report else 0,
+        bytes_received=report.bytes_received if report else 0,
         ecus=tuple(
             _ecu(
                 change,

@@ -89,6 +89,9 @@ class UpdateReport:
     #: Identifiers within the vehicle; None if none was taken.
     snapshot_before: str | None = None
     snapshot_after: str | None = None
+    #: What the gateway counted to the cloud and from it for this campaign.
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
     def result(self, ecu: str) -> EcuResult | None:
         return next((result for result in self.ecus if result.ecu == ecu), None)

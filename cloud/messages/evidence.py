@@ -1,5 +1,7 @@
 """Inventories, offers and final reports of vehicles."""
 
+from typing import Final
+
 from cloud.fleet.campaigns import Assignment, Campaign, Withdrawal
 from cloud.fleet.errors import InvalidFieldError
 from cloud.fleet.evidence import EcuInventory, EcuResult, ReadBack, Step, UpdateReport
@@ -18,6 +20,9 @@ from cloud.messages.campaigns import from_outcome
 from cloud.messages.releases import to_image
 from cloud.messages.times import from_duration, from_timestamp
 from protocols.fleet.v1 import gateway_pb2
+
+#: What JSON readers keep exactly, and more than any vehicle sends.
+_MOST_BYTES: Final = 2**53 - 1
 
 
 def from_inventory(message: gateway_pb2.EcuInventory, *, field: str) -> EcuInventory:
@@ -104,6 +109,8 @@ def from_report(message: gateway_pb2.UpdateReport, *, vin: str) -> UpdateReport:
         ),
         snapshot_before=_snapshot_id(message.snapshot_before, vin, "report.snapshot_before"),
         snapshot_after=_snapshot_id(message.snapshot_after, vin, "report.snapshot_after"),
+        bytes_sent=min(message.bytes_sent, _MOST_BYTES),
+        bytes_received=min(message.bytes_received, _MOST_BYTES),
     )
 
 

@@ -77,6 +77,9 @@ class VehicleReport:
     before: Snapshot | None = None
     after: Snapshot | None = None
     steps: tuple[Step, ...] = ()
+    #: Over the air for this campaign, as the gateway counted.
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,6 +136,8 @@ def _figures(vehicle: VehicleReport) -> Markup:
         (f"{proved} of {len(ecus)}", "ECUs proved by signed read-back"),
         (size(sum(ecu.image_bytes for ecu in ecus)), "of new software"),
     ]
+    if over_the_air := vehicle.bytes_sent + vehicle.bytes_received:
+        figures.append((size(over_the_air), "over the air, both ways"))
     if comfort := figure(vehicle):
         figures.append(comfort)
     if vehicle.start and vehicle.finish:

@@ -64,6 +64,8 @@ def _vehicle(vehicle: VehicleReport) -> dict[str, Json]:
         "reason": vehicle.reason,
         "start_time": _time(vehicle.start),
         "finish_time": _time(vehicle.finish),
+        "data_sent_bytes": vehicle.bytes_sent,
+        "data_received_bytes": vehicle.bytes_received,
         "ecus": [_ecu(ecu) for ecu in vehicle.ecus],
         "dtcs": _dtcs(vehicle),
         "dids": {"before": _dids(vehicle.before), "after": _dids(vehicle.after)},

@@ -11,7 +11,8 @@ import pytest
 
 import clock
 from tests.support.gateway_cloud import ScriptedCloud, scripted
-from vehicle_gateway.calls import Backoff, Caller
+from vehicle_gateway.calls import Caller
+from vehicle_gateway.calls.policy import RetryPolicy
 from vehicle_gateway.management import Snapshot, UnreachableError
 from vehicle_gateway.management.grpc import GrpcManagement
 from vehicle_gateway.outbox import Outbox
@@ -40,7 +41,7 @@ def run(
 ) -> object:
     async def main() -> object:
         rng = random.Random(2)  # noqa: S311 repeats
-        caller = Caller(vin="V", now_us=lambda: 42, rng=rng, backoff=Backoff(tries=3))
+        caller = Caller(vin="V", now_us=lambda: 42, rng=rng, policy=RetryPolicy(tries=3))
         async with grpc.aio.insecure_channel(target) as channel:
             return await test(channel, caller)
 

@@ -1,13 +1,14 @@
-"""A channel to the cloud whose every call goes over the link, where there is one."""
+"""A channel to the cloud: its bytes are counted, and go over the link where there is one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final, Protocol
 
 import grpc
 
 from clock import held
+from vehicle_gateway.calls.budget import DataBudget
 from vehicle_gateway.calls.line import Line, LineError, Passage
 
 #: gRPC reconnects by the wall clock; its own default pause grows to two minutes. A connection on
@@ -26,8 +27,8 @@ TRAILERS: Final = 60
 _FRAME: Final = 16 * 1024
 _FRAME_HEADER: Final = 9
 _PREFIX: Final = 5
-#: What a stream's `read` answers at its end; the stubs leave it out.
-_EOF: Final = grpc.aio.EOF  # type: ignore[attr-defined]  # see above
+#: After the last message of a stream.
+_END: Final[Any] = object()
 
 
 class Message(Protocol):
@@ -46,82 +47,120 @@ def open_channel(
     target: str,
     *,
     vin: str,
-    line: Line | None,
+    line: Line | None = None,
+    budget: DataBudget | None = None,
     interceptors: Iterable[grpc.aio.ClientInterceptor] = (),
 ) -> grpc.aio.Channel:
-    """A channel to `host:port`; over a line each call holds the clock only for what is real.
+    """A channel to `host:port` whose bytes count for the budget.
 
-    `interceptors` stand next to the cloud.
+    Over a line each call holds the clock only for what is real of it. `interceptors` stand next
+    to the cloud.
     """
     # The stubs have a placeholder for an interceptor's type.
-    ours: list[Any] = [] if line is None else [_Unary(vin, line), _Stream(vin, line)]
+    ours: list[Any] = [_Unary(vin, line, budget), _Stream(vin, line, budget)]
     return grpc.aio.insecure_channel(
         target, options=CHANNEL_OPTIONS, interceptors=[*ours, *interceptors]
     )
 
 
-class _OverLine:
-    def __init__(self, vin: str, line: Line) -> None:
+class _Exchange:
+    """One call: its bytes pass over the line, where there is one, and are counted."""
+
+    def __init__(self, passage: Passage | None, budget: DataBudget | None, name: str) -> None:
+        self._passage = passage
+        self._budget = budget
+        self._name = name
+
+    async def send(self, length: int) -> None:
+        if self._budget is not None:
+            self._budget.charge(sent=length)
+        if self._passage is not None:
+            await self._passage.send(length)
+
+    async def receive(self, length: int, *, streamed: bool = False) -> None:
+        """What breaks off is counted as if it had come whole."""
+        self.count(length)
+        if self._passage is not None:
+            await self._passage.receive(length, streamed=streamed)
+
+    def count(self, received: int) -> None:
+        if self._budget is not None:
+            self._budget.charge(received=received)
+
+    def real(self) -> AbstractAsyncContextManager[None]:
+        """Around what is real: over a line nobody else holds the clock."""
+        return nullcontext() if self._passage is None else held(self._name)
+
+
+class _Interceptor:
+    def __init__(self, vin: str, line: Line | None, budget: DataBudget | None) -> None:
         self._vin = vin
         self._line = line
+        self._budget = budget
 
-    def _name(self, details: grpc.aio.ClientCallDetails) -> str:
+    async def _exchange(self, details: grpc.aio.ClientCallDetails) -> _Exchange:
         method: object = details.method  # bytes, where the stubs say str
-        return f"{self._vin} {str(method, 'ascii') if isinstance(method, bytes) else method}"
+        name = str(method, "ascii") if isinstance(method, bytes) else method
+        passage = None if self._line is None else await self._line.open()
+        return _Exchange(passage, self._budget, f"{self._vin} {name}")
 
 
-class _Unary(_OverLine, grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
+class _Unary(_Interceptor, grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
     async def intercept_unary_unary(
         self,
         continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
         client_call_details: grpc.aio.ClientCallDetails,
         request: Any,  # noqa: ANN401 any message of any service
     ) -> Any:  # noqa: ANN401 the message that answers it
-        async with _in_words(_ends_s(client_call_details)):
-            passage = await self._line.open()
-            await passage.send(HEADERS + size_on_line(request))
+        async with _in_words(_ends_s(client_call_details, self._line)):
+            exchange = await self._exchange(client_call_details)
+            await exchange.send(HEADERS + size_on_line(request))
             try:
-                async with held(self._name(client_call_details)):
+                async with exchange.real():
                     response = await (await continuation(client_call_details, request))
             except grpc.aio.AioRpcError:
-                await passage.receive(TRAILERS)
+                await exchange.receive(TRAILERS)
                 raise
-            await passage.receive(size_on_line(response) + TRAILERS)
+            await exchange.receive(size_on_line(response) + TRAILERS)
             return response
 
 
-class _Stream(_OverLine, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
+class _Stream(_Interceptor, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
     async def intercept_unary_stream(
         self,
         continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
         client_call_details: grpc.aio.ClientCallDetails,
         request: Any,  # noqa: ANN401 any message of any service
     ) -> AsyncIterator[Any]:
-        ends_s, name = _ends_s(client_call_details), self._name(client_call_details)
+        ends_s = _ends_s(client_call_details, self._line)
         async with _in_words(ends_s):
-            passage = await self._line.open()
-            await passage.send(HEADERS + size_on_line(request))
-        async with held(name):
+            exchange = await self._exchange(client_call_details)
+            await exchange.send(HEADERS + size_on_line(request))
+        async with exchange.real():
             call = await continuation(client_call_details, request)
-        return self._responses(call, passage, ends_s, name)
+        return self._responses(call, exchange, ends_s)
 
     async def _responses(
         self,
         call: Any,  # noqa: ANN401 its messages are of any type
-        passage: Passage,
+        exchange: _Exchange,
         ends_s: float | None,
-        name: str,
     ) -> AsyncIterator[Any]:
-        streamed = False
+        before, responses = 0, aiter(call)
         try:
             while True:
-                async with held(name):
-                    response = await call.read()
-                last = response is _EOF
+                try:
+                    async with exchange.real():
+                        response = await anext(responses, _END)
+                except grpc.aio.AioRpcError:
+                    # Of the next message some may have come, nobody knows how much.
+                    exchange.count(before + TRAILERS)
+                    raise
+                last = response is _END
                 async with _in_words(ends_s):
                     length = TRAILERS if last else size_on_line(response)
-                    await passage.receive(length, streamed=streamed)
-                streamed = True
+                    await exchange.receive(length, streamed=before > 0)
+                before = length
                 if last:
                     return
                 yield response
@@ -142,8 +181,9 @@ async def _in_words(ends_s: float | None) -> AsyncIterator[None]:
         raise _rpc_error(grpc.StatusCode.DEADLINE_EXCEEDED, words) from error
 
 
-def _ends_s(details: grpc.aio.ClientCallDetails) -> float | None:
-    if details.timeout is None:
+def _ends_s(details: grpc.aio.ClientCallDetails, line: Line | None) -> float | None:
+    """The loop time of a call's deadline over a line; without one gRPC's own is enough."""
+    if line is None or details.timeout is None:
         return None
     return asyncio.get_running_loop().time() + details.timeout
 

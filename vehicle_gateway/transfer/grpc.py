@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import grpc
 
 from protocols.fleet.v1 import gateway_pb2, gateway_pb2_grpc
-from vehicle_gateway.calls import Caller, RefusedError, UnavailableError
+from vehicle_gateway.calls import Caller, RefusedError, StartAgainError, UnavailableError
+from vehicle_gateway.calls.budget import DataSpentError, DayOrMonthSpentError
 from vehicle_gateway.transfer import STEP, Artifacts, Part
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.update.images import NotNowError
@@ -17,8 +17,6 @@ from vehicle_gateway.update.offer import PublishedImage
 _LOG = logging.getLogger(__name__)
 #: So often is a file with wrong content fetched anew.
 WRONG_CONTENT_TRIES: Final = 3
-#: Streams that break off without having brought a byte, in a row, before it is left for later.
-_IDLE_TRIES: Final = 5
 #: Asked for once a stream has broken: what is lost of a chunk has to come again.
 _SMALL_CHUNK: Final = 16 * 1024
 #: Wall-clock bound of one stream: a fixed part, and the slowest line worth waiting for.
@@ -67,26 +65,28 @@ class GrpcImages:
         self, part: Part, image: PublishedImage, progress: Callable[[int], None]
     ) -> None:
         """Append until all is here or the content is clearly wrong."""
-        idle, chunk_bytes = 0, 0
-        while part.length < image.file_size:
-            before = part.length
-            try:
-                await self._caller.call(
-                    f"download {image.file_name}",
-                    partial(self._stream, part, image, progress, chunk_bytes),
-                    tries=1,
-                )
-            except RefusedError as error:
-                raise UpdateError(ecu="", step=STEP, cause=str(error)) from error
-            except UnavailableError as error:
-                chunk_bytes = _SMALL_CHUNK
-                idle = 0 if part.length > before else idle + 1
-                if idle >= _IDLE_TRIES:
-                    raise NotNowError(str(error)) from error
-                _LOG.info("download_resumes file=%s offset=%d", image.file_name, part.length)
-                await self._caller.pause(idle + 1)
-            else:
-                return
+        if part.length >= image.file_size:
+            return
+        streams = 0
+
+        async def act() -> None:
+            nonlocal streams
+            streams += 1
+            await self._stream(part, image, progress, _SMALL_CHUNK if streams > 1 else 0)
+
+        name = f"download {image.file_name}"
+        try:
+            self._caller.admit(image.file_size - part.length)
+            await self._caller.call(name, act, position=lambda: part.length)
+        except StartAgainError as error:
+            _LOG.warning("download_starts_again cause=%s", error)
+            part.clear()
+        except RefusedError as error:
+            raise UpdateError(ecu="", step=STEP, cause=str(error)) from error
+        except (UnavailableError, DayOrMonthSpentError) as error:
+            raise NotNowError(str(error)) from error
+        except DataSpentError as error:
+            raise UpdateError(ecu="", step=STEP, cause=f"{image.file_name}: {error}") from error
 
     async def _stream(
         self,
@@ -103,10 +103,14 @@ class GrpcImages:
         )
         timeout_s = _STREAM_S + (image.file_size - part.length) / _SLOWEST_BYTES_PER_S
         stream = self._stub.Download(request, timeout=timeout_s, metadata=self._caller.metadata())
-        async for chunk in stream:
-            if chunk.offset != part.length or part.length + len(chunk.data) > image.file_size:
-                stream.cancel()
-                part.clear()  # Not this file: judged, and fetched anew, by the caller.
-                return
-            part.append(chunk.data)
-            progress(part.length)
+        try:
+            async for chunk in stream:
+                if chunk.offset != part.length or part.length + len(chunk.data) > image.file_size:
+                    part.clear()  # Not this file: judged, and fetched anew, by the caller.
+                    return
+                part.append(chunk.data)
+                progress(part.length)
+                if part.length < image.file_size:
+                    self._caller.admit(0)
+        finally:
+            stream.cancel()

@@ -50,6 +50,9 @@ class UpdateReport:
     #: Ids of the snapshots; empty where none could be taken.
     snapshot_before: str
     snapshot_after: str
+    #: Bytes that went to the cloud and came from it for this campaign, up to this report.
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -603,6 +603,8 @@ class UpdateReport(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     SNAPSHOT_BEFORE_FIELD_NUMBER: _builtins.int
     SNAPSHOT_AFTER_FIELD_NUMBER: _builtins.int
+    BYTES_SENT_FIELD_NUMBER: _builtins.int
+    BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
     campaign: _builtins.str
     release: _builtins.str
     outcome: _campaigns_pb2.Outcome.ValueType
@@ -611,6 +613,11 @@ class UpdateReport(_message.Message):
     snapshot_before: _builtins.str
     """Names of the snapshots taken: `vehicles/{vin}/snapshots/{id}`."""
     snapshot_after: _builtins.str
+    bytes_sent: _builtins.int
+    """Bytes that went from the gateway to the cloud and came back for this campaign, up to this report:
+    what its calls put on their connections, failed tries included, without TCP and what is below.
+    """
+    bytes_received: _builtins.int
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -632,10 +639,12 @@ class UpdateReport(_message.Message):
         steps: _abc.Iterable[Global___Step] | None = ...,
         snapshot_before: _builtins.str = ...,
         snapshot_after: _builtins.str = ...,
+        bytes_sent: _builtins.int = ...,
+        bytes_received: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finish_time", b"finish_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "ecus", b"ecus", "finish_time", b"finish_time", "outcome", b"outcome", "reason", b"reason", "release", b"release", "snapshot_after", b"snapshot_after", "snapshot_before", b"snapshot_before", "start_time", b"start_time", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "campaign", b"campaign", "ecus", b"ecus", "finish_time", b"finish_time", "outcome", b"outcome", "reason", b"reason", "release", b"release", "snapshot_after", b"snapshot_after", "snapshot_before", b"snapshot_before", "start_time", b"start_time", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

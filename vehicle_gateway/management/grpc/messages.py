@@ -156,6 +156,8 @@ def report_message(report: UpdateReport, *, vin: str) -> gateway_pb2.UpdateRepor
         steps=[_step(step) for step in report.steps],
         snapshot_before=snapshot_name(vin, before) if before else "",
         snapshot_after=snapshot_name(vin, after) if after else "",
+        bytes_sent=report.bytes_sent,
+        bytes_received=report.bytes_received,
     )
 
 
