@@ -28,6 +28,7 @@ from ecu_sim.ecus import all_ecu_names, ecu_type
 from ecu_sim.faults import Layer
 from ecu_sim.faults.table import KINDS
 from ecu_sim.faults.table import Parameter as FaultParameter
+from firmware.faulty import FAULTS
 from protocols import network_management
 from protocols.uds.dtc import display
 from vehicle_gateway.update import coordinator
@@ -72,6 +73,7 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "command-line.md", command_line()
     yield "fleet-api.md", fleet_api()
     yield "faults.md", faults()
+    yield "faulty-firmware.md", faulty_firmware()
     yield "flash-sequences.md", f"{_NOTE}\n{sequences.page()}"
     for name in all_ecu_names():
         yield f"ecus/{name}.md", f"{_NOTE}\n{ecus.page(ecu_type(name))}"
@@ -171,6 +173,47 @@ use them: [let ECUs go wrong](../how-to/faults.md).
 - An address is one as 34 has it, or counts from the start of the application area.
 - Draws follow from `seed` and the name of the ECU: they repeat.
 """
+
+
+_FAULTY = """\
+Applications that are bad, one C source per fault in `firmware/faulty/src/`, built small and
+correctly signed for every ECU of the vehicle into `firmware/faulty/images/`: nothing but the
+software is at fault. Publish one in place of ours and see what becomes of the car: `canota demo
+--image ccu=firmware/faulty/images/ccu-wild_actuator.hex`.
+
+What finds them: the watchdog (a step that does not end, traps or leaves its memory is a reset;
+after three in a row an ECU stays in its boot loader), the output stages (they hold every output to
+its range, and the base software sets a trouble code and fails the self-test), the self-test 0213
+that the gateway has every ECU run before the release is kept, and trouble codes that are new after
+the update. A failure of one ECU takes all of them back.
+"""
+
+
+def faulty_firmware() -> str:
+    """Where an update to each bad application ends, by boot profile."""
+    parts = [_NOTE, "# Faulty firmware\n", _FAULTY]
+    for title, profiles, end_of in (
+        ("Two slots", "`mcuboot-ab`, `she-cmac`", lambda fault: fault.two_slots),
+        ("One slot", "`conventional`, `update-agent`", lambda fault: fault.one_slot),
+    ):
+        parts.append(f"## {title}: {profiles}\n")
+        parts.append(
+            table(
+                ("image", "version", "what it does", "the ECU", "the vehicle", "the reason says"),
+                (
+                    (
+                        f"`{name}`",
+                        fault.version,
+                        fault.what,
+                        end_of(fault).ecu,
+                        f"`{end_of(fault).outcome}`",
+                        end_of(fault).reason or "nothing: the report lists the code as new",
+                    )
+                    for name, fault in FAULTS.items()
+                ),
+            )
+        )
+    return "\n".join(parts)
 
 
 def faults() -> str:

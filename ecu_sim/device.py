@@ -46,7 +46,7 @@ from protocols.uds import (
 )
 from protocols.uds.data_formats import PLAIN, Decoder, derive_data_key
 from protocols.uds.dtc import StatusBit
-from protocols.uds.routine_status import ALFID, CheckStatus, Precondition
+from protocols.uds.routine_status import ALFID, CheckStatus, Precondition, SelfTestStatus
 from protocols.uds.security_access import SEED_LENGTH, derive_key
 
 #: Seconds that the self-test watches the application before it speaks for it.
@@ -85,6 +85,8 @@ class Surroundings:
     hindrances: Callable[[], tuple[Precondition, ...]]
     random_bytes: Callable[[int], bytes]
     outputs: OutputChannels
+    #: What the application that runs, and the base software around it, find wrong with it.
+    self_test: Callable[[], SelfTestStatus]
     #: The working memory of the application that runs.
     ram: Callable[[], Ram | None]
 
@@ -279,13 +281,17 @@ class EcuDevice:
         return _DONE
 
     def _self_test(self, option: bytes) -> Job:
-        """Speaks for an application that still runs after a while; a watchdog reset ends this."""
+        """Watches the application for a while, then has it test itself.
+
+        A watchdog reset ends this without an answer.
+        """
         yield from _no_option(option)
         if self._application is None:
             raise NotNowError("no application runs")
         yield SELF_TEST_S
+        status = self._surroundings.self_test()
         confirmed = self._dtcs.matching(StatusBit.CONFIRMED_DTC)
-        return _DONE + bytes((len(confirmed),))
+        return bytes((status, min(len(confirmed), 0xFF)))
 
     def _slot_digest(self, option: bytes) -> Job:
         if len(option) not in _NONCE_LENGTHS:

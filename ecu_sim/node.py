@@ -158,6 +158,9 @@ class EcuNode:
         if reason is ResetReason.WATCHDOG:
             self.watchdog_resets += 1
             self._watchdogs_in_a_row += 1
+        else:
+            # Somebody has a hand in it: what was programmed meanwhile gets its chance.
+            self._watchdogs_in_a_row = 0
         self._stop_program()
         self._begin_boot(reason, tester)
 

@@ -38,6 +38,7 @@ from ecu_sim.signals import Encoder, header_of, period_s_of
 from ecu_sim.values import CanController, Values
 from protocols.can import CanPort, FrameHeader
 from protocols.uds import ResetType, Session
+from protocols.uds.routine_status import SelfTestStatus
 
 #: Control step of every application, seconds.
 STEP_S: Final = 0.1
@@ -152,6 +153,7 @@ class Program:
                     override=self._values.override,
                     hindrances=self._values.hindrances,
                 ),
+                self_test=self._self_test,
                 ram=lambda: self._runtime,
             ),
         )
@@ -177,6 +179,8 @@ class Program:
         self._router: Router | None = None
         self._codes = ecu.application_dtcs
         self._steps = 0
+        #: Outputs out of their range until the last look.
+        self._violations = 0
         self._ticker = Periodic(loop, STEP_S, self._tick)
         self._cyclic = [
             (
@@ -307,6 +311,7 @@ class Program:
             return
         try:
             self._runtime.step(STEP_S)
+            self._watch_outputs()
             self._watch_wire()
             self._steps += 1
             if self._steps % _STEPS_BETWEEN_WRITES == 0:
@@ -320,6 +325,22 @@ class Program:
         if self._steps == _SETTLED_STEPS:
             self._hooks.settled()
         self._send_cyclic()
+
+    def _self_test(self) -> SelfTestStatus:
+        """What is wrong with the application since it started."""
+        if self._values.output_violations:
+            return SelfTestStatus.OUTPUT_OUT_OF_RANGE
+        if self._runtime is not None and not self._runtime.self_test():
+            return SelfTestStatus.APPLICATION_FAILED
+        return SelfTestStatus.PASSED
+
+    def _watch_outputs(self) -> None:
+        """The output stages hold what the application asks to their ranges; it is its fault."""
+        violations = self._values.output_violations
+        if self._ecu.output_monitor:
+            failed = violations != self._violations
+            self.dtcs.report(self._ecu.output_monitor, failed=failed)
+        self._violations = violations
 
     def _watch_wire(self) -> None:
         if not self.may_communicate():
@@ -345,6 +366,9 @@ class Program:
             events = list(serve())
         except PowerLossError as error:
             self._hooks.power_lost(error)
+            return
+        except runtime.WatchdogReset:
+            self._hooks.reset(ResetReason.WATCHDOG, None)
             return
         self._timer.set(self.server.next_deadline())
         for event in events:

@@ -1,10 +1,11 @@
 """Runs a flashed application: a WebAssembly module with a watchdog and no clock of its own.
 
 The application imports `io.read`, `io.write`, `io.report_dtc` and `io.kick` and exports `init`,
-`step` and `memory`. A host call from WebAssembly into Python costs more than a whole control step,
-so the four imports are served by a *mailbox*, a second small module in the same store: it answers
-reads from inputs that were laid out before the step and keeps the outputs in order, to be
-delivered after it. Only an input that no earlier step has asked for calls out.
+`step` and `memory`; one that can test itself also `self_test`. A host call from WebAssembly into
+Python costs more than a whole control step, so the four imports are served by a *mailbox*, a second
+small module in the same store: it answers reads from inputs that were laid out before the step and
+keeps the outputs in order, to be delivered after it. Only an input that no earlier step has asked
+for calls out.
 
 The same module, inputs and fuel give the same outputs on every machine: NaNs are canonical,
 threads and relaxed SIMD are off, and fuel counts instructions, not time.
@@ -148,13 +149,21 @@ class Application:
         if not isinstance(memory, wasmtime.Memory):
             raise InvalidModule("export 'memory' is missing")
         self._memory = memory
-        self._step = instance.exports(self._store)["step"]
-        self._run(instance.exports(self._store)["init"])
+        exports = instance.exports(self._store)
+        self._step = exports["step"]
+        self._self_test = exports.get("self_test")
+        self._run(exports["init"])
 
     def step(self, dt: float) -> None:
         """One control step of `dt` seconds; `WatchdogReset` with the reason if it fails."""
         self._run(self._step, float(dt))
         self._watch()
+
+    def self_test(self) -> bool:
+        """Whether its own test passes, or it has none; `WatchdogReset` if the test itself fails."""
+        if self._self_test is None:
+            return True
+        return bool(self._run(self._self_test) == 0)
 
     def fuel_used(self) -> int:
         """Fuel that the last step has burnt."""
@@ -205,7 +214,7 @@ class Application:
         self._channels.append(channel)
         return value
 
-    def _run(self, function: Any, *arguments: float) -> None:  # noqa: ANN401 an untyped export
+    def _run(self, function: Any, *arguments: float) -> Any:  # noqa: ANN401 an untyped export
         mailbox, read = self._mailbox, self._read
         inputs = mailbox.inputs
         for channel in self._channels:
@@ -214,7 +223,7 @@ class Application:
         mailbox.kicks = 0
         self._store.set_fuel(self._fuel_per_step)
         try:
-            function(self._store, *arguments)
+            return function(self._store, *arguments)
         except wasmtime.Trap as trap:
             raise WatchdogReset(_reason(trap)) from trap
         except wasmtime.WasmtimeError as error:
@@ -291,6 +300,8 @@ _EXPORTS: Final[dict[str, tuple[list[str], list[str]]]] = {
     "init": ([], []),
     "step": (["f64"], []),
 }
+#: An application's own test, which it need not have: 0 passes.
+_SELF_TEST: Final[tuple[list[str], list[str]]] = ([], ["i32"])
 
 
 def _check_interface(module: wasmtime.Module) -> None:
@@ -302,6 +313,8 @@ def _check_interface(module: wasmtime.Module) -> None:
     for name, signature in _EXPORTS.items():
         if _signature(exports.get(name)) != signature:
             raise InvalidModule(f"export {name!r} is missing or has another signature")
+    if "self_test" in exports and _signature(exports["self_test"]) != _SELF_TEST:
+        raise InvalidModule("export 'self_test' has another signature")
     memory = exports.get("memory")
     if not isinstance(memory, wasmtime.MemoryType):
         raise InvalidModule("export 'memory' is missing")

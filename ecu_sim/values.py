@@ -53,6 +53,8 @@ class Values:
         #: What the application last wrote, and what a tester has put in its place (2F).
         self._outputs = dict.fromkeys(ecu.outputs, 0.0)
         self._overrides: dict[int, float] = {}
+        #: How often the application has asked an output for more or less than it can do.
+        self.output_violations = 0
         #: Input channel -> what calibration adds to it.
         self.offsets: Mapping[int, float] = {}
         self._heard = {key: Heard(*key) for key in _messages(ecu)} if port is not None else {}
@@ -119,10 +121,16 @@ class Values:
         return 0.0 if source is None else self.of(source) + self.offsets.get(channel, 0.0)
 
     def write(self, channel: int, value: float) -> None:
-        """An output of the application; one that is not connected drives nothing."""
+        """An output of the application; one that is not connected drives nothing.
+
+        The output stage holds the value to its range; what is no number is its lower end.
+        """
         output = self._ecu.outputs.get(channel)
         if output is None:
             return
+        if not output.minimum <= value <= output.maximum:
+            self.output_violations += 1
+            value = output.maximum if value > output.maximum else output.minimum
         self._outputs[channel] = value
         if output.actuator and channel not in self._overrides:
             setattr(self._cabin, output.actuator, value)

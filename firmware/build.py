@@ -1,6 +1,6 @@
 """Builds the ECU images: C and generated tables -> WebAssembly -> container -> HEX or S-record.
 
-    python -m firmware.build            writes firmware/images
+    python -m firmware.build            writes firmware/images and firmware/faulty/images
     python -m firmware.build --check    builds anew elsewhere and compares byte for byte
     python -m firmware.build --ecu ccu --version 2.1.0 --sources mine --output mine
                                         builds a version of your own from your copy of firmware/src
@@ -28,7 +28,7 @@ from typing import Final
 import imgtool.main
 
 from dbc import EcuDescription, describe_vehicle
-from firmware import IMAGES, KEYS, dev_keys
+from firmware import IMAGES, KEYS, dev_keys, faulty
 from firmware.applications import APPLICATIONS, RELEASES, VERSIONS, Release
 from firmware.tables import c_source
 from protocols.firmware.containers import cmac, crc32
@@ -57,6 +57,17 @@ def compile_application(ecu: str, version: str, folder: Path, sources: Path = _S
     (folder / ecu / "tables.c").write_text(c_source(ecu, version), encoding="ascii")
     own = sorted(path.name for path in (folder / ecu).glob(f"*-{version}.c"))
     units = [f"{ecu}/{name}" for name in (f"{ecu}.c", "tables.c", *own)]
+    return _compile(f"{ecu} {version}", units, folder)
+
+
+def compile_faulty(fault: str, folder: Path) -> bytes:
+    """The WebAssembly module of one bad application, the same for all ECUs."""
+    shutil.copyfile(_SOURCES / _COMMON / "ecu.h", folder / "ecu.h")
+    shutil.copyfile(faulty.SOURCES / f"{fault}.c", folder / f"{fault}.c")
+    return _compile(fault, [f"{fault}.c"], folder)
+
+
+def _compile(what: str, units: list[str], folder: Path) -> bytes:
     # The caches stay in the folder too: nothing of an earlier build can take part.
     cache = str(folder / "cache")
     caches = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
@@ -69,7 +80,7 @@ def compile_application(ecu: str, version: str, folder: Path, sources: Path = _S
         check=False,
     )
     if done.returncode:
-        raise BuildError(f"{ecu} {version}: the compiler failed:\n{done.stderr}")
+        raise BuildError(f"{what}: the compiler failed:\n{done.stderr}")
     return (folder / "application.wasm").read_bytes()
 
 
@@ -144,9 +155,15 @@ _WRAP: Final[dict[str, Callable[[bytes, Build, Path], bytes]]] = {
 
 def build_image(build: Build, folder: Path) -> tuple[str, bytes]:
     """File name and content of one image; `folder` is scratch space."""
+    module = compile_application(build.ecu.name, build.like, folder, build.sources)
+    suffix, file = _wrapped(module, build, folder)
+    return f"{build.ecu.name}-{build.version}{suffix}", file
+
+
+def _wrapped(module: bytes, build: Build, folder: Path) -> tuple[str, bytes]:
+    """The ending and the content of the image file with this application."""
     ecu = build.ecu
     application = APPLICATIONS[ecu.name]
-    module = compile_application(ecu.name, build.like, folder, build.sources)
     image = _WRAP[application.container](module, build, folder)
     if len(image) > ecu.slot_size:
         raise BuildError(
@@ -154,7 +171,22 @@ def build_image(build: Build, folder: Path) -> tuple[str, bytes]:
         )
     placed = Image(address=ecu.application_base, data=image)
     file = formats()[application.file_format].encode(placed)
-    return f"{ecu.name}-{build.version}{application.suffix}", file
+    return application.suffix, file
+
+
+def build_faulty() -> Iterator[tuple[str, bytes]]:
+    """File name and content of every bad image: one module per fault, wrapped for each ECU."""
+    described = describe_vehicle().ecus
+    release = replace(RELEASES[VERSIONS[-1]], supplier_version=faulty.SUPPLIER_VERSION)
+    for name, fault in faulty.FAULTS.items():
+        with tempfile.TemporaryDirectory(prefix="firmware-") as folder:
+            module = compile_faulty(name, Path(folder))
+            for ecu in APPLICATIONS:
+                build = Build(
+                    ecu=described[ecu], version=fault.version, release=release, like=VERSIONS[-1]
+                )
+                suffix, file = _wrapped(module, build, Path(folder))
+                yield f"{ecu}-{name}{suffix}", file
 
 
 def build_all() -> Iterator[tuple[str, bytes]]:
@@ -164,6 +196,13 @@ def build_all() -> Iterator[tuple[str, bytes]]:
         build = Build(ecu=described[ecu], version=version, release=RELEASES[version], like=version)
         with tempfile.TemporaryDirectory(prefix="firmware-") as folder:
             yield build_image(build, Path(folder))
+
+
+#: Folder -> what builds its images.
+_FOLDERS: Final[dict[Path, Callable[[], Iterator[tuple[str, bytes]]]]] = {
+    IMAGES: build_all,
+    faulty.IMAGES: build_faulty,
+}
 
 
 def _build_own(arguments: argparse.Namespace) -> int:
@@ -184,21 +223,26 @@ def _build_own(arguments: argparse.Namespace) -> int:
 
 
 def _write() -> int:
-    IMAGES.mkdir(exist_ok=True)
-    for name, content in build_all():
-        (IMAGES / name).write_bytes(content)
-        print(f"{name}: {len(content)} bytes")  # noqa: T201 what the command is for
+    for folder, build in _FOLDERS.items():
+        folder.mkdir(exist_ok=True)
+        for name, content in build():
+            (folder / name).write_bytes(content)
+            print(f"{name}: {len(content)} bytes")  # noqa: T201 what the command is for
     return 0
 
 
 def _check() -> int:
-    built = dict(build_all())
-    committed = {path.name: path.read_bytes() for path in IMAGES.iterdir()}
-    differing = [
-        name for name in sorted(built | committed) if built.get(name) != committed.get(name)
-    ]
-    for name in differing:
-        print(f"firmware/images/{name} is not what its sources build")  # noqa: T201 likewise
+    differing = []
+    for folder, build in _FOLDERS.items():
+        built = dict(build())
+        committed = {path.name: path.read_bytes() for path in folder.iterdir()}
+        differing += [
+            (folder / name).relative_to(Path(__file__).parents[1])
+            for name in sorted(built | committed)
+            if built.get(name) != committed.get(name)
+        ]
+    for path in differing:
+        print(f"{path} is not what its sources build")  # noqa: T201 likewise
     return 1 if differing else 0
 
 

@@ -23,12 +23,21 @@ from ecu_sim.scaling import LONGEST, UNITS, Formula, ScalingType
 from protocols.uds import DataIdentifier, OutputControl, RoutineId, Session
 from protocols.uds.dtc import EXTENDED_DATA_LENGTHS, GROUP_BASE, ExtendedDataRecord, FunctionalGroup
 from protocols.uds.requests import ALL_DTCS
-from protocols.uds.routine_status import ALFID, CHECK_TEXTS, Precondition, RoutineState
+from protocols.uds.routine_status import (
+    ALFID,
+    CHECK_TEXTS,
+    SELF_TEST_TEXTS,
+    Precondition,
+    RoutineState,
+)
 
 _VIN_LENGTH: Final = 17
 _DONE: Final = {0: "done"}
 
 _STATUS: Final = Number(name="status", texts=_DONE)
+_SELF_TEST: Final = Number(
+    name="status", texts={int(status): text for status, text in SELF_TEST_TEXTS.items()}
+)
 _CHECKED: Final = Number(
     name="status", texts={int(status): text for status, text in CHECK_TEXTS.items()}
 )
@@ -69,7 +78,7 @@ ROUTINES: Final[Mapping[int, tuple[Fields, Fields]]] = MappingProxyType(
         RoutineId.ACTIVATE: ((), (_STATUS,)),
         RoutineId.CONFIRM: ((), (_STATUS,)),
         RoutineId.REVERT: ((), (_STATUS,)),
-        RoutineId.SELF_TEST: ((), (_STATUS, Number(name="confirmed_dtcs"))),
+        RoutineId.SELF_TEST: ((), (_SELF_TEST, Number(name="confirmed_dtcs"))),
         RoutineId.SLOT_DIGEST: (
             (Raw(name="nonce", least=16),),
             (_STATUS, Raw(name="sha256", length=32), Raw(name="signature", length=64)),

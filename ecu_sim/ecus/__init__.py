@@ -77,6 +77,9 @@ class Output:
     """An output channel of the application."""
 
     name: str
+    #: What the output stage can do, in the output's unit: the application must not ask for more.
+    minimum: float = 0.0
+    maximum: float = 1.0
     #: Attribute of the cabin model that it drives; empty where only a message carries it.
     actuator: str = ""
     #: A flap stays where it is when its ECU stops; a motor is switched off.
@@ -126,6 +129,12 @@ class WireMonitor:
 
 #: Two control steps with bus-off fail; ten without pass.
 BUS_OFF_TRAITS: Final = DtcTraits(failed_step=64, passed_step=13)
+
+
+#: Four control steps with a command out of range fail; ten without pass.
+OUTPUT_TRAITS: Final = DtcTraits(
+    severity=Severity.CHECK_IMMEDIATELY, failed_step=32, passed_step=13
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,11 +296,13 @@ class EcuType:
     s3_s: float = 5.0
     #: Power-on or reset to the first answer, in seconds.
     boot_s: float
-    #: DTC number -> text; but for those of `wire_monitors` in the order of the application's
-    #: monitor indices.
+    #: DTC number -> text; but for those of `wire_monitors` and `output_monitor` in the order of the
+    #: application's monitor indices.
     dtcs: Mapping[int, str]
     #: DTC number -> what of the wire it is about.
     wire_monitors: Mapping[int, WireMonitor] = field(default_factory=dict)
+    #: DTC that an application's command out of an output's range sets; 0: there is none.
+    output_monitor: int = 0
     #: What differs from the defaults, by DTC number.
     dtc_traits: Mapping[int, DtcTraits] = field(default_factory=dict)
     #: Trouble code memories besides the primary one.
@@ -328,7 +339,8 @@ class EcuType:
     @property
     def application_dtcs(self) -> tuple[int, ...]:
         """Those that the application's monitors report, by their indices."""
-        return tuple(code for code in self.dtcs if code not in self.wire_monitors)
+        own = {*self.wire_monitors, self.output_monitor}
+        return tuple(code for code in self.dtcs if code not in own)
 
     @property
     def nodes(self) -> frozenset[int]:

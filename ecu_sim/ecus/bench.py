@@ -104,5 +104,5 @@ ECU = EcuType(
         ),
     },
     inputs={0: Constant(22.0)},
-    outputs={0: Output(name="Bench output")},
+    outputs={0: Output(name="Bench output", maximum=100.0)},
 )

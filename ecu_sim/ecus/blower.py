@@ -2,6 +2,7 @@
 
 from ecu_sim.ecus import (
     BUS_OFF_TRAITS,
+    OUTPUT_TRAITS,
     BusOff,
     CanAddress,
     ControlledOutput,
@@ -62,13 +63,15 @@ ECU = EcuType(
     dtcs={
         0x9A1016: "Blower supply voltage below threshold",
         0x9A1177: "Blower speed not reached",
+        0x9A1F64: "Output command out of range",
         0xD14587: "No communication with climate control unit",
         0xD14688: "Comfort CAN bus off",
     },
     wire_monitors={
         0xD14688: WireMonitor(source=BusOff()),
     },
-    dtc_traits={0xD14688: BUS_OFF_TRAITS},
+    output_monitor=0x9A1F64,
+    dtc_traits={0x9A1F64: OUTPUT_TRAITS, 0xD14688: BUS_OFF_TRAITS},
     live_values={
         0x0111: LiveValue(
             name="Blower speed", source=Plant("blower_rpm"), unit="rpm", signed=False

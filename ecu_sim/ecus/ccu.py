@@ -2,6 +2,7 @@
 
 from ecu_sim.ecus import (
     BUS_OFF_TRAITS,
+    OUTPUT_TRAITS,
     BusOff,
     Calibration,
     CanAddress,
@@ -138,13 +139,16 @@ ECU = EcuType(
     dtcs={
         0x9A0100: "Cabin temperature control deviation",
         0x9A0211: "Blower request not followed",
+        0x9A0F64: "Output command out of range",
         0xD14087: "No communication with blower module",
         0xD14188: "Comfort CAN bus off",
     },
     wire_monitors={
         0xD14188: WireMonitor(source=BusOff()),
     },
+    output_monitor=0x9A0F64,
     dtc_traits={
+        0x9A0F64: OUTPUT_TRAITS,
         0x9A0100: DtcTraits(severity=Severity.CHECK_AT_NEXT_HALT, functional_unit=0x01),
         0x9A0211: DtcTraits(
             severity=Severity.CHECK_AT_NEXT_HALT, functional_unit=0x02, indicator=True
@@ -177,7 +181,7 @@ ECU = EcuType(
         6: Silence("hvac_comfort", "Blower_Status"),
     },
     outputs={
-        0: Output(name="Blower request"),
+        0: Output(name="Blower request", maximum=100.0),
         1: Output(name="Temperature blend", actuator="blend", holds=True),
         2: Output(name="Recirculation", actuator="recirculation", holds=True),
     },

@@ -2,6 +2,7 @@
 
 from ecu_sim.ecus import (
     BUS_OFF_TRAITS,
+    OUTPUT_TRAITS,
     BusOff,
     Calibration,
     CanAddress,
@@ -137,6 +138,7 @@ ECU = EcuType(
     dtcs={
         0x9A2062: "Evaporator temperature control deviation",
         0x9A214B: "Compressor over-temperature",
+        0x9A2F64: "Output command out of range",
         0xD14A88: "Thermal CAN bus off",
         0xD14B87: "No communication with climate control",
     },
@@ -145,7 +147,9 @@ ECU = EcuType(
         # Five periods, then four results in a row.
         0xD14B87: WireMonitor(source=Silence("vehicle", "VEH_Climate"), above=1.0),
     },
+    output_monitor=0x9A2F64,
     dtc_traits={
+        0x9A2F64: OUTPUT_TRAITS,
         0x9A2062: DtcTraits(severity=Severity.CHECK_AT_NEXT_HALT),
         0x9A214B: DtcTraits(
             severity=Severity.CHECK_IMMEDIATELY, indicator=True, group=FunctionalGroup.SAFETY
@@ -165,7 +169,7 @@ ECU = EcuType(
         2: Signal("vehicle", "VEH_Climate", "CoolingRequest", 0.0),
         3: Signal("vehicle", "VEH_Power", "HighVoltage", 0.0),
     },
-    outputs={0: Output(name="Compressor speed", actuator="compressor_rpm")},
+    outputs={0: Output(name="Compressor speed", actuator="compressor_rpm", maximum=8000.0)},
     cyclic=(
         CyclicMessage(
             database="hvac_thermal",

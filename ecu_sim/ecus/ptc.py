@@ -2,6 +2,7 @@
 
 from ecu_sim.ecus import (
     BUS_OFF_TRAITS,
+    OUTPUT_TRAITS,
     BusOff,
     Calibration,
     CanAddress,
@@ -128,6 +129,7 @@ ECU = EcuType(
     dtcs={
         0x9A504B: "Heater element over-temperature",
         0x9A511C: "High voltage out of range",
+        0x9A5F64: "Output command out of range",
         0xD14C88: "Thermal CAN bus off",
         0xD14D87: "No communication with climate control",
     },
@@ -136,7 +138,9 @@ ECU = EcuType(
         # Five periods, then four results in a row.
         0xD14D87: WireMonitor(source=Silence("vehicle", "VEH_Climate"), above=1.0),
     },
+    output_monitor=0x9A5F64,
     dtc_traits={
+        0x9A5F64: OUTPUT_TRAITS,
         0x9A504B: DtcTraits(
             severity=Severity.CHECK_IMMEDIATELY, indicator=True, group=FunctionalGroup.SAFETY
         ),
@@ -162,7 +166,7 @@ ECU = EcuType(
         3: Signal("vehicle", "VEH_Climate", "HeatingRequest", 0.0),
         4: Signal("vehicle", "VEH_Power", "HighVoltage", 0.0),
     },
-    outputs={0: Output(name="Heater power", actuator="heater_w")},
+    outputs={0: Output(name="Heater power", actuator="heater_w", maximum=6000.0)},
     cyclic=(
         CyclicMessage(
             database="hvac_thermal",

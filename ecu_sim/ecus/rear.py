@@ -1,6 +1,7 @@
 """Rear climate zone on 100BASE-T1, reached over DoIP."""
 
 from ecu_sim.ecus import (
+    OUTPUT_TRAITS,
     Constant,
     ControlledOutput,
     EcuType,
@@ -83,7 +84,12 @@ ECU = EcuType(
             scale=0.01,
         ),
     },
-    dtcs={0x9A3000: "Rear zone temperature control deviation"},
+    dtcs={
+        0x9A3000: "Rear zone temperature control deviation",
+        0x9A3F64: "Output command out of range",
+    },
+    output_monitor=0x9A3F64,
+    dtc_traits={0x9A3F64: OUTPUT_TRAITS},
     live_values={
         0x0131: LiveValue(
             name="Rear zone temperature", source=Plant("rear_c"), unit="°C", scale=0.1

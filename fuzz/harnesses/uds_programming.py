@@ -22,6 +22,7 @@ from ecu_sim.memory.flash import result_of
 from ecu_sim.outputs import OutputChannels
 from ecu_sim.server_rules import server_rules
 from fuzz import Draw, Harness
+from protocols.uds.routine_status import SelfTestStatus
 from tests.support.bench import LANGUAGE, LOADER, image, loader_image
 from tests.support.diagnostics import Served
 
@@ -69,6 +70,7 @@ def _device() -> tuple[EcuDevice, bytearray]:
                 override=lambda _channel, _value: None,
                 hindrances=lambda: (),
             ),
+            self_test=lambda: SelfTestStatus.PASSED,
             ram=lambda: None,
         ),
     )

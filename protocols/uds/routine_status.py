@@ -10,7 +10,7 @@
 | FF01 dependencies | empty | `CheckStatus` |
 | 0203 preconditions | empty | status, number of failed, one `Precondition` byte each |
 | 0210 activate, 0211 confirm, 0212 revert | empty | status |
-| 0213 self-test | empty | status, number of confirmed DTCs |
+| 0213 self-test | empty | `SelfTestStatus`, number of confirmed DTCs |
 | 0220 output sweep | empty | `RoutineState`, steps taken, least and greatest value measured u16 |
 | 0214 digest of the running slot | nonce, 16 to 32 bytes | 00, SHA-256 (32), signature (64) |
 
@@ -54,6 +54,22 @@ CHECK_TEXTS: Final = {
     CheckStatus.WRONG_DEPENDENCY: "another major version than the application's",
     CheckStatus.STALE_MAC: "the MAC in the secure store is not of what stands in the slot",
     CheckStatus.VERSION_TOO_LOW: "older than the version that was confirmed last",
+}
+
+
+class SelfTestStatus(IntEnum):
+    """First byte of 0213's status record."""
+
+    PASSED = 0x00
+    APPLICATION_FAILED = 0x01
+    OUTPUT_OUT_OF_RANGE = 0x02
+
+
+#: What each status says to a reader.
+SELF_TEST_TEXTS: Final = {
+    SelfTestStatus.PASSED: "passed",
+    SelfTestStatus.APPLICATION_FAILED: "the application's own test failed",
+    SelfTestStatus.OUTPUT_OUT_OF_RANGE: "the application drives an output out of its range",
 }
 
 

@@ -27,7 +27,7 @@ from vehicle_gateway.update import EcuUpdater, Inventory, Progress, UpdateError,
 NONCE = bytes(range(32))
 OLD, NEW = "1.0.0", "2.0.0"
 VEHICLE = describe_vehicle()
-CALLS = ("stage", "activate", "confirm", "revert", "inventory")
+CALLS = ("stage", "activate", "self_test", "confirm", "revert", "inventory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,9 @@ class Fitted:
 
     async def activate(self, *, resume_from: int = 0) -> None:
         await self.updater.activate(self.job, resume_from=resume_from, progress=self.note)
+
+    async def self_test(self) -> None:
+        await self.updater.self_test(self.job)
 
     async def confirm(self) -> None:
         await self.updater.confirm(self.job)
@@ -188,6 +191,16 @@ def test_the_inventory_says_what_runs_and_proves_it_over_the_nonce(on: Bench, na
 def test_staging_leaves_the_running_image_alone(on: Bench, name: str) -> None:
     async def use(fitted: Fitted) -> None:
         await fitted.stage()
+        assert await fitted.runs() == OLD
+
+    on(name, use)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_application_in_order_passes_its_self_test(on: Bench, name: str) -> None:
+    async def use(fitted: Fitted) -> None:
+        await fitted.self_test()
+        await fitted.self_test()
         assert await fitted.runs() == OLD
 
     on(name, use)

@@ -159,6 +159,12 @@ class SimulatedUpdater:
         await self._switch_to(job.image)
         return TransferFigures(out_of_use_s=0.3)
 
+    async def self_test(self, job: UpdateJob) -> None:  # noqa: ARG002 the port's
+        self._ecu.log.append("self_test")
+        self._refuse("self_test")
+        if self._ecu.running is None:
+            raise UpdateError(ecu=self.ecu, step="self-test", cause="no application runs")
+
     async def confirm(self, job: UpdateJob) -> None:
         self._ecu.log.append("confirm")
         self._refuse("confirm")

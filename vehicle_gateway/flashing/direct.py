@@ -19,6 +19,7 @@ from vehicle_gateway.flashing.sequence import (
     CONFIRM,
     PROGRAM,
     REVERT,
+    SELF_TEST,
     STAGE,
     Addressing,
     Sequence,
@@ -194,17 +195,27 @@ async def flash(
 
 
 async def _prove(site: Site, load: Load, progress: ProgressSink, on_step: StepSink) -> None:
-    if site.sequence.digest is None or await site.runs(
-        site.dialogue(), load.new_sha256, load.nonce
-    ):
-        return
-    cause = "does not run the new image"
-    if REVERT in site.sequence.phases:
+    try:
+        await _accept(site, load, progress, on_step)
+    except UpdateError as failure:
+        if REVERT not in site.sequence.phases:
+            raise
         try:
             await Performance(site, load, progress=progress, on_step=on_step).run(REVERT)
         except UpdateError as error:
-            cause += f"; going back: {error.step}: {error.cause}"
-    raise UpdateError(ecu=site.ecu.name, step="reading back", cause=cause)
+            cause = f"{failure.cause}; going back: {error.step}: {error.cause}"
+            raise UpdateError(ecu=failure.ecu, step=failure.step, cause=cause) from error
+        raise
+
+
+async def _accept(site: Site, load: Load, progress: ProgressSink, on_step: StepSink) -> None:
+    """The new image runs and passes its self-test, or `UpdateError`."""
+    proves = site.sequence.digest is not None
+    if proves and not await site.runs(site.dialogue(), load.new_sha256, load.nonce):
+        raise UpdateError(
+            ecu=site.ecu.name, step="reading back", cause="does not run the new image"
+        )
+    await Performance(site, load, progress=progress, on_step=on_step).run(SELF_TEST)
 
 
 async def _identification(site: Site) -> dict[str, str]:

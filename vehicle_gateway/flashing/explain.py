@@ -14,6 +14,7 @@ from vehicle_gateway.flashing.sequence import (
     ACTIVATE,
     CONFIRM,
     PROGRAM,
+    SELF_TEST,
     STAGE,
     Check,
     Download,
@@ -67,7 +68,7 @@ class Explainer:
 
     def lines(self) -> Iterator[Line]:
         """All phases that programming goes through, `finally` at the end of each."""
-        for name in (STAGE, PROGRAM, ACTIVATE, CONFIRM):
+        for name in (STAGE, PROGRAM, ACTIVATE, SELF_TEST, CONFIRM):
             phase = self.sequence.phase(name)
             yield from self._lines(name, phase.steps, self._only_part())
             yield from self._lines(name, phase.finally_, None)

@@ -50,6 +50,7 @@ _WAITING: Final = {
     "stage": "staging",
     "program": "programming",
     "activate": "activating",
+    "self_test": "self-test",
     "confirm": "confirming",
     "revert": "reverting",
 }

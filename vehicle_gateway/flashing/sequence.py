@@ -366,10 +366,12 @@ class Sequence:
 
 
 #: Phases. An ECU with one slot is programmed by `program`; one with two by `stage` (written beside
-#: the image that runs), `activate`, `confirm` or `revert`.
+#: the image that runs), `activate`, `confirm` or `revert`. Both test the new application, running,
+#: by `self_test`.
 STAGE: Final = "stage"
 PROGRAM: Final = "program"
 ACTIVATE: Final = "activate"
 CONFIRM: Final = "confirm"
 REVERT: Final = "revert"
-PHASES: Final = (STAGE, PROGRAM, ACTIVATE, CONFIRM, REVERT)
+SELF_TEST: Final = "self_test"
+PHASES: Final = (STAGE, PROGRAM, ACTIVATE, SELF_TEST, CONFIRM, REVERT)

@@ -42,6 +42,7 @@ from vehicle_gateway.flashing.sequence import (
     PHASES,
     PROGRAM,
     REVERT,
+    SELF_TEST,
     STAGE,
     Action,
     Addressing,
@@ -573,6 +574,7 @@ FILE_KEYS: Final[Keys] = {
             STAGE: "two slots: write beside what runs; one slot: ask whether it may",
             PROGRAM: "one slot: write and start",
             ACTIVATE: "two slots: run the new image on trial",
+            SELF_TEST: "have the new application test itself, before it is kept",
             CONFIRM: "two slots: keep it",
             REVERT: "two slots: go back",
         }.items()

@@ -8,7 +8,14 @@ from protocols.firmware.formats import Image
 from vehicle_gateway.flashing.firmware_file import loader_of
 from vehicle_gateway.flashing.load import Load, LoadError, parts_of
 from vehicle_gateway.flashing.perform import Performance
-from vehicle_gateway.flashing.sequence import ACTIVATE, CONFIRM, PROGRAM, REVERT, STAGE
+from vehicle_gateway.flashing.sequence import (
+    ACTIVATE,
+    CONFIRM,
+    PROGRAM,
+    REVERT,
+    SELF_TEST,
+    STAGE,
+)
 from vehicle_gateway.flashing.site import Site
 from vehicle_gateway.update import (
     Inventory,
@@ -56,6 +63,9 @@ class SequenceUpdater:
         if self.single_slot:
             return await self._run(PROGRAM, job, progress, resume_from=resume_from)
         return await self._run(ACTIVATE, job, progress)
+
+    async def self_test(self, job: UpdateJob) -> None:
+        await self._run(SELF_TEST, job, _unseen)
 
     async def confirm(self, job: UpdateJob) -> None:
         """Nothing to keep or to give up where there is one slot."""

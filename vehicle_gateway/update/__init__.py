@@ -167,6 +167,12 @@ class EcuUpdater(Protocol):
         back to normal when it returns and also when it raises.
         """
 
+    async def self_test(self, job: UpdateJob) -> None:
+        """Have the application that runs test itself (0213); what it finds is an `UpdateError`.
+
+        An ECU that has no such test passes.
+        """
+
     async def confirm(self, job: UpdateJob) -> None:
         """Keep the new image. An ECU that has confirmed it already says yes again."""
 

@@ -41,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 
 #: Seconds before an ECU that did not answer is asked again (a reset takes up to a second).
 _ASK_AGAIN_S: Final = (1.0, 3.0)
+#: Seconds in which an ECU whose application falls over has come to rest.
+_SETTLING_S: Final = 3.0
 #: Seconds to wait after a failure: this, doubled with each failure of the same ECU.
 _RETRY_S: Final = 2.0
 #: So many characters of a campaign's id stand in a snapshot's.
@@ -513,12 +515,27 @@ class VehicleUpdate:
         inventory = await self._meet(ecu)
         wrong = self._not_new(inventory)
         if wrong is None:
+            await self._test(ecu)
             self._note(Kind.PROVED, ecu, started_us=started_us)
             self._on_progress(Progress(ecu=ecu, step="trial"))
         elif self._state.direction is Direction.KEEP and not inventory.error:
             self._note(Kind.WENT_BACK, ecu, started_us=started_us, step="reading back", cause=wrong)
         else:
             raise UpdateError(ecu=ecu, step="reading back", cause=wrong)
+
+    async def _test(self, ecu: str) -> None:
+        """The new application tests itself; one that falls over meanwhile is told as such."""
+        job = self._job_of(ecu, "self-test", without_image=True)
+        try:
+            await self._updater(ecu).self_test(job)
+        except UpdateError as error:
+            # A reset in the middle of it is told by what the ECU runs once it has settled.
+            await asyncio.sleep(_SETTLING_S)
+            gone = self._not_new(await self._ask(ecu))
+            if gone is None:
+                raise
+            cause = f"the application does not last: {gone}"
+            raise UpdateError(ecu=ecu, step=error.step, cause=cause) from error
 
     async def _confirm(self, ecu: str, started_us: int) -> None:
         if self._state.part(ecu).state is not EcuState.CONFIRMING:
