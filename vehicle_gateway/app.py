@@ -5,10 +5,11 @@ import fcntl
 import logging
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -17,16 +18,24 @@ import grpc
 
 from dbc.vehicle import VehicleDescription
 from protocols.link import Link
+from protocols.preconditions import PreconditionError, parse
 from protocols.uds import MalformedResponseError
 from vehicle_gateway.calls import Caller
 from vehicle_gateway.calls.budget import UNLIMITED, DataBudget, DataLimits
 from vehicle_gateway.calls.channel import open_channel
 from vehicle_gateway.calls.line import Line
+from vehicle_gateway.diagnostics import EcuDiagnostics
 from vehicle_gateway.diagnostics.interlock import DATABASE as INTERLOCK_DATABASE
 from vehicle_gateway.diagnostics.interlock import CanInterlock
+from vehicle_gateway.diagnostics.jobs import JobRunner
+from vehicle_gateway.diagnostics.ledger import JobLedger, LedgerError
+from vehicle_gateway.diagnostics.live import Follower
+from vehicle_gateway.diagnostics.observer import Observer, PlanFile
+from vehicle_gateway.diagnostics.orders import SignalBatch
 from vehicle_gateway.diagnostics.reader import clear_dtcs, read_ecu
 from vehicle_gateway.diagnostics.readings import VehicleReadings
 from vehicle_gateway.diagnostics.signals import SignalRecorder
+from vehicle_gateway.diagnostics.state import STANDING_IN_PARK, VehicleState
 from vehicle_gateway.driver import FolderConsent
 from vehicle_gateway.flashing import described, updaters
 from vehicle_gateway.flashing.key_hook import KeyHookError
@@ -54,6 +63,10 @@ _LOG = logging.getLogger(__name__)
 _NONCE_BYTES: Final = 16
 #: A signal is kept once in so many seconds.
 _SIGNAL_PERIOD_S: Final = 1.0
+#: Seconds of signals before a reading that belongs to no update.
+_SIGNALS_AROUND_S: Final = 60.0
+#: What ECUs are not asked anything else in.
+_UNDISTURBED: Final = frozenset({Phase.ACTIVATING, Phase.CONFIRMING, Phase.REVERTING})
 
 
 class GatewayError(Exception):
@@ -84,6 +97,8 @@ class GatewayOptions:
     poll_s: float = 30.0
     #: Seconds between the clearing of the DTCs and the last reading, for monitors to complete.
     observe_s: float = 180.0
+    #: What has to be met for anything that an operator moves, tests or clears from afar.
+    actuator_condition: str = STANDING_IN_PARK
     #: Seconds of signals that a snapshot holds at most.
     signal_window_s: float = 600.0
     #: How many bytes the gateway may use for a campaign, in a day and in a month.
@@ -127,6 +142,10 @@ class Gateway:
             )
         if options.start_date.tzinfo is None:
             raise GatewayError("start_date: needs a time zone")
+        try:
+            parse(options.actuator_condition)
+        except PreconditionError as error:
+            raise GatewayError(f"actuator_condition: {error}") from error
         self._options = options
         self._links = links
         self._on_progress = on_progress
@@ -180,12 +199,19 @@ class Gateway:
             return await self._turn(self._open)
         except (NotNowError, UnreachableError) as error:
             raise CloudAwayError(str(error)) from error
-        except (JournalError, CoordinatorError, OutboxError, ManagementError) as error:
+        except (
+            JournalError,
+            CoordinatorError,
+            OutboxError,
+            LedgerError,
+            ManagementError,
+        ) as error:
             raise GatewayError(str(error)) from error
         except OSError as error:
             raise GatewayError(f"{self._options.state_directory}: {error}") from error
 
     async def _turn(self, parts: "_Open") -> Outcome | None:
+        await parts.jobs.recover()
         if not parts.journal.entries:
             offer = await self._asked(parts)
             if offer is None:
@@ -204,7 +230,11 @@ class Gateway:
         found = await inventories(parts.updaters.values(), nonce)
         answer = await parts.management.check_in(found, unfinished_campaign="")
         parts.next_check_in_s = answer.next_check_in_s
+        parts.observer.take(answer.orders)
         if answer.offer is None:
+            await parts.jobs.run(answer.orders.jobs)
+            if answer.orders.jobs:
+                await parts.management.deliver()
             return None
         key = answer.offer.campaign.rpartition("/")[2]
         if any(parcel.key == key for parcel in parts.outbox.rejected("report")):
@@ -233,6 +263,8 @@ class Gateway:
 
         def on_phase(phase: Phase) -> None:
             reporter.phase(phase)
+            if phase in _UNDISTURBED:
+                parts.observer.pause()
             if self._on_phase is not None:
                 self._on_phase(phase)
 
@@ -288,6 +320,7 @@ class Gateway:
             parts.journal.archive(parts.archive)
         finally:
             parts.budget.campaign = ""
+            parts.observer.resume()
             asking.cancel()
             reporter.stop()
             await sending
@@ -317,6 +350,7 @@ class Gateway:
                 _LOG.info("check_in_lost cause=%s", error)
             else:
                 parts.next_check_in_s = answer.next_check_in_s
+                parts.observer.take(answer.orders)
                 if answer.withdrawal is not None:
                     on_withdrawal(answer.withdrawal)
             await self._wait(parts)
@@ -338,6 +372,8 @@ class _Open:
     images: GrpcImages
     management: GrpcManagement
     diagnostics: "_WirelessDiagnostics"
+    observer: Observer
+    jobs: JobRunner
     channel: grpc.aio.Channel
     caller: Caller
     budget: DataBudget
@@ -397,6 +433,38 @@ class _WirelessDiagnostics:
         except OutboxError as error:
             raise UpdateError(ecu="", step="diagnostics", cause=str(error)) from error
 
+    def keep_reading(
+        self, occasion: str, snapshot: str, time_us: int, ecus: Sequence[EcuDiagnostics]
+    ) -> None:
+        """`observer.Keeping`: a reading that belongs to no update."""
+        now_s = asyncio.get_running_loop().time()
+        self._management.keep_snapshot(
+            Snapshot(
+                id=snapshot,
+                occasion=occasion,
+                campaign="",
+                time_us=time_us,
+                loop_time_s=now_s,
+                ecus=tuple(ecus),
+                signals=tuple(
+                    series
+                    for recorder in self._recorders
+                    for series in recorder.window(now_s - _SIGNALS_AROUND_S, now_s)
+                ),
+            )
+        )
+
+    def keep_batch(self, batch: SignalBatch) -> None:
+        """`observer.Keeping`."""
+        self._management.keep_batch(batch)
+
+    async def deliver(self) -> None:
+        """Send what is kept now; what cannot be sent waits for the next check-in."""
+        try:
+            await self._management.deliver()
+        except (OSError, ManagementError, OutboxError) as error:
+            _LOG.warning("not_delivered cause=%s", error)
+
     async def clear_dtcs(self) -> None:
         async with asyncio.TaskGroup() as group:
             clearing = [
@@ -444,7 +512,10 @@ async def _opened(
     )
     stack.push_async_callback(channel.close, None)
     caller = Caller(vin=options.vin, now_us=now_us, rng=options.rng, line=line, budget=budget)
-    outbox = Outbox(folder / "outbox")
+    try:
+        outbox = Outbox(folder / "outbox")
+    except OutboxError as error:
+        raise GatewayError(str(error)) from error
     management = GrpcManagement(channel, caller, outbox)
     readings, interlock = VehicleReadings(), CanInterlock()
     artifacts = Artifacts(folder / "artifacts")
@@ -462,6 +533,28 @@ async def _opened(
         )
     except (SequenceError, KeyHookError) as error:
         raise GatewayError(str(error)) from error
+    recorders = _recorders(options.description, links, stack, readings, interlock)
+    diagnostics = _WirelessDiagnostics(
+        testers=testers,
+        recorders=recorders,
+        management=management,
+        now_us=now_us,
+        window_s=options.signal_window_s,
+    )
+    state = VehicleState(readings)
+    observer = Observer(
+        testers=testers,
+        follower=partial(
+            Follower, recorders=recorders, testers=testers, state=state, now_us=now_us
+        ),
+        state=state,
+        keeping=diagnostics,
+        deliver=diagnostics.deliver,
+        now_us=now_us,
+        plan_file=PlanFile(folder / "diagnostic-plan.json"),
+    )
+    observing = asyncio.create_task(observer.run(), name="diagnostics")
+    stack.push_async_callback(_ended, observing)
     return _Open(
         journal=journal,
         archive=folder / "updates",
@@ -470,12 +563,17 @@ async def _opened(
         updaters=by_name,
         images=GrpcImages(channel, caller, artifacts),
         management=management,
-        diagnostics=_WirelessDiagnostics(
+        diagnostics=diagnostics,
+        observer=observer,
+        jobs=JobRunner(
+            vin=options.vin,
             testers=testers,
-            recorders=_recorders(options.description, links, stack, readings, interlock),
-            management=management,
+            state=state,
+            ledger=JobLedger(folder / "jobs"),
+            results=management,
+            take_reading=partial(observer.take_reading, "on_request"),
+            condition=parse(options.actuator_condition),
             now_us=now_us,
-            window_s=options.signal_window_s,
         ),
         channel=channel,
         caller=caller,
@@ -485,6 +583,12 @@ async def _opened(
         interlock=interlock,
         consent=FolderConsent(folder, standing=options.standing_consent),
     )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _recorders(

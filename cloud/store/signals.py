@@ -16,7 +16,7 @@ from cloud.fleet.diagnostic_plans import (
     SubscriptionState,
     Wanted,
 )
-from cloud.fleet.errors import LimitError, NotFoundError
+from cloud.fleet.errors import LimitError, NotFoundError, PreconditionError
 from cloud.fleet.names import signal_subscription_name, vehicle_name
 from cloud.store import documents, tables, vehicles
 from cloud.store.rows import Page, page_of, to_us
@@ -131,7 +131,7 @@ def insert_batch(
 ) -> None:
     """Keep a batch; one that is kept already stays as it is.
 
-    `NotFoundError` names the subscription, `LimitError` one that has sent too much.
+    `NotFoundError` names the subscription, `PreconditionError` one that has sent too much.
     """
     subscription = get(connection, vin, subscription_id)
     of_it = (_BATCHES.c.vin == vin, _BATCHES.c.subscription_id == subscription_id)
@@ -144,8 +144,12 @@ def insert_batch(
             select(func.count()).select_from(_BATCHES).where(*of_it)
         ).scalar_one()
         if count >= BATCHES_LIMIT:
-            name = signal_subscription_name(vin, subscription_id)
-            raise LimitError(name, f"more than {BATCHES_LIMIT} batches")
+            # Not a limit that goes away: a gateway that tried again would be stuck with it.
+            raise PreconditionError(
+                "SUBSCRIPTION_HAS_ROOM",
+                signal_subscription_name(vin, subscription_id),
+                f"has {BATCHES_LIMIT} batches already",
+            )
         connection.execute(
             _BATCHES.insert(),
             {

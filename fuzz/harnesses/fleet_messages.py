@@ -8,14 +8,29 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 
+from cloud.fleet.diagnostic_jobs import check_action, check_result
+from cloud.fleet.diagnostic_plans import check_batch, check_gap, check_plan, check_wanted
 from cloud.fleet.diagnostics import check_snapshot
 from cloud.fleet.errors import FleetError
-from cloud.fleet.names import campaign_id_of, check_vin, release_id_of, snapshot_of, vin_of
+from cloud.fleet.names import (
+    campaign_id_of,
+    check_vin,
+    diagnostic_gap_of,
+    diagnostic_job_of,
+    diagnostic_plan_of,
+    release_id_of,
+    signal_subscription_of,
+    snapshot_of,
+    vin_of,
+)
 from cloud.fleet.releases import check_announcement
 from cloud.fleet.vehicles import check_vehicle
 from cloud.messages.campaigns import from_phase, from_progress
+from cloud.messages.diagnostic_jobs import from_action, from_result
+from cloud.messages.diagnostic_plans import from_batch, from_gap, from_plan, from_wanted
 from cloud.messages.diagnostics import from_snapshot
 from cloud.messages.evidence import from_inventory, from_report
 from cloud.messages.releases import from_header
@@ -23,6 +38,8 @@ from cloud.messages.vehicles import from_vehicle
 from fuzz import Harness
 from protocols.fleet.v1 import (
     campaigns_pb2,
+    diagnostic_jobs_pb2,
+    diagnostic_plans_pb2,
     diagnostics_pb2,
     gateway_pb2,
     releases_pb2,
@@ -56,6 +73,31 @@ def _report(content: bytes) -> None:
     from_report(gateway_pb2.UpdateReport.FromString(content), vin=_VIN)
 
 
+def _job(content: bytes) -> None:
+    check_action(from_action(diagnostic_jobs_pb2.DiagnosticJob.FromString(content)))
+
+
+def _result(content: bytes) -> None:
+    message = diagnostic_jobs_pb2.DiagnosticJobResult.FromString(content)
+    check_result(from_result(message, vin=_VIN))
+
+
+def _plan(content: bytes) -> None:
+    check_plan(from_plan(diagnostic_plans_pb2.DiagnosticPlan.FromString(content)))
+
+
+def _subscription(content: bytes) -> None:
+    check_wanted(from_wanted(diagnostic_plans_pb2.SignalSubscription.FromString(content)))
+
+
+def _batch(content: bytes) -> None:
+    check_batch(from_batch(diagnostics_pb2.SignalBatch.FromString(content)))
+
+
+def _gap(content: bytes) -> None:
+    check_gap(from_gap(diagnostic_plans_pb2.DiagnosticGap.FromString(content), vin=_VIN))
+
+
 def _vehicle(content: bytes) -> None:
     check_vehicle(from_vehicle(vehicles_pb2.Vehicle.FromString(content), now=_NOW))
 
@@ -67,7 +109,16 @@ def _release(content: bytes) -> None:
 
 def _names(content: bytes) -> None:
     name = content.decode("utf-8", "replace")
-    for read in (vin_of, release_id_of, campaign_id_of, snapshot_of):
+    for read in (
+        vin_of,
+        release_id_of,
+        campaign_id_of,
+        snapshot_of,
+        diagnostic_plan_of,
+        diagnostic_job_of,
+        signal_subscription_of,
+        diagnostic_gap_of,
+    ):
         with suppress(FleetError):
             read(name, field="name")
 
@@ -80,6 +131,12 @@ _READERS: Final[tuple[Callable[[bytes], None], ...]] = (
     _vehicle,
     _release,
     _names,
+    _job,
+    _result,
+    _plan,
+    _subscription,
+    _batch,
+    _gap,
 )
 
 
@@ -166,6 +223,47 @@ HARNESS: Final = Harness(
         ),
         b"\x06vehicles/" + _VIN.encode() + b"/snapshots/a1",
         b"\x06campaigns/summer",
+        b"\x06vehicles/" + _VIN.encode() + b"/diagnosticGaps/7",
+        b"\x06vehicles/" + _VIN.encode() + b"/diagnosticPlan",
+        _seed(
+            7,
+            diagnostic_jobs_pb2.DiagnosticJob(
+                output_control=diagnostic_jobs_pb2.DiagnosticJob.OutputControl(
+                    ecu="ccu",
+                    data_identifier=0x0191,
+                    control_state=b"1",
+                    hold_time=Duration(seconds=5),
+                )
+            ),
+        ),
+        _seed(
+            8,
+            diagnostic_jobs_pb2.DiagnosticJobResult(
+                state=diagnostic_jobs_pb2.DIAGNOSTIC_JOB_STATE_FAILED,
+                detail="no",
+                exchanges=[diagnostic_jobs_pb2.DiagnosticExchange(ecu="ccu", request=b"1")],
+                snapshot=f"vehicles/{_VIN}/snapshots/a1",
+            ),
+        ),
+        _seed(9, diagnostic_plans_pb2.DiagnosticPlan(period=Duration(seconds=60), ecus=["ccu"])),
+        _seed(
+            10,
+            diagnostic_plans_pb2.SignalSubscription(
+                signals=["CCU_Status.CabinTemperature", "blower:0111"],
+                period=Duration(seconds=1),
+                duration=Duration(seconds=60),
+            ),
+        ),
+        _seed(11, diagnostics_pb2.SignalBatch(series=_SNAPSHOT.signals, errors={"a": "b"})),
+        _seed(
+            12,
+            diagnostic_plans_pb2.DiagnosticGap(
+                name=f"vehicles/{_VIN}/diagnosticGaps/7",
+                kind="live",
+                count=1,
+                ranges=[diagnostic_plans_pb2.SequenceRange(first=1, last=2)],
+            ),
+        ),
     ),
     max_length=1024,
 )

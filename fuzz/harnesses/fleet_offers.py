@@ -50,6 +50,9 @@ _ANSWER: Final = gateway_pb2.CheckInResponse(
         images=[gateway_pb2.OfferedImage(ecu="ccu", image=_IMAGE, present=_IMAGE)],
     )
 )
+_ANSWER.diagnostic_orders.plan.period.FromSeconds(60)
+_ANSWER.diagnostic_jobs.add(name="a").routine.run_time.FromSeconds(60)
+_ANSWER.diagnostic_jobs.add(name="b").clear_dtcs.group = 0xFFFFFF
 _ANSWER.next_check_in.FromSeconds(30)
 _LATE: Final = gateway_pb2.CheckInResponse()
 _LATE.next_check_in.seconds = (1 << 63) - 1

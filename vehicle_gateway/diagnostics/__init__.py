@@ -1,6 +1,8 @@
 """Wireless diagnostics: what the ECUs say of themselves, as values.
 
-`reader.py` asks the ECUs over UDS, `signals.py` records the messages of the wires.
+`reader.py` asks the ECUs over UDS, `signals.py` records the messages of the wires. What the cloud
+wants (`orders.py`): `observer.py` reads by a plan and follows signals (`live.py`), `jobs.py` does
+each job at most once (`ledger.py`, `perform.py`), as far as `state.py` lets it.
 """
 
 from dataclasses import dataclass

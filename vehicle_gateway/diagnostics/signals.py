@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -41,10 +41,20 @@ class SignalRecorder:
         *,
         period_s: float = DEFAULT_PERIOD_S,
         capacity: int = DEFAULT_CAPACITY,
+        only: Collection[str] | None = None,
     ) -> None:
-        self._wire = wire
+        """`only`: of the databases' messages those of these names."""
+        self.wire = wire
+        self._port = port
+        self._databases = databases
         self._period_s = period_s
-        messages = [message for name in databases for message in load(name).messages]
+        messages = [
+            message
+            for name in databases
+            for message in load(name).messages
+            if only is None or message.name in only
+        ]
+        self.messages = tuple(messages)
         self._tracks = {
             (message.frame_id, message.is_extended_frame): _Track(message, deque(maxlen=capacity))
             for message in messages
@@ -62,6 +72,19 @@ class SignalRecorder:
 
     def stop(self) -> None:
         self._stop()
+
+    def narrowed(
+        self, only: Collection[str], *, period_s: float, capacity: int
+    ) -> "SignalRecorder":
+        """Another recorder on the same wire, of these messages alone."""
+        return SignalRecorder(
+            self.wire,
+            self._port,
+            self._databases,
+            period_s=period_s,
+            capacity=capacity,
+            only=only,
+        )
 
     def window(self, since_s: float, until_s: float) -> tuple[SignalSeries, ...]:
         """Every signal's values with loop times in `[since_s, until_s]`, by message and name."""
@@ -101,7 +124,7 @@ class SignalRecorder:
                     columns.setdefault(name, []).append((at_s, float(value)))
         return [
             SignalSeries(
-                wire=self._wire,
+                wire=self.wire,
                 message=track.message.name,
                 signal=one.name,
                 unit=one.unit or "",

@@ -4,10 +4,11 @@ A member is a package or module here; it satisfies `Management`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from vehicle_gateway.diagnostics import EcuDiagnostics, SignalSeries
+from vehicle_gateway.diagnostics.orders import JobResult, Orders, SignalBatch
 from vehicle_gateway.outbox import Parcel
 from vehicle_gateway.update import Inventory
 from vehicle_gateway.update.account import UpdateReport
@@ -32,6 +33,8 @@ class CheckIn:
     next_check_in_s: float
     #: Set while the unfinished campaign is taken back.
     withdrawal: "Withdrawal | None" = None
+    #: What it wants of the vehicle's diagnostics.
+    orders: Orders = field(default_factory=Orders)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ class Snapshot:
 
     #: Unique for the vehicle; the same id again is the same snapshot.
     id: str
-    #: `before_update`, `after_update` or `on_request`.
+    #: `before_update`, `after_update`, `on_request`, `on_schedule` or `on_change`.
     occasion: str
     campaign: str
     #: Unix time in microseconds, and the loop's time at the same moment.
@@ -79,6 +82,18 @@ class Management(Protocol):
 
     def keep_report(self, report: UpdateReport) -> None:
         """Have it on disk for `deliver`; raises `OutboxError`."""
+        ...
+
+    def keep_batch(self, batch: SignalBatch) -> None:
+        """Have it on disk for `deliver`; raises `OutboxError`."""
+        ...
+
+    def keep_result(self, result: JobResult) -> None:
+        """Have it on disk for `deliver`; raises `OutboxError`."""
+        ...
+
+    def holds_result(self, job_id: str) -> bool:
+        """Whether a job's result waits for `deliver`."""
         ...
 
     async def deliver(self) -> tuple[Parcel, ...]:

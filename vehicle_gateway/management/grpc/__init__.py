@@ -3,13 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from protocols.fleet.v1 import campaigns_pb2, gateway_pb2, gateway_pb2_grpc
 from vehicle_gateway.calls import Caller, CallError, RefusedError, UnavailableError, deadline_s
+from vehicle_gateway.diagnostics.orders import JobResult, SignalBatch
 from vehicle_gateway.management import (
     CheckIn,
     ManagementError,
@@ -19,14 +21,17 @@ from vehicle_gateway.management import (
 )
 from vehicle_gateway.management.grpc.messages import (
     PHASES,
+    batch_message,
     check_in_of,
+    gap_message,
     inventory_message,
     progress_message,
     report_message,
+    result_message,
     snapshot_message,
     withdrawal_of,
 )
-from vehicle_gateway.outbox import Outbox, Parcel
+from vehicle_gateway.outbox import Outbox, OutboxError, Parcel, gap_of
 from vehicle_gateway.update import Inventory, Progress
 from vehicle_gateway.update.account import UpdateReport
 from vehicle_gateway.update.vehicle import Phase
@@ -47,6 +52,7 @@ class GrpcManagement:
         self._stub = gateway_pb2_grpc.GatewayServiceStub(channel)
         self._caller = caller
         self._outbox = outbox
+        self._delivering = asyncio.Lock()
 
     async def check_in(
         self, inventory: Iterable[Inventory], *, unfinished_campaign: str
@@ -79,16 +85,35 @@ class GrpcManagement:
         key = report.campaign.rpartition("/")[2]
         self._outbox.put("report", key, message.SerializeToString(deterministic=True))
 
+    def keep_batch(self, batch: SignalBatch) -> None:
+        message = batch_message(batch)
+        key = f"{batch.subscription.rpartition('/')[2]}-{batch.time_us}"
+        self._outbox.put("live", key, message.SerializeToString(deterministic=True))
+
+    def keep_result(self, result: JobResult) -> None:
+        message = result_message(result, vin=self._caller.vin)
+        key = result.job.rpartition("/")[2]
+        self._outbox.put("result", key, message.SerializeToString(deterministic=True))
+
+    def holds_result(self, job_id: str) -> bool:
+        return any((one.kind, one.key) == ("result", job_id) for one in self._outbox.waiting())
+
     async def deliver(self) -> tuple[Parcel, ...]:
         """See `Management.deliver`; what the cloud refuses for good is kept apart and logged."""
+        async with self._delivering:
+            return await self._deliver()
+
+    async def _deliver(self) -> tuple[Parcel, ...]:
         for parcel in self._outbox.waiting():
             try:
                 await self._send(parcel)
+            except FileNotFoundError:
+                continue  # it had to make room while another one was on its way
             except UnavailableError as error:
                 _LOG.info("outbox_waits parcel=%s cause=%s", parcel.file_name, error)
                 self._outbox.put_back(parcel)
                 break
-            except (RefusedError, DecodeError) as error:
+            except (RefusedError, DecodeError, OutboxError) as error:
                 _LOG.error("outbox_refused parcel=%s cause=%s", parcel.file_name, error)
                 self._outbox.reject(parcel)
             else:
@@ -97,29 +122,47 @@ class GrpcManagement:
 
     async def _send(self, parcel: Parcel) -> None:
         content = self._outbox.take(parcel)
-        vin, metadata = self._caller.vin, self._caller.metadata()
-        bound_s = deadline_s(len(content))
+        vin = self._caller.vin
+        how: dict[str, Any] = {  # Any: what gRPC takes besides a request
+            "timeout": deadline_s(len(content)),
+            "metadata": self._caller.metadata(),
+        }
         act: Callable[[], Awaitable[object]]
-        if parcel.kind == "snapshot":
-            upload = gateway_pb2.UploadSnapshotRequest(vin=vin)
-            upload.snapshot.ParseFromString(content)
-
-            def act() -> Awaitable[object]:
-                return self._stub.UploadSnapshot(upload, timeout=bound_s, metadata=metadata)
-        else:
-            submit = gateway_pb2.SubmitReportRequest(vin=vin)
-            submit.report.ParseFromString(content)
-
-            async def act() -> None:
-                judged = await self._stub.SubmitReport(submit, timeout=bound_s, metadata=metadata)
-                _LOG.info(
-                    "report_judged campaign=%s outcome=%s reason=%s",
-                    submit.report.campaign,
-                    campaigns_pb2.Outcome.Name(judged.outcome),
-                    judged.reason,
-                )
-
+        match parcel.kind:
+            case "snapshot":
+                upload = gateway_pb2.UploadSnapshotRequest(vin=vin, sequence=parcel.number)
+                upload.snapshot.ParseFromString(content)
+                act = partial(self._stub.UploadSnapshot, upload, **how)
+            case "live":
+                signals = gateway_pb2.UploadSignalsRequest(vin=vin, sequence=parcel.number)
+                signals.batch.ParseFromString(content)
+                act = partial(self._stub.UploadSignals, signals, **how)
+            case "result":
+                result = gateway_pb2.SubmitDiagnosticResultRequest()
+                result.ParseFromString(content)
+                result.sequence = parcel.number
+                act = partial(self._stub.SubmitDiagnosticResult, result, **how)
+            case "gap":
+                gap = gap_message(gap_of(content), vin=vin, number=parcel.number)
+                act = partial(self._stub.ReportGap, gap, **how)
+            case _:
+                submit = gateway_pb2.SubmitReportRequest(vin=vin)
+                submit.report.ParseFromString(content)
+                act = partial(self._submit, submit, **how)
         await self._caller.call(parcel.kind, act)
+
+    async def _submit(
+        self,
+        request: gateway_pb2.SubmitReportRequest,
+        **how: Any,  # noqa: ANN401 what gRPC takes besides a request
+    ) -> None:
+        judged = await self._stub.SubmitReport(request, **how)
+        _LOG.info(
+            "report_judged campaign=%s outcome=%s reason=%s",
+            request.report.campaign,
+            campaigns_pb2.Outcome.Name(judged.outcome),
+            judged.reason,
+        )
 
 
 class ProgressReporter:

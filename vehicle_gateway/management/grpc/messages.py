@@ -1,19 +1,45 @@
 """fleet.v1 messages to our values and back; nothing else knows the generated classes."""
 
+import logging
 from collections.abc import Iterable
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from protocols.fleet.v1 import campaigns_pb2, diagnostics_pb2, gateway_pb2, releases_pb2
+from protocols.fleet.v1 import (
+    campaigns_pb2,
+    diagnostic_jobs_pb2,
+    diagnostic_plans_pb2,
+    diagnostics_pb2,
+    gateway_pb2,
+    releases_pb2,
+)
 from vehicle_gateway.diagnostics import DtcRecord, EcuDiagnostics, SignalSeries, TroubleCode
+from vehicle_gateway.diagnostics.orders import (
+    DEFAULT_STATUS_MASK,
+    Action,
+    ClearDtcs,
+    Job,
+    JobEnd,
+    JobResult,
+    Orders,
+    OutputHold,
+    Plan,
+    Routine,
+    SignalBatch,
+    SignalOrder,
+    TakeSnapshot,
+)
 from vehicle_gateway.management import CheckIn, ManagementError, Snapshot, Withdrawal
+from vehicle_gateway.outbox import Gap
 from vehicle_gateway.update import Inventory, Progress, ReadBack
 from vehicle_gateway.update.account import EcuResult, Step, UpdateReport
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.update.offer import ImageFormat, Offer, OfferedImage, PublishedImage
 from vehicle_gateway.update.vehicle import Phase
+
+_LOG = logging.getLogger(__name__)
 
 _FORMATS: Final = {
     releases_pb2.IMAGE_FORMAT_INTEL_HEX: ImageFormat.INTEL_HEX,
@@ -38,7 +64,23 @@ PHASES: Final = {
     Phase.REVERTING: campaigns_pb2.PHASE_REVERTING,
     Phase.DONE: campaigns_pb2.PHASE_DONE,
 }
+JOB_ENDS: Final = {
+    JobEnd.SUCCEEDED: diagnostic_jobs_pb2.DIAGNOSTIC_JOB_STATE_SUCCEEDED,
+    JobEnd.FAILED: diagnostic_jobs_pb2.DIAGNOSTIC_JOB_STATE_FAILED,
+    JobEnd.REFUSED: diagnostic_jobs_pb2.DIAGNOSTIC_JOB_STATE_REFUSED,
+    JobEnd.ABORTED: diagnostic_jobs_pb2.DIAGNOSTIC_JOB_STATE_ABORTED,
+    JobEnd.EXPIRED: diagnostic_jobs_pb2.DIAGNOSTIC_JOB_STATE_EXPIRED,
+    JobEnd.UNKNOWN: diagnostic_jobs_pb2.DIAGNOSTIC_JOB_STATE_UNKNOWN,
+}
 _LEAST_NONCE: Final = 16
+#: What a gateway does at most, whatever the cloud says.
+_MOST_JOBS: Final = 8
+_MOST_SUBSCRIPTIONS: Final = 8
+_LONGEST_RUN_S: Final = 600.0
+_LEAST_PERIOD_S: Final = 60.0
+_LEAST_CHANGE_INTERVAL_S: Final = 5.0
+_GREATEST_IDENTIFIER: Final = 0xFFFF
+_EVERY_DTC: Final = 0xFFFFFF
 _SHA256_BYTES: Final = 32
 
 
@@ -52,7 +94,12 @@ def check_in_of(message: gateway_pb2.CheckInResponse) -> CheckIn:
         raise ManagementError(f"next_check_in: {seconds} s is no duration") from error
     if wait_s < 0:
         raise ManagementError(f"next_check_in: {wait_s} s lie in the past")
-    return CheckIn(offer=offer, next_check_in_s=wait_s, withdrawal=withdrawal_of(message))
+    return CheckIn(
+        offer=offer,
+        next_check_in_s=wait_s,
+        withdrawal=withdrawal_of(message),
+        orders=orders_of(message),
+    )
 
 
 def withdrawal_of(
@@ -62,6 +109,142 @@ def withdrawal_of(
         return None
     told = message.withdrawal
     return Withdrawal(campaign=told.campaign, reason=told.reason, superseded_by=told.superseded_by)
+
+
+def orders_of(message: gateway_pb2.CheckInResponse) -> Orders:
+    """What the cloud wants of the vehicle's diagnostics.
+
+    A job or a plan that cannot be is left out, and the log says so: an update goes on.
+    """
+    wanted = message.diagnostic_orders
+    return Orders(
+        plan=_plan(wanted.plan) if wanted.HasField("plan") else None,
+        signals=tuple(
+            SignalOrder(
+                subscription=order.subscription.name,
+                signals=tuple(order.subscription.signals),
+                period_s=_seconds(order.subscription.period),
+                remaining_s=_seconds(order.remaining),
+            )
+            for order in wanted.subscriptions[:_MOST_SUBSCRIPTIONS]
+        ),
+        jobs=tuple(
+            Job(name=job.name, expire_us=_time_us(job.expire_time), action=action)
+            for job in message.diagnostic_jobs[:_MOST_JOBS]
+            if (action := _action(job)) is not None
+        ),
+    )
+
+
+def _plan(message: diagnostic_plans_pb2.DiagnosticPlan) -> Plan:
+    period_s, change_interval_s = _seconds(message.period), _seconds(message.change_interval)
+    return Plan(
+        period_s=max(period_s, _LEAST_PERIOD_S) if period_s else 0.0,
+        ecus=tuple(message.ecus),
+        change_interval_s=(
+            max(change_interval_s, _LEAST_CHANGE_INTERVAL_S) if change_interval_s else 0.0
+        ),
+        status_mask=message.status_mask & 0xFF or DEFAULT_STATUS_MASK,
+        wake=message.wake,
+        revision=message.revision,
+    )
+
+
+def _action(message: diagnostic_jobs_pb2.DiagnosticJob) -> Action | None:
+    match message.WhichOneof("action"):
+        case "routine" if message.routine.routine_identifier <= _GREATEST_IDENTIFIER:
+            return Routine(
+                ecu=message.routine.ecu,
+                routine_identifier=message.routine.routine_identifier,
+                option_record=message.routine.option_record,
+                run_s=min(_seconds(message.routine.run_time), _LONGEST_RUN_S),
+            )
+        case "output_control" if message.output_control.data_identifier <= _GREATEST_IDENTIFIER:
+            return OutputHold(
+                ecu=message.output_control.ecu,
+                data_identifier=message.output_control.data_identifier,
+                control_state=message.output_control.control_state,
+                control_mask=message.output_control.control_mask,
+                hold_s=min(_seconds(message.output_control.hold_time), _LONGEST_RUN_S),
+            )
+        case "clear_dtcs" if message.clear_dtcs.group <= _EVERY_DTC:
+            group = message.clear_dtcs.group if message.clear_dtcs.HasField("group") else _EVERY_DTC
+            return ClearDtcs(ecus=tuple(message.clear_dtcs.ecus), group=group)
+        case "take_snapshot":
+            return TakeSnapshot(ecus=tuple(message.take_snapshot.ecus))
+        case kind:
+            _LOG.error("job_not_understood job=%s action=%s", message.name, kind)
+            return None
+
+
+def _seconds(duration: Duration) -> float:
+    """A duration as a number that time can be counted with; what lies in the past is 0."""
+    return max(0.0, duration.seconds + duration.nanos / 1e9)
+
+
+def _time_us(moment: Timestamp) -> int:
+    return moment.seconds * 1_000_000 + moment.nanos // 1000
+
+
+def batch_message(batch: SignalBatch) -> diagnostics_pb2.SignalBatch:
+    return diagnostics_pb2.SignalBatch(
+        subscription=batch.subscription,
+        time=timestamp(batch.time_us),
+        series=[_series(series, batch.loop_time_s) for series in batch.series],
+        errors=dict(batch.errors),
+        last=batch.last,
+    )
+
+
+def result_message(result: JobResult, *, vin: str) -> gateway_pb2.SubmitDiagnosticResultRequest:
+    return gateway_pb2.SubmitDiagnosticResultRequest(
+        vin=vin,
+        job=result.job,
+        result=diagnostic_jobs_pb2.DiagnosticJobResult(
+            state=JOB_ENDS[result.end],
+            detail=result.detail,
+            start_time=timestamp(result.start_us),
+            finish_time=timestamp(result.finish_us),
+            exchanges=[
+                diagnostic_jobs_pb2.DiagnosticExchange(
+                    ecu=one.ecu,
+                    request=one.request,
+                    response=one.response,
+                    offset=_duration(one.offset_s),
+                    text=one.text,
+                )
+                for one in result.exchanges
+            ],
+            snapshot=snapshot_name(vin, result.snapshot) if result.snapshot else "",
+            conditions=[
+                diagnostic_jobs_pb2.ConditionFinding(
+                    condition=one.condition, met=one.met, value=one.value, source=one.source
+                )
+                for one in result.conditions
+            ],
+        ),
+    )
+
+
+def gap_message(gap: Gap, *, vin: str, number: int) -> gateway_pb2.ReportGapRequest:
+    return gateway_pb2.ReportGapRequest(
+        vin=vin,
+        gap=diagnostic_plans_pb2.DiagnosticGap(
+            name=f"vehicles/{vin}/diagnosticGaps/{number}",
+            kind=gap.kind,
+            count=gap.count,
+            bytes=gap.bytes_dropped,
+            ranges=[
+                diagnostic_plans_pb2.SequenceRange(first=first, last=last)
+                for first, last in gap.ranges
+            ],
+        ),
+    )
+
+
+def _duration(seconds: float) -> Duration:
+    whole, rest = divmod(round(seconds * 1_000_000), 1_000_000)
+    return Duration(seconds=whole, nanos=rest * 1000)
 
 
 def offer_of(message: gateway_pb2.Offer) -> Offer:

@@ -1,0 +1,46 @@
+"""What the vehicle is at, by the signals of its wires: whether it is used, and what may be done."""
+
+from typing import Final
+
+from protocols.preconditions import Evaluation, Expression, Verdict, evaluate, parse
+from vehicle_gateway.diagnostics.orders import Finding
+from vehicle_gateway.diagnostics.readings import VehicleReadings
+
+#: What has to be true for an actuator to be moved from afar, or a memory of faults to be cleared.
+STANDING_IN_PARK: Final = "Speed == 0 km/h and Gear == P"
+#: Whoever drives or sits in the car has switched this on; a car that is parked has not.
+_IGNITION: Final = "Terminal15"
+_IN_USE: Final = parse(f"{_IGNITION} == On")
+
+
+class VehicleState:
+    """What may be done with the vehicle now, by the newest values of its wires."""
+
+    def __init__(self, readings: VehicleReadings) -> None:
+        self._readings = readings
+
+    def evaluate(self, expression: Expression) -> Evaluation:
+        return evaluate(expression, self._readings.read)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether terminal 15 is on; a vehicle that does not tell of it counts as used."""
+        return _IGNITION not in self._readings.signals or self.evaluate(_IN_USE).met
+
+
+def findings(evaluation: Evaluation) -> tuple[Finding, ...]:
+    """Every comparison as the cloud gets it."""
+    return tuple(
+        Finding(
+            condition=one.condition,
+            met=one.verdict is Verdict.MET,
+            value=one.problem or one.shown,
+            source=", ".join(part for part in (one.message, one.source) if part),
+        )
+        for one in evaluation.findings
+    )
+
+
+def unmet(evaluation: Evaluation) -> str:
+    """What stands in the way, in words."""
+    return "; ".join(one.words for one in evaluation.unmet)
