@@ -5,13 +5,15 @@ image and another one that gets a good one.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+import wasmtime
 
 import clock
 from dbc import describe_vehicle
@@ -22,14 +24,18 @@ from firmware import dev_keys, faulty
 from firmware.faulty import FAULTS, End
 from protocols.firmware.containers import declared
 from protocols.firmware.formats import detect
+from protocols.fleet.v1 import reports_pb2, reports_pb2_grpc
 from protocols.uds.dtc import StatusBit
 from tests.support.ecu import DIAGNOSTICS_MASTER, small_image
 from tests.support.flashing import START, SimLinks
 from tests.support.gateway import NONCE, VIN, Files, QuietDiagnostics, SimulatedClearance, published
-from tests.support.vehicle import running
+from tests.support.gateway_fleet import car, cloud_in
+from tests.support.vehicle import back_in, open_tester, running
+from vehicle_gateway.app import Gateway
 from vehicle_gateway.flashing import updaters
 from vehicle_gateway.update.account import UpdateReport
 from vehicle_gateway.update.begin import begin, inventories
+from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.update.journal import Journal
 from vehicle_gateway.update.offer import Offer, OfferedImage
 from vehicle_gateway.update.vehicle import VehicleUpdate
@@ -212,3 +218,60 @@ def test_every_ecu_of_a_vehicle_watches_its_outputs(ecu: str) -> None:
     kind = ecu_type(ecu)
     assert kind.output_monitor in kind.dtcs
     assert kind.output_monitor not in kind.application_dtcs
+
+
+def test_a_trouble_code_that_comes_with_an_update_is_new_in_its_report(tmp_path: Path) -> None:
+    path = faulty.image_path("ptc", "late_trouble_code")
+
+    async def walk() -> dict[str, Any]:
+        with cloud_in(tmp_path) as cloud:
+            old = {"ptc": small_image("ptc")}
+            async with (
+                car(tmp_path, ("ptc",), cloud, images=old) as fleet,
+                Gateway(fleet.options(observe_s=OBSERVE_S), fleet.links()) as gateway,
+            ):
+                fleet.register()
+                fleet.publish("9.0.6", [("PTC-1", path.name, path.read_bytes())])
+                assert await gateway.run_once() is None
+                campaign = fleet.start_campaign("9.0.6")
+                assert await gateway.run_once() is Outcome.UPDATED
+                request = reports_pb2.ExportReportRequest(
+                    campaign=campaign, format=reports_pb2.REPORT_FORMAT_JSON
+                )
+                reports = reports_pb2_grpc.ReportServiceStub(fleet.channel)
+                parts = [part.chunk for part in reports.ExportReport(request)]
+                report: dict[str, Any] = json.loads(b"".join(parts))
+                return report
+
+    report = clock.run(walk(), virtual=True)
+    (vehicle,) = report["vehicles"]
+    assert [(one["ecu"], one["code"]) for one in vehicle["dtcs"]["new"]] == [("ptc", "9A504B")]
+    assert "1 trouble code new" in report["campaign"]["verdict"]
+
+
+def test_an_application_that_hangs_in_its_own_test_is_reset_by_the_watchdog(
+    tmp_path: Path,
+) -> None:
+    hanging = bytes(
+        wasmtime.wat2wasm(
+            """(module
+              (import "io" "kick" (func $kick))
+              (memory (export "memory") 1 1)
+              (func (export "init"))
+              (func (export "step") (param f64) (call $kick))
+              (func (export "self_test") (result i32) (loop (br 0)) (i32.const 0)))"""
+        )
+    )
+
+    async def walk() -> None:
+        images = {"ptc": small_image("ptc", hanging)}
+        async with running(tmp_path, "ptc", images=images) as vehicle:
+            node, tester = vehicle.nodes["ptc"], open_tester(vehicle, "ptc")
+            await tester.ask(bytes.fromhex("10 03"))
+            tester.send(bytes.fromhex("31 01 02 13"))
+            await asyncio.sleep(1.0)
+            assert node.watchdog_resets == 1
+            await back_in(node, Mode.APPLICATION)
+            tester.close()
+
+    clock.run(walk(), virtual=True)

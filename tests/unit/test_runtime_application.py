@@ -259,3 +259,34 @@ def test_an_application_that_is_let_go_is_freed() -> None:
     del application
     gc.collect()
     assert gone() is None
+
+
+def self_testing(body: str) -> bytes:
+    text = _TEXT % ("", KICK)
+    return bytes(wasmtime.wat2wasm(text[:-1] + f'(func (export "self_test") (result i32) {body}))'))
+
+
+@pytest.mark.parametrize(("result", "passes"), [(0, True), (1, False), (-1, False)])
+def test_an_application_that_can_test_itself_says_whether_it_passes(
+    result: int, *, passes: bool
+) -> None:
+    application = Ecu().start(self_testing(f"(i32.const {result})"))
+    assert application.self_test() is passes
+    application.step(0.1)
+
+
+def test_an_application_without_a_test_of_its_own_passes() -> None:
+    assert Ecu().start(module(KICK)).self_test()
+
+
+def test_a_self_test_that_does_not_end_is_a_watchdog_reset() -> None:
+    application = Ecu().start(self_testing("(loop (br 0)) (i32.const 0)"))
+    with pytest.raises(WatchdogReset, match="out of fuel"):
+        application.self_test()
+
+
+def test_a_self_test_with_another_signature_cannot_boot() -> None:
+    text = _TEXT % ("", KICK)
+    wrong = bytes(wasmtime.wat2wasm(text[:-1] + '(func (export "self_test")))'))
+    with pytest.raises(InvalidModule, match="'self_test' has another signature"):
+        Ecu().start(wrong)
