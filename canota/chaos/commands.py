@@ -10,12 +10,20 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
+from canota.chaos import model as models
 from canota.chaos import vehicle as sweeps
 from canota.chaos.faults import FaultIdError, Kind
 from canota.cli.exits import CommandError, Exit
-from canota.cli.output import JsonOption, console, group, print_json, table
+from canota.cli.output import Json, JsonOption, console, group, print_json, table
 from canota.cli.serving import log_to_stderr
 
 app = group()
@@ -89,6 +97,92 @@ def vehicle(
         _print(planned, done, failed, seed=seed)
     if failed:
         raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def model(*, full: FullOption = False, as_json: JsonOption = False) -> None:
+    """
+    Explore the update's coordinator: every order of everything that can happen to three ECUs.
+
+    Power cuts of the gateway between an entry and its effect, lost answers, images that do not
+    start, resets, replaced parts and a cancelled campaign, in every order; the rules that decide
+    are the gateway's own. No run may end half updated, none may go on for ever, and nothing turns
+    behind the commit. Exit code 1, and the steps that lead there, if one does. `--full` takes some
+    minutes.
+    """
+    chosen = models.FULL if full else models.QUICK
+    done = [*_explored(chosen)]
+    broken = [one for one in done if one.violation is not None]
+    if as_json:
+        print_json(
+            {
+                "states": sum(one.states for one in done),
+                "steps": sum(one.steps for one in done),
+                "violations": len(broken),
+                "instances": [_as_json(one) for one in done],
+            }
+        )
+    else:
+        _print_explored(done, broken)
+    if broken:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _explored(chosen: Sequence[models.Instance]) -> Iterable[models.Exploration]:
+    shown = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+        task = bar.add_task("instances", total=len(chosen))
+        for one in chosen:
+
+            def tell(states: int) -> None:
+                bar.update(task, description=f"{states:,} states")
+
+            yield models.Explorer(one).explore(tell)
+            bar.advance(task)
+
+
+def _as_json(one: models.Exploration) -> dict[str, Json]:
+    broken = one.violation
+    return {
+        "ecus": [kind.value for kind in one.instance.ecus],
+        "crashes": one.instance.crashes,
+        "failures": one.instance.failures,
+        "resets": one.instance.resets,
+        "withdrawals": one.instance.withdrawals,
+        "replacements": one.instance.replacements,
+        "states": one.states,
+        "journals": one.folds,
+        "steps": one.steps,
+        "ends": {outcome.value: count for outcome, count in sorted(one.ends.items(), key=str)},
+        "violation": None if broken is None else broken.promise,
+        "trace": [] if broken is None else [*broken.trace],
+    }
+
+
+def _print_explored(
+    done: Sequence[models.Exploration], broken: Sequence[models.Exploration]
+) -> None:
+    out = console()
+    numbers = ("cuts", "failures", "resets", "cancels", "replaced", "states", "steps")
+    shown = table("ECUs", *numbers, "ends", right=numbers)
+    for one in done:
+        what = one.instance
+        shown.add_row(
+            ", ".join(kind.value for kind in what.ecus),
+            *map(str, (what.crashes, what.failures, what.resets)),
+            *map(str, (what.withdrawals, what.replacements)),
+            f"{one.states:,}",
+            f"{one.steps:,}",
+            ", ".join(sorted(outcome.value for outcome in one.ends)),
+        )
+    out.print(shown)
+    for violation in (one.violation for one in broken if one.violation is not None):
+        out.print(f"broken: {violation.promise}")
+        for number, step in enumerate(violation.trace):
+            out.print(f"  {number:3} {step}")
+    verdict = "a promise is broken" if broken else "every run ends all new, all old or failed safe"
+    out.print(f"{sum(one.states for one in done):,} distinct states: {verdict}")
 
 
 def _reproduce(fault: str, *, seed: int, as_json: bool) -> None:

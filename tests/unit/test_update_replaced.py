@@ -130,3 +130,21 @@ def test_a_gateway_that_starts_again_knows_the_new_part_from_its_journal(tmp_pat
     report = clock.run(walk(), virtual=True)
     assert report.outcome is Outcome.UPDATED
     assert _kinds(tmp_path).count(Kind.REPLACED) == 1
+
+
+def test_a_part_that_replaces_an_ecu_that_was_given_up_does_not_stop_the_update(
+    tmp_path: Path,
+) -> None:
+    vehicle = _vehicle(tmp_path)
+    vehicle.ecus["blower"].refuses.add("activate")
+    vehicle.ecus["ccu"].refuses.add("revert")
+
+    def note(kind: Kind, _: str) -> None:
+        if kind is Kind.LOST:
+            vehicle.ecus["ccu"].replaced(HOLDS["another image"], serial="SN-2")
+
+    vehicle.on_note = note
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.FAILED_SAFE
+    assert Kind.REPLACED not in _kinds(tmp_path)
+    assert report.ecus[0].after.serial_number == "SN-2"

@@ -286,6 +286,7 @@ class Rules:
     closing: Mapping[Direction, tuple[tuple[Kind, Verb], ...]] = field(
         default_factory=lambda: CLOSING
     )
+    max_failures: int = MAX_FAILURES
 
 
 RULES: Final = Rules()
@@ -418,7 +419,7 @@ def _wanted(state: State, rules: Rules) -> Decision:
         for kind, verb in PREPARATION:
             if kind not in state.facts:
                 return Decision(verb=verb)
-    elif given_up := tuple(part.ecu for part in state.parts if _is_given_up(state, part)):
+    elif given_up := tuple(part.ecu for part in state.parts if _is_given_up(state, part, rules)):
         return Decision(verb=Verb.GIVE_UP, ecus=given_up)
     for verb, who in rules.order[state.direction]:
         ecus = tuple(
@@ -438,17 +439,19 @@ def _belongs(part: EcuPart, who: Who) -> bool:
     return who is Who.ALL or part.single_slot is (who is Who.SINGLE_SLOT)
 
 
-def _is_given_up(state: State, part: EcuPart) -> bool:
-    if part.state is EcuState.LOST or part.failures < MAX_FAILURES:
+def _is_given_up(state: State, part: EcuPart, rules: Rules) -> bool:
+    if part.state is EcuState.LOST or part.failures < rules.max_failures:
         return False
     # Going back, only an ECU that still has to be reverted can be lost.
-    return state.direction is Direction.KEEP or part.state is EcuState.REVERTING
+    keeps = state.direction is Direction.KEEP
+    return keeps or rules.next[state.direction, part.state] is Verb.REVERT
 
 
 def outcome(state: State) -> tuple[Outcome, str]:
     """How the update ends, and why; meaningful once it goes back or keeps."""
-    lost = "; ".join(part.cause for part in state.parts if part.state is EcuState.LOST)
-    if lost:
+    causes = [part.cause for part in state.parts if part.state is EcuState.LOST]
+    if causes:
+        lost = "; ".join(causes)
         return Outcome.FAILED_SAFE, f"{state.reason}; {lost}" if state.reason else lost
     if state.direction is Direction.KEEP:
         return Outcome.UPDATED, ""

@@ -459,11 +459,13 @@ class VehicleUpdate:
         """Going back: a part that came meanwhile is left as it is, and told of if it differs."""
         replaced = {entry.ecu for entry in self._journal.entries if entry.kind is Kind.REPLACED}
         for inventory in found:
+            ecu = inventory.ecu
+            if self._state.part(ecu).state is EcuState.LOST:
+                continue
             if self._is_replaced(inventory):
                 self._replaced(inventory)
-                replaced.add(inventory.ecu)
-            ecu = inventory.ecu
-            if ecu not in replaced or self._state.part(ecu).state is EcuState.LOST:
+                replaced.add(ecu)
+            if ecu not in replaced:
                 continue
             old = before_of(self._offered[ecu], self._before[ecu])
             if old and not runs(inventory, old):
