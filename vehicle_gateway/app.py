@@ -49,7 +49,7 @@ from vehicle_gateway.transfer.grpc import GrpcImages
 from vehicle_gateway.update import EcuUpdater, Progress, UpdateError
 from vehicle_gateway.update.begin import begin, inventories
 from vehicle_gateway.update.conditions import VehicleClearance
-from vehicle_gateway.update.consent import Choice
+from vehicle_gateway.update.consent import Choice, Question
 from vehicle_gateway.update.coordinator import CoordinatorError, Outcome
 from vehicle_gateway.update.images import NotNowError
 from vehicle_gateway.update.journal import Journal, JournalError, Kind
@@ -107,6 +107,8 @@ class GatewayOptions:
     link: Link | None = None
     #: What the driver says to every release; None: the driver is asked, see `driver.py`.
     standing_consent: Choice | None = None
+    #: Told what the driver is asked, when that begins; must not raise or block.
+    on_question: Callable[[Question], None] | None = None
     #: Spreads pauses and makes the nonces of check-ins.
     rng: random.Random
 
@@ -581,7 +583,7 @@ async def _opened(
         now_us=now_us,
         readings=readings,
         interlock=interlock,
-        consent=FolderConsent(folder, standing=options.standing_consent),
+        consent=FolderConsent(folder, standing=options.standing_consent, shown=options.on_question),
     )
 
 

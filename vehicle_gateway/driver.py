@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,9 +34,17 @@ class ConsentError(Exception):
 class FolderConsent:
     """`Consent` by files. With a `standing` answer nobody is asked."""
 
-    def __init__(self, folder: Path, *, standing: Choice | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        standing: Choice | None = None,
+        shown: Callable[[Question], None] | None = None,
+    ) -> None:
+        """`shown` is told each question when it is asked."""
         self._folder = folder
         self._standing = standing
+        self._shown = shown
 
     async def ask(self, question: Question) -> Answer:
         """See `Consent`."""
@@ -48,6 +56,8 @@ class FolderConsent:
             )
         (self._folder / ANSWER).unlink(missing_ok=True)
         _write(self._folder / QUESTION, to_json(question))
+        if self._shown is not None:
+            self._shown(question)
         _LOG.info("consent_asked question=%s release=%s", question.id, question.release)
         while (answer := self._take(question)) is None:  # noqa: ASYNC110 a file, not of this loop
             await asyncio.sleep(_LOOK_S)

@@ -218,6 +218,9 @@ def print_verdicts(
             )
         if verdict.changes:
             say(shown)
+            say(f"  waits for: {verdict.preconditions or 'what the vehicle itself asks for'}")
+        if verdict.changes and verdict.consent_required:
+            say("  waits for: the driver's consent")
 
 
 def _vehicles(count: int) -> str:

@@ -1,9 +1,10 @@
 """An operator's end of fleet.v1: calls with deadlines, errors as one line and an exit code."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, cast
@@ -16,6 +17,7 @@ from canota.cli.exits import CommandError, Exit
 from protocols.fleet.v1 import (
     campaigns_pb2,
     campaigns_pb2_grpc,
+    conditions_pb2,
     diagnostics_pb2,
     diagnostics_pb2_grpc,
     releases_pb2,
@@ -51,6 +53,18 @@ _EXITS: Final[dict[grpc.StatusCode, Exit]] = {
 
 #: Bytes done so far.
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseTerms:
+    """When vehicles may activate a release, and whether their drivers are asked."""
+
+    preconditions: str = ""
+    #: The five fields of `UserNotice`.
+    notice: Mapping[str, str] | None = None
+    consent_required: bool = False
+    #: Seconds; None leaves it to the cloud.
+    wait_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +148,7 @@ class Operator:
         *,
         version: str,
         description: str = "",
+        terms: ReleaseTerms | None = None,
         progress: Progress | None = None,
     ) -> releases_pb2.Release:
         header = releases_pb2.CreateReleaseRequest.Header(
@@ -151,6 +166,13 @@ class Operator:
                 for file in files
             ],
         )
+        if terms is not None:
+            header.preconditions = terms.preconditions
+            header.consent_required = terms.consent_required
+            if terms.notice is not None:
+                header.notice.CopyFrom(conditions_pb2.UserNotice(**terms.notice))
+            if terms.wait_s is not None:
+                header.wait.FromTimedelta(timedelta(seconds=terms.wait_s))
         parts = _upload(header, files, progress)
         with self._errors():
             return self._releases.CreateRelease(parts, STREAM_S, self._metadata())

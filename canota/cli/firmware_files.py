@@ -82,6 +82,16 @@ def inspect(path: Path, *, address: int = 0) -> Inspection:
     )
 
 
+def manifest(path: Path) -> dict[str, object]:
+    """A manifest's tables; `CommandError` names the file."""
+    try:
+        return tomllib.loads(read(path).decode())
+    except RecursionError as error:
+        raise CommandError(f"{path}: nested too deep", Exit.REFUSED) from error
+    except ValueError as error:  # no TOML, no text, or a number of thousands of digits
+        raise CommandError(f"{path}: {error}", Exit.REFUSED) from error
+
+
 def collect(sources: list[str]) -> list[ReleaseFile]:
     """The files of a release: `HARDWARE_ID=FILE[@ADDRESS]`, a folder, or a `.toml` that lists them.
 
@@ -141,13 +151,10 @@ def _folder(folder: Path) -> list[ReleaseFile]:
 
 
 def _listed(path: Path) -> list[ReleaseFile]:
-    try:
-        listed = tomllib.loads(read(path).decode())
-    except RecursionError as error:
-        raise CommandError(f"{path}: nested too deep", Exit.REFUSED) from error
-    except ValueError as error:  # no TOML, no text, or a number of thousands of digits
-        raise CommandError(f"{path}: {error}", Exit.REFUSED) from error
+    listed = manifest(path)
     images = listed.get("images")
+    if images is None and listed:
+        return []  # the release's terms alone, see `release_terms.py`
     if not isinstance(images, list) or not images:
         raise CommandError(f"{path}: [[images]] expected", Exit.REFUSED)
     return [_row(path, number, row) for number, row in enumerate(images)]

@@ -27,6 +27,7 @@ from protocols.link import PROFILES, Link
 from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError, GatewayOptions
 from vehicle_gateway.calls.budget import DataLimits
 from vehicle_gateway.update import Progress
+from vehicle_gateway.update.consent import Choice, Question
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.wires import LinkAwayError, LinkError
 from vehicle_gateway.wires.uri import UriLinks
@@ -81,6 +82,14 @@ def run(
     observe: Annotated[
         float, typer.Option(metavar="SECONDS", help="Time to watch the car after an update.")
     ] = 180.0,
+    consent: Annotated[
+        str,
+        typer.Option(
+            metavar="ask|accept|deny",
+            help="What the driver says to a release that needs consent; `ask` shows the notice, and"
+            " `canota vehicle consent` answers.",
+        ),
+    ] = "ask",
     link: Annotated[
         str,
         typer.Option(
@@ -142,6 +151,7 @@ def run(
             ),
             link=Link(link_profile(link, option="--link"), link_seed) if link else None,
             once=once,
+            consent=_consent(consent),
         ),
         virtual=False,
     )
@@ -163,6 +173,7 @@ async def _run(
     data_limits: DataLimits,
     link: Link | None,
     once: bool,
+    consent: Choice | None,
 ) -> Outcome | None:
     loop_time = asyncio.get_running_loop().time()
     bars = EcuBars(console())
@@ -180,6 +191,8 @@ async def _run(
             poll_s=poll,
             observe_s=observe,
             data_limits=data_limits,
+            standing_consent=consent,
+            on_question=lambda question: say(_asked(question, state)),
             rng=random.SystemRandom(),
         )
         return Gateway(options, links, on_progress=lambda step: bars.show([_step(step)]))
@@ -232,6 +245,24 @@ async def _until_stopped(running: Coroutine[Any, Any, object]) -> None:
     work.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await work
+
+
+def _consent(word: str) -> Choice | None:
+    choices = {"ask": None, "accept": Choice.ACCEPTED, "deny": Choice.DENIED}
+    if word not in choices:
+        raise CommandError(f"--consent {word}: ask, accept or deny expected", Exit.USAGE)
+    return choices[word]
+
+
+def _asked(question: Question, state: Path) -> str:
+    told = question.notice
+    lines = [f"the driver is asked about {question.release}, version {question.version}:"]
+    if told is not None:
+        lines += [f"  {told.purpose}", f"  changes: {told.changes}"]
+        lines += [f"  time: {told.expected_time}", f"  meanwhile: {told.functions_lost}"]
+        lines += [f"  to do: {told.instructions}"]
+    command = f"canota vehicle consent --state {state}"
+    return "\n".join([*lines, f"  {command} --accept (or --deny, --defer 8h)"])
 
 
 def _step(progress: Progress) -> EcuStep:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from canota.cli.bars import ByteBar
 from canota.cli.client import Operator
+from canota.cli.exits import CommandError, Exit
 from canota.cli.firmware_files import Inspection, collect
 from canota.cli.firmware_files import inspect as inspect_file
 from canota.cli.output import (
@@ -25,6 +26,7 @@ from canota.cli.output import (
     time_text,
     word,
 )
+from canota.cli.release_terms import check_text, terms_in
 from protocols.firmware.formats import formats
 from protocols.fleet.v1 import releases_pb2
 
@@ -49,12 +51,21 @@ def publish(
         typer.Argument(
             metavar="SOURCE",
             help="HARDWARE_ID=FILE (a raw file: FILE@ADDRESS), a firmware file or a folder of "
-            "files whose headers name their hardware, or a .toml with [[images]].",
+            "files whose headers name their hardware, or a .toml with [[images]], preconditions,"
+            " consent and [notice].",
         ),
     ],
     *,
     version: Annotated[str, typer.Option(help="For people, for example 2.0.0.")],
     description: Annotated[str, typer.Option(help="What is new, for people.")] = "",
+    preconditions: Annotated[
+        str,
+        typer.Option(
+            metavar="EXPRESSION",
+            help="What must hold from activation to commit, such as 'Speed == 0 and Gear == P';"
+            " left out, the manifest's, or else the vehicle's own default.",
+        ),
+    ] = "",
     cloud: CloudOption = DEFAULT_CLOUD,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,18 +73,32 @@ def publish(
     Publish a release. Nothing is stored unless every file is right.
 
     `canota release publish hvac-2.0.0 CCU-2=ccu.hex BLW-1=blower.s19 --version 2.0.0`
+
+    `canota release publish hvac-2.0.0 release.toml --version 2.0.0`
     """
+    terms = terms_in(sources)
+    if preconditions:
+        check_text(preconditions, where="--preconditions")
+        terms = dataclasses.replace(terms, preconditions=preconditions)
     files = collect(sources)
+    if not files:
+        raise CommandError("a release has at least one image", Exit.USAGE)
     total = sum(len(file.content) for file in files)
     with Operator(cloud) as operator, ByteBar("uploading", total) as bar:
         made = operator.create_release(
-            release_id, files, version=version, description=description, progress=bar
+            release_id,
+            files,
+            version=version,
+            description=description,
+            terms=terms,
+            progress=bar,
         )
     if as_json:
         print_json(plain(made))
         return
     console().print(f"{made.name}: published, {_images(len(made.images))}, {size(total)} uploaded")
     _print_images(made)
+    _print_terms(made)
 
 
 @app.command(name="list")
@@ -123,10 +148,30 @@ def inspect(
     published = f"{found.version}, published {time_text(found.create_time)}"
     console().print(Text(what, style="bold"), published, found.description)
     _print_images(found)
+    _print_terms(found)
 
 
 def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
+
+
+def _print_terms(made: releases_pb2.Release) -> None:
+    wait_s = made.wait.ToTimedelta().total_seconds()
+    rows = [
+        ("preconditions", made.preconditions or "the vehicle's own default"),
+        ("consent", "the driver is asked" if made.consent_required else "nobody is asked"),
+        ("waits", f"up to {wait_s / 3600:g} h for both"),
+    ]
+    if made.HasField("notice"):
+        rows += [
+            (field.name.replace("_", " "), str(getattr(made.notice, field.name)))
+            for field in made.notice.DESCRIPTOR.fields
+        ]
+    shown = table("", "")
+    shown.show_header = False
+    for name, text in rows:
+        shown.add_row(name, text)
+    console().print(shown)
 
 
 def _suffixes() -> set[str]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from canota.cli.arguments import address
 from canota.cli.client import Operator
+from canota.cli.consent import consent
 from canota.cli.exits import CommandError, Exit
 from canota.cli.output import (
     DEFAULT_CLOUD,
@@ -40,6 +41,9 @@ def vehicle() -> None:
     A vehicle's gateway can check in only after its vehicle is registered with the public keys of
     its ECUs, for the cloud believes no read-back that these keys did not sign.
     """
+
+
+app.command(name="consent")(consent)
 
 
 @app.command()

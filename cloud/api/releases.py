@@ -1,6 +1,7 @@
 """ReleaseService."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from functools import cache
 
 from grpc import aio
 
@@ -12,8 +13,11 @@ from cloud.messages.releases import from_header, to_release
 from cloud.store import releases
 from cloud.store.publish import Publisher
 from cloud.store.store import Store
+from dbc import database_names, load
 from protocols.fleet.v1 import releases_pb2
 from protocols.fleet.v1.releases_pb2_grpc import ReleaseServiceServicer
+from protocols.preconditions import SignalDefinition
+from protocols.preconditions.databases import definitions
 
 _LISTING = "releases"
 #: Bytes in one message of an upload.
@@ -33,7 +37,7 @@ class ReleaseService(ReleaseServiceServicer):
         first = await anext(aiter(request_iterator), None)
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidFieldError("part", "an upload begins with its header")
-        announcement = check_announcement(from_header(first.header))
+        announcement = check_announcement(from_header(first.header), signals=_known_signals())
         release = await self._publisher.publish(announcement, _chunks(request_iterator))
         return to_release(release)
 
@@ -58,6 +62,12 @@ class ReleaseService(ReleaseServiceServicer):
             releases=[to_release(release) for release in page.items],
             next_page_token=page_token(page.next_key, listing=_LISTING),
         )
+
+
+@cache
+def _known_signals() -> Mapping[str, SignalDefinition]:
+    """The signals of every database in `dbc/`."""
+    return definitions(message for name in database_names() for message in load(name).messages)
 
 
 async def _chunks(

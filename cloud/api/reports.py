@@ -132,6 +132,8 @@ def _vehicle(
             )
             for step in (report.steps if report else ())
         ),
+        conditions=report.conditions if report else (),
+        consents=report.consents if report else (),
     )
 
 

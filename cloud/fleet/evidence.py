@@ -11,6 +11,7 @@ from typing import Final
 
 from cloud.fleet.campaigns import Assignment, Change, Outcome
 from cloud.fleet.errors import InvalidFieldError
+from cloud.fleet.releases import Notice
 from cloud.fleet.vehicles import Ecu, Vehicle
 from protocols.uds import slot_digest
 
@@ -75,6 +76,35 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionRecord:
+    """One comparison of a precondition, as the gateway judged it."""
+
+    time: datetime
+    #: `waiting` or `cleared`.
+    occasion: str
+    origin: str
+    condition: str
+    verdict: str
+    signal: str
+    message: str
+    source: str
+    value: str
+    value_time: datetime | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentRecord:
+    """What the driver said to a release."""
+
+    time: datetime
+    answer: str
+    defer_until: datetime | None
+    release_sha256: bytes
+    notice: Notice | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateReport:
     """A gateway's account of one update."""
 
@@ -86,6 +116,8 @@ class UpdateReport:
     finish_time: datetime | None
     ecus: tuple[EcuResult, ...] = ()
     steps: tuple[Step, ...] = ()
+    conditions: tuple[ConditionRecord, ...] = ()
+    consents: tuple[ConsentRecord, ...] = ()
     #: Identifiers within the vehicle; None if none was taken.
     snapshot_before: str | None = None
     snapshot_after: str | None = None

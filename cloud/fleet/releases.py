@@ -1,17 +1,26 @@
 """A release: one image for each ECU model, published together and never changed."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import IntEnum
+from typing import Final
 
 from cloud.fleet.errors import InvalidFieldError, LimitError
 from cloud.fleet.names import check_file_name, check_hardware_id, check_resource_id, check_text
 from cloud.fleet.vehicles import ADDRESS_LIMIT
+from protocols.preconditions import PreconditionError, SignalDefinition, check, parse
+from protocols.preconditions.energy import ENERGY_RESERVE
 
 #: Bytes of one published file, and files of one release.
 FILE_LIMIT = 64 * 1024 * 1024
 FILES_LIMIT = 64
 SHA256_LENGTH = 32
+#: Seconds that a release may wait for preconditions and consent.
+SHORTEST_WAIT_S: Final = 60.0
+LONGEST_WAIT_S: Final = 90 * 86_400.0
+DEFAULT_WAIT_S: Final = 86_400.0
 
 
 class ImageFormat(IntEnum):
@@ -23,6 +32,29 @@ class ImageFormat(IntEnum):
     VBF = 4
     ODX_F = 5
     ELF = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What a vehicle's user is told before an update; UN R156 7.2.2.2 (a) to (e)."""
+
+    purpose: str
+    changes: str
+    expected_time: str
+    functions_lost: str
+    instructions: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """When a vehicle may activate a release, and who has to agree."""
+
+    #: In the language of preconditions; empty: the vehicle's own default.
+    preconditions: str = ""
+    notice: Notice | None = None
+    consent_required: bool = False
+    #: Seconds to wait for both once everything is staged.
+    wait_s: float = DEFAULT_WAIT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +77,7 @@ class Announcement:
     version: str
     description: str
     files: tuple[AnnouncedFile, ...]
+    terms: Terms = field(default_factory=Terms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +108,25 @@ class Release:
     description: str
     images: tuple[Image, ...]
     create_time: datetime
+    terms: Terms = field(default_factory=Terms)
 
     def image_for(self, hardware_id: str) -> Image | None:
         return next((image for image in self.images if image.hardware_id == hardware_id), None)
 
 
-def check_announcement(announcement: Announcement) -> Announcement:
-    """Return what may be uploaded; `InvalidFieldError` or `LimitError` names the file."""
+def check_announcement(
+    announcement: Announcement, *, signals: Mapping[str, SignalDefinition]
+) -> Announcement:
+    """Return what may be uploaded; `InvalidFieldError` or `LimitError` names the file.
+
+    Preconditions are compared with `signals`; the error names the character.
+    """
     check_resource_id(announcement.release_id, field="header.release_id")
     check_text(announcement.description, field="header.description")
     if not announcement.version:
         raise InvalidFieldError("header.version", "a release has a version")
     check_text(announcement.version, field="header.version")
+    check_terms(announcement.terms, signals=signals)
     if not announcement.files:
         raise InvalidFieldError("header.files", "a release has at least one file")
     if len(announcement.files) > FILES_LIMIT:
@@ -101,6 +141,28 @@ def check_announcement(announcement: Announcement) -> Announcement:
             )
         seen[file.hardware_id] = file.file_name
     return announcement
+
+
+def check_terms(terms: Terms, *, signals: Mapping[str, SignalDefinition]) -> None:
+    """`InvalidFieldError` names the field, and the character of a precondition."""
+    if terms.preconditions:
+        try:
+            check(parse(terms.preconditions), {**signals, ENERGY_RESERVE.name: ENERGY_RESERVE})
+        except PreconditionError as error:
+            raise InvalidFieldError("header.preconditions", str(error)) from error
+    if terms.notice is not None:
+        for one in fields(terms.notice):
+            text = getattr(terms.notice, one.name)
+            if not text.strip():
+                raise InvalidFieldError(f"header.notice.{one.name}", "says nothing")
+            check_text(text, field=f"header.notice.{one.name}")
+    if terms.consent_required and terms.notice is None:
+        raise InvalidFieldError("header.notice", "a driver who is asked has to be told what for")
+    if not (math.isfinite(terms.wait_s) and SHORTEST_WAIT_S <= terms.wait_s <= LONGEST_WAIT_S):
+        raise InvalidFieldError(
+            "header.wait",
+            f"{terms.wait_s:g} s; {SHORTEST_WAIT_S:g} s to {LONGEST_WAIT_S:g} s are allowed",
+        )
 
 
 def _check_file(file: AnnouncedFile, field: str) -> None:
@@ -135,8 +197,8 @@ def same_content(release: Release, announcement: Announcement) -> bool:
     addresses = {file.hardware_id: file.address for file in announcement.files}
     return (
         announced == published
-        and (release.version, release.description)
-        == (announcement.version, announcement.description)
+        and (release.version, release.description, release.terms)
+        == (announcement.version, announcement.description, announcement.terms)
         and all(
             image.format is not ImageFormat.RAW or addresses[image.hardware_id] == image.address
             for image in release.images

@@ -1,11 +1,11 @@
 """What a release would do to a vehicle, judged by the vehicle's last inventory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from cloud.fleet.campaigns import Change
-from cloud.fleet.releases import Image, Release
+from cloud.fleet.releases import Image, Release, Terms
 from cloud.fleet.vehicles import Ecu, Vehicle
 
 
@@ -26,6 +26,8 @@ class VehicleVerdict:
     #: What is worth knowing.
     warnings: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
+    #: On which terms the vehicle would activate it.
+    terms: Terms = field(default_factory=Terms)
 
 
 #: Finds a published image by the SHA-256 of what it puts into an ECU of a hardware id.
@@ -76,6 +78,7 @@ def judge_vehicle(vehicle: Vehicle, release: Release, *, find_image: FindImage) 
             *(warning for ecu, image in wanted for warning in _warnings(ecu, image)),
         ),
         changes=changes,
+        terms=release.terms,
     )
 
 

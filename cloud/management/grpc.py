@@ -209,7 +209,7 @@ def _check_in(
         return answer, changed
     campaign, assignment = found
     release = releases.get(connection, campaign.release_id)
-    answer.offer.CopyFrom(to_offer(campaign, assignment, release_version=release.version))
+    answer.offer.CopyFrom(to_offer(campaign, assignment, release))
     return answer, changed
 
 

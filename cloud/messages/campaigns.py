@@ -39,6 +39,8 @@ def to_verdict(verdict: VehicleVerdict) -> campaigns_pb2.VehicleVerdict:
             )
             for change in verdict.changes
         ],
+        preconditions=verdict.terms.preconditions,
+        consent_required=verdict.terms.consent_required,
     )
 
 

@@ -1,10 +1,19 @@
 """Inventories, offers and final reports of vehicles."""
 
+from dataclasses import fields
 from typing import Final
 
 from cloud.fleet.campaigns import Assignment, Campaign, Withdrawal
 from cloud.fleet.errors import InvalidFieldError
-from cloud.fleet.evidence import EcuInventory, EcuResult, ReadBack, Step, UpdateReport
+from cloud.fleet.evidence import (
+    ConditionRecord,
+    ConsentRecord,
+    EcuInventory,
+    EcuResult,
+    ReadBack,
+    Step,
+    UpdateReport,
+)
 from cloud.fleet.names import (
     campaign_id_of,
     campaign_name,
@@ -15,11 +24,11 @@ from cloud.fleet.names import (
     release_name,
     snapshot_of,
 )
-from cloud.fleet.releases import SHA256_LENGTH
+from cloud.fleet.releases import SHA256_LENGTH, Release
 from cloud.messages.campaigns import from_outcome
-from cloud.messages.releases import to_image
-from cloud.messages.times import from_duration, from_timestamp
-from protocols.fleet.v1 import gateway_pb2
+from cloud.messages.releases import from_notice, to_image, to_notice
+from cloud.messages.times import from_duration, from_timestamp, to_duration
+from protocols.fleet.v1 import conditions_pb2, gateway_pb2
 
 #: What JSON readers keep exactly, and more than any vehicle sends.
 _MOST_BYTES: Final = 2**53 - 1
@@ -42,13 +51,11 @@ def from_inventory(message: gateway_pb2.EcuInventory, *, field: str) -> EcuInven
     )
 
 
-def to_offer(
-    campaign: Campaign, assignment: Assignment, *, release_version: str
-) -> gateway_pb2.Offer:
+def to_offer(campaign: Campaign, assignment: Assignment, release: Release) -> gateway_pb2.Offer:
     return gateway_pb2.Offer(
         campaign=campaign_name(campaign.campaign_id),
         release=release_name(campaign.release_id),
-        version=release_version,
+        version=release.version,
         nonce=assignment.nonce,
         images=[
             gateway_pb2.OfferedImage(
@@ -58,6 +65,10 @@ def to_offer(
             )
             for change in assignment.changes
         ],
+        preconditions=release.terms.preconditions,
+        notice=to_notice(release.terms.notice),
+        consent_required=release.terms.consent_required,
+        wait=to_duration(release.terms.wait_s),
     )
 
 
@@ -107,10 +118,56 @@ def from_report(message: gateway_pb2.UpdateReport, *, vin: str) -> UpdateReport:
             )
             for index, step in enumerate(message.steps)
         ),
+        conditions=tuple(
+            _from_condition(one, field=f"report.conditions[{index}]")
+            for index, one in enumerate(message.conditions)
+        ),
+        consents=tuple(
+            _from_consent(one, field=f"report.consents[{index}]")
+            for index, one in enumerate(message.consents)
+        ),
         snapshot_before=_snapshot_id(message.snapshot_before, vin, "report.snapshot_before"),
         snapshot_after=_snapshot_id(message.snapshot_after, vin, "report.snapshot_after"),
         bytes_sent=min(message.bytes_sent, _MOST_BYTES),
         bytes_received=min(message.bytes_received, _MOST_BYTES),
+    )
+
+
+def _from_condition(message: conditions_pb2.ConditionRecord, *, field: str) -> ConditionRecord:
+    return ConditionRecord(
+        time=from_timestamp(message.time, field=f"{field}.time"),
+        occasion=check_text(message.occasion, field=f"{field}.occasion"),
+        origin=check_text(message.origin, field=f"{field}.origin"),
+        condition=check_text(message.condition, field=f"{field}.condition"),
+        verdict=check_text(message.verdict, field=f"{field}.verdict"),
+        signal=check_text(message.signal, field=f"{field}.signal"),
+        message=check_text(message.message, field=f"{field}.message"),
+        source=check_text(message.source, field=f"{field}.source"),
+        value=check_text(message.value, field=f"{field}.value"),
+        value_time=(
+            from_timestamp(message.value_time, field=f"{field}.value_time")
+            if message.HasField("value_time")
+            else None
+        ),
+        problem=check_text(message.problem, field=f"{field}.problem"),
+    )
+
+
+def _from_consent(message: conditions_pb2.ConsentRecord, *, field: str) -> ConsentRecord:
+    notice = from_notice(message.notice) if message.HasField("notice") else None
+    if notice is not None:
+        for one in fields(notice):
+            check_text(getattr(notice, one.name), field=f"{field}.notice.{one.name}")
+    return ConsentRecord(
+        time=from_timestamp(message.time, field=f"{field}.time"),
+        answer=check_text(message.answer, field=f"{field}.answer"),
+        defer_until=(
+            from_timestamp(message.defer_until, field=f"{field}.defer_until")
+            if message.HasField("defer_until")
+            else None
+        ),
+        release_sha256=message.release_sha256,
+        notice=notice,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from cloud.fleet.diagnostics import Snapshot
+from cloud.fleet.evidence import ConditionRecord, ConsentRecord
 
 
 class Outcome(StrEnum):
@@ -80,6 +81,9 @@ class VehicleReport:
     #: Over the air for this campaign, as the gateway counted.
     bytes_sent: int = 0
     bytes_received: int = 0
+    #: What the vehicle waited for, and what activation began on, in the order of time.
+    conditions: tuple[ConditionRecord, ...] = ()
+    consents: tuple[ConsentRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

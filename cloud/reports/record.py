@@ -8,11 +8,13 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from cloud.fleet.diagnostics import DtcRecord, EcuDiagnostics, SignalSeries, Snapshot
 from cloud.fleet.dtcs import Change, confirmed, words
+from cloud.fleet.evidence import ConditionRecord, ConsentRecord
 from cloud.reports.changes import changes_of
 from cloud.reports.model import CampaignReport, EcuUpdate, Step, VehicleReport
 from cloud.reports.words import verdict
@@ -71,6 +73,8 @@ def _vehicle(vehicle: VehicleReport) -> dict[str, Json]:
         "dids": {"before": _dids(vehicle.before), "after": _dids(vehicle.after)},
         "signals": {"before": _signals(vehicle.before), "after": _signals(vehicle.after)},
         "steps": [_step(step) for step in vehicle.steps],
+        "conditions": [_condition(one) for one in vehicle.conditions],
+        "consents": [_consent(one) for one in vehicle.consents],
     }
 
 
@@ -184,6 +188,34 @@ def _step(step: Step) -> Json:
         "step": step.step,
         "detail": step.detail,
         "failed": step.failed,
+    }
+
+
+def _condition(one: ConditionRecord) -> Json:
+    return {
+        "time": _time(one.time),
+        "occasion": one.occasion,
+        "origin": one.origin,
+        "condition": one.condition,
+        "verdict": one.verdict,
+        "signal": one.signal,
+        "message": one.message,
+        "source": one.source,
+        "value": one.value,
+        "value_time": _time(one.value_time),
+        "problem": one.problem,
+    }
+
+
+def _consent(one: ConsentRecord) -> Json:
+    return {
+        "time": _time(one.time),
+        "answer": one.answer,
+        "defer_until": _time(one.defer_until),
+        "release_sha256": one.release_sha256.hex(),
+        "notice": None
+        if one.notice is None
+        else {field.name: getattr(one.notice, field.name) for field in fields(one.notice)},
     }
 
 

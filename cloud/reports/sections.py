@@ -1,10 +1,12 @@
 """The parts of a vehicle's report, in reading order; a part with nothing to say is left out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Final
 
 from cloud.fleet.diagnostics import Snapshot
 from cloud.fleet.dtcs import Change, DtcChange, words
+from cloud.fleet.evidence import ConsentRecord
 from cloud.reports.cabin import plot
 from cloud.reports.changes import changes_of
 from cloud.reports.chart import Bar, lanes
@@ -412,11 +414,93 @@ def _ranges(snapshot: Snapshot | None) -> dict[tuple[str, str, str, str], tuple[
 
 
 #: In reading order.
+_VERDICTS: Final[dict[str, tuple[str, str]]] = {
+    "met": ("met", "good"),
+    "not_met": ("not met", "bad"),
+    "unknown": ("not known", "warn"),
+}
+_OCCASIONS: Final[dict[str, str]] = {
+    "waiting": "waited for",
+    "cleared": "begun on, watched until the commit",
+}
+
+
+def conditions(vehicle: VehicleReport) -> Markup | None:
+    """What the vehicle had to be like, and what the driver said."""
+    if not vehicle.conditions and not vehicle.consents:
+        return None
+    head = [
+        ("When", "tight"),
+        ("", "tight"),
+        ("Condition", ""),
+        ("Of", "tight"),
+        ("Value", ""),
+        ("From", ""),
+        ("", "tight"),
+    ]
+    rows = []
+    for one in vehicle.conditions:
+        said, tone = _VERDICTS.get(one.verdict, (one.verdict, "calm"))
+        received = f", received {one.value_time:%H:%M:%S.%f}"[:-3] if one.value_time else ""
+        rows.append(
+            (
+                join(f"{one.time:%Y-%m-%d %H:%M:%S}"),
+                join(_OCCASIONS.get(one.occasion, one.occasion)),
+                element("span", one.condition, class_="mono"),
+                join(one.origin),
+                join(one.problem or one.value or _NONE),
+                join(", ".join(part for part in (one.message, one.source) if part), received),
+                element("span", said, class_=f"tag {tone}"),
+            )
+        )
+    begun = sum(one.occasion == "cleared" for one in vehicle.conditions)
+    spoken = [_consent(one) for one in vehicle.consents]
+    return section(
+        "Preconditions and consent",
+        f"{plural(begun, 'condition')} held when activation began"
+        + (f"; the driver answered {plural(len(spoken), 'time')}." if spoken else "."),
+        *spoken,
+        table(head, rows, dense=True) if rows else Markup(),
+        long=True,
+    )
+
+
+def _consent(one: ConsentRecord) -> Markup:
+    until = f" until {one.defer_until:%Y-%m-%d %H:%M} UTC" if one.defer_until else ""
+    told = () if one.notice is None else fields(one.notice)
+    return element(
+        "div",
+        element(
+            "p",
+            join(
+                "The driver: ",
+                element("b", f"{one.answer}{until}"),
+                f" at {one.time:%Y-%m-%d %H:%M:%S} UTC, of the release with SHA-256 ",
+                element("span", one.release_sha256.hex(), class_="mono"),
+            ),
+        ),
+        element(
+            "ul",
+            *(
+                element(
+                    "li",
+                    element("b", f"{part.name.replace('_', ' ')}: "),
+                    str(getattr(one.notice, part.name)),
+                )
+                for part in told
+            ),
+        )
+        if told
+        else "",
+    )
+
+
 SECTIONS: Final[tuple[Callable[[VehicleReport], Markup | None], ...]] = (
     versions,
     temperature,
     trouble_codes,
     transfer,
+    conditions,
     steps,
     identification,
     signals,

@@ -74,6 +74,7 @@ class Publisher:
                         description=announcement.description,
                         images=tuple(images),
                         create_time=self._clock.now(),
+                        terms=announcement.terms,
                     ),
                 )
         finally:

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, select
 
 from cloud.fleet.errors import AlreadyExistsError, NotFoundError
 from cloud.fleet.names import release_name
-from cloud.fleet.releases import Announcement, Image, ImageFormat, Release, same_content
-from cloud.store import tables
+from cloud.fleet.releases import Announcement, Image, ImageFormat, Release, Terms, same_content
+from cloud.store import documents, tables
 from cloud.store.now import from_microseconds
 from cloud.store.rows import AnyRow, Page, page_of, to_us
 
@@ -52,6 +52,7 @@ def publish(connection: Connection, announcement: Announcement, release: Release
             "version": release.version,
             "description": release.description,
             "created_us": to_us(release.create_time),
+            "terms": documents.dump(release.terms),
         },
     )
     connection.execute(
@@ -122,6 +123,7 @@ def _releases(connection: Connection, rows: Sequence[AnyRow]) -> tuple[Release, 
             description=row.description,
             images=tuple(images[row.release_id]),
             create_time=from_microseconds(row.created_us),
+            terms=documents.load(Terms, row.terms) if row.terms else Terms(),
         )
         for row in rows
     )

@@ -75,6 +75,8 @@ release = Table(
     Column("version", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
+    #: A document of its terms; empty for what was published before there were any.
+    Column("terms", LargeBinary),
 )
 
 image = Table(

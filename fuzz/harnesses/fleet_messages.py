@@ -104,7 +104,7 @@ def _vehicle(content: bytes) -> None:
 
 def _release(content: bytes) -> None:
     header = releases_pb2.CreateReleaseRequest.Header.FromString(content)
-    check_announcement(from_header(header))
+    check_announcement(from_header(header), signals={})
 
 
 def _names(content: bytes) -> None:

@@ -8,7 +8,7 @@ from dbc.vehicle import VehicleDescription
 from vehicle_gateway.update import Inventory, TransferFigures
 from vehicle_gateway.update.coordinator import EcuPart, EcuState, Outcome, fold, outcome
 from vehicle_gateway.update.journal import Entry, JournalError, Kind
-from vehicle_gateway.update.offer import Offer, OfferedImage
+from vehicle_gateway.update.offer import Notice, Offer, OfferedImage
 from vehicle_gateway.update.records import from_json
 
 
@@ -22,6 +22,34 @@ class Step:
     step: str
     detail: str = ""
     failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionRecord:
+    """One comparison as it was judged at `time_us`; texts as the journal has them."""
+
+    time_us: int
+    #: `waiting`: it was waited for. `cleared`: activation began on it.
+    occasion: str
+    origin: str
+    condition: str
+    verdict: str
+    signal: str
+    message: str
+    source: str
+    value: str
+    #: When the value was received; 0 if never.
+    value_us: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentRecord:
+    time_us: int
+    answer: str
+    defer_until_us: int
+    release_sha256: bytes
+    notice: Notice | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +81,8 @@ class UpdateReport:
     #: Bytes that went to the cloud and came from it for this campaign, up to this report.
     bytes_sent: int = 0
     bytes_received: int = 0
+    conditions: tuple[ConditionRecord, ...] = ()
+    consents: tuple[ConsentRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +171,42 @@ def report(
         steps=tuple(step for entry in entries if (step := _step(entry)) is not None),
         snapshot_before=_snapshot(entries, Kind.SNAPSHOT_BEFORE),
         snapshot_after=_snapshot(entries, Kind.SNAPSHOT_AFTER),
+        conditions=tuple(one for entry in entries for one in _conditions(entry)),
+        consents=tuple(_consent(entry) for entry in entries if entry.kind is Kind.CONSENT),
+    )
+
+
+def _conditions(entry: Entry) -> list[ConditionRecord]:
+    if entry.kind not in {Kind.WAITING, Kind.CLEARED}:
+        return []
+    found = entry.fields.get("conditions", [])
+    return [
+        ConditionRecord(
+            time_us=entry.time_us,
+            occasion=entry.kind.value,
+            value_us=int(one["time_us"]),
+            **{
+                name: str(one[name])
+                for name in (
+                    *("origin", "condition", "verdict", "signal"),
+                    *("message", "source", "value", "problem"),
+                )
+            },
+        )
+        for one in (found if isinstance(found, list) else [])
+        # What was met is told once, when it is begun on.
+        if entry.kind is Kind.CLEARED or one["verdict"] != "met"
+    ]
+
+
+def _consent(entry: Entry) -> ConsentRecord:
+    notice = entry.fields.get("notice")
+    return ConsentRecord(
+        time_us=entry.time_us,
+        answer=str(entry.fields.get("answer", "")),
+        defer_until_us=int(entry.fields.get("defer_until_us", 0)),
+        release_sha256=bytes.fromhex(str(entry.fields.get("release_sha256", ""))),
+        notice=None if notice is None else from_json(Notice, notice),
     )
 
 

@@ -430,8 +430,15 @@ class VehicleVerdict(_message.Message):
     REASONS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    PRECONDITIONS_FIELD_NUMBER: _builtins.int
+    CONSENT_REQUIRED_FIELD_NUMBER: _builtins.int
     vin: _builtins.str
     verdict: Global___Verdict.ValueType
+    preconditions: _builtins.str
+    """What the vehicle waits for before anything is activated, as the release says it; empty: its
+    own default.
+    """
+    consent_required: _builtins.bool
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Each names the ECU or field."""
@@ -450,10 +457,12 @@ class VehicleVerdict(_message.Message):
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         changes: _abc.Iterable[Global___PlannedChange] | None = ...,
+        preconditions: _builtins.str = ...,
+        consent_required: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "reasons", b"reasons", "verdict", b"verdict", "vin", b"vin", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "consent_required", b"consent_required", "preconditions", b"preconditions", "reasons", b"reasons", "verdict", b"verdict", "vin", b"vin", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from protocols.fleet.v1 import campaigns_pb2 as _campaigns_pb2
+from protocols.fleet.v1 import conditions_pb2 as _conditions_pb2
 from protocols.fleet.v1 import diagnostic_jobs_pb2 as _diagnostic_jobs_pb2
 from protocols.fleet.v1 import diagnostic_plans_pb2 as _diagnostic_plans_pb2
 from protocols.fleet.v1 import diagnostics_pb2 as _diagnostics_pb2
@@ -213,6 +214,10 @@ class Offer(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    PRECONDITIONS_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
+    CONSENT_REQUIRED_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     campaign: _builtins.str
     """`campaigns/{id}`."""
     release: _builtins.str
@@ -220,8 +225,15 @@ class Offer(_message.Message):
     version: _builtins.str
     nonce: _builtins.bytes
     """At least 16 bytes; the ECUs' read-back is signed over it."""
+    preconditions: _builtins.str
+    """See Release."""
+    consent_required: _builtins.bool
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___OfferedImage]: ...
+    @_builtins.property
+    def notice(self) -> _conditions_pb2.UserNotice: ...
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration: ...
     def __init__(
         self,
         *,
@@ -230,10 +242,14 @@ class Offer(_message.Message):
         version: _builtins.str = ...,
         nonce: _builtins.bytes = ...,
         images: _abc.Iterable[Global___OfferedImage] | None = ...,
+        preconditions: _builtins.str = ...,
+        notice: _conditions_pb2.UserNotice | None = ...,
+        consent_required: _builtins.bool = ...,
+        wait: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notice", b"notice", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "images", b"images", "nonce", b"nonce", "release", b"release", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "consent_required", b"consent_required", "images", b"images", "nonce", b"nonce", "notice", b"notice", "preconditions", b"preconditions", "release", b"release", "version", b"version", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -605,6 +621,8 @@ class UpdateReport(_message.Message):
     SNAPSHOT_AFTER_FIELD_NUMBER: _builtins.int
     BYTES_SENT_FIELD_NUMBER: _builtins.int
     BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    CONSENTS_FIELD_NUMBER: _builtins.int
     campaign: _builtins.str
     release: _builtins.str
     outcome: _campaigns_pb2.Outcome.ValueType
@@ -626,6 +644,12 @@ class UpdateReport(_message.Message):
     def ecus(self) -> _containers.RepeatedCompositeFieldContainer[Global___EcuResult]: ...
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]: ...
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[_conditions_pb2.ConditionRecord]:
+        """Every comparison that was waited for or that activation began on."""
+
+    @_builtins.property
+    def consents(self) -> _containers.RepeatedCompositeFieldContainer[_conditions_pb2.ConsentRecord]: ...
     def __init__(
         self,
         *,
@@ -641,10 +665,12 @@ class UpdateReport(_message.Message):
         snapshot_after: _builtins.str = ...,
         bytes_sent: _builtins.int = ...,
         bytes_received: _builtins.int = ...,
+        conditions: _abc.Iterable[_conditions_pb2.ConditionRecord] | None = ...,
+        consents: _abc.Iterable[_conditions_pb2.ConsentRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finish_time", b"finish_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "campaign", b"campaign", "ecus", b"ecus", "finish_time", b"finish_time", "outcome", b"outcome", "reason", b"reason", "release", b"release", "snapshot_after", b"snapshot_after", "snapshot_before", b"snapshot_before", "start_time", b"start_time", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "campaign", b"campaign", "conditions", b"conditions", "consents", b"consents", "ecus", b"ecus", "finish_time", b"finish_time", "outcome", b"outcome", "reason", b"reason", "release", b"release", "snapshot_after", b"snapshot_after", "snapshot_before", b"snapshot_before", "start_time", b"start_time", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

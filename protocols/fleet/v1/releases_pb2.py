@@ -22,34 +22,36 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from protocols.fleet.v1 import conditions_pb2 as protocols_dot_fleet_dot_v1_dot_conditions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protocols/fleet/v1/releases.proto\x12\x08\x66leet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x01\n\x07Release\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x1f\n\x06images\x18\x04 \x03(\x0b\x32\x0f.fleet.v1.Image\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb4\x02\n\x05Image\x12\x13\n\x0bhardware_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12%\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x15.fleet.v1.ImageFormat\x12\x11\n\tfile_size\x18\x04 \x01(\x04\x12\x13\n\x0b\x66ile_sha256\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\x04\x12\x12\n\nimage_size\x18\x07 \x01(\x04\x12\x14\n\x0cimage_sha256\x18\x08 \x01(\x0c\x12\x1c\n\x14\x64\x65\x63lared_hardware_id\x18\t \x01(\t\x12\x17\n\x0fsoftware_number\x18\n \x01(\t\x12\x18\n\x10software_version\x18\x0b \x01(\t\x12\x18\n\x10supplier_version\x18\x0c \x01(\t\x12\x0e\n\x06signed\x18\r \x01(\x08\"\xc9\x02\n\x14\x43reateReleaseRequest\x12\x37\n\x06header\x18\x01 \x01(\x0b\x32%.fleet.v1.CreateReleaseRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1av\n\x06Header\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x32\n\x05\x66iles\x18\x04 \x03(\x0b\x32#.fleet.v1.CreateReleaseRequest.File\x1ag\n\x04\x46ile\x12\x13\n\x0bhardware_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x11\n\tfile_size\x18\x03 \x01(\x04\x12\x13\n\x0b\x66ile_sha256\x18\x04 \x01(\x0c\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\x04\x42\x06\n\x04part\"!\n\x11GetReleaseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListReleasesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x14ListReleasesResponse\x12#\n\x08releases\x18\x01 \x03(\x0b\x32\x11.fleet.v1.Release\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xbc\x01\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n\x16IMAGE_FORMAT_INTEL_HEX\x10\x01\x12\x19\n\x15IMAGE_FORMAT_S_RECORD\x10\x02\x12\x14\n\x10IMAGE_FORMAT_RAW\x10\x03\x12\x14\n\x10IMAGE_FORMAT_VBF\x10\x04\x12\x16\n\x12IMAGE_FORMAT_ODX_F\x10\x05\x12\x14\n\x10IMAGE_FORMAT_ELF\x10\x06\x32\xe3\x01\n\x0eReleaseService\x12\x44\n\rCreateRelease\x12\x1e.fleet.v1.CreateReleaseRequest\x1a\x11.fleet.v1.Release(\x01\x12<\n\nGetRelease\x12\x1b.fleet.v1.GetReleaseRequest\x1a\x11.fleet.v1.Release\x12M\n\x0cListReleases\x12\x1d.fleet.v1.ListReleasesRequest\x1a\x1e.fleet.v1.ListReleasesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protocols/fleet/v1/releases.proto\x12\x08\x66leet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#protocols/fleet/v1/conditions.proto\"\x8f\x02\n\x07Release\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x1f\n\x06images\x18\x04 \x03(\x0b\x32\x0f.fleet.v1.Image\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rpreconditions\x18\n \x01(\t\x12$\n\x06notice\x18\x0b \x01(\x0b\x32\x14.fleet.v1.UserNotice\x12\x18\n\x10\x63onsent_required\x18\x0c \x01(\x08\x12\'\n\x04wait\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb4\x02\n\x05Image\x12\x13\n\x0bhardware_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12%\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x15.fleet.v1.ImageFormat\x12\x11\n\tfile_size\x18\x04 \x01(\x04\x12\x13\n\x0b\x66ile_sha256\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\x04\x12\x12\n\nimage_size\x18\x07 \x01(\x04\x12\x14\n\x0cimage_sha256\x18\x08 \x01(\x0c\x12\x1c\n\x14\x64\x65\x63lared_hardware_id\x18\t \x01(\t\x12\x17\n\x0fsoftware_number\x18\n \x01(\t\x12\x18\n\x10software_version\x18\x0b \x01(\t\x12\x18\n\x10supplier_version\x18\x0c \x01(\t\x12\x0e\n\x06signed\x18\r \x01(\x08\"\xca\x03\n\x14\x43reateReleaseRequest\x12\x37\n\x06header\x18\x01 \x01(\x0b\x32%.fleet.v1.CreateReleaseRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\xf6\x01\n\x06Header\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x32\n\x05\x66iles\x18\x04 \x03(\x0b\x32#.fleet.v1.CreateReleaseRequest.File\x12\x15\n\rpreconditions\x18\n \x01(\t\x12$\n\x06notice\x18\x0b \x01(\x0b\x32\x14.fleet.v1.UserNotice\x12\x18\n\x10\x63onsent_required\x18\x0c \x01(\x08\x12\'\n\x04wait\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x1ag\n\x04\x46ile\x12\x13\n\x0bhardware_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x11\n\tfile_size\x18\x03 \x01(\x04\x12\x13\n\x0b\x66ile_sha256\x18\x04 \x01(\x0c\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\x04\x42\x06\n\x04part\"!\n\x11GetReleaseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListReleasesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x14ListReleasesResponse\x12#\n\x08releases\x18\x01 \x03(\x0b\x32\x11.fleet.v1.Release\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xbc\x01\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n\x16IMAGE_FORMAT_INTEL_HEX\x10\x01\x12\x19\n\x15IMAGE_FORMAT_S_RECORD\x10\x02\x12\x14\n\x10IMAGE_FORMAT_RAW\x10\x03\x12\x14\n\x10IMAGE_FORMAT_VBF\x10\x04\x12\x16\n\x12IMAGE_FORMAT_ODX_F\x10\x05\x12\x14\n\x10IMAGE_FORMAT_ELF\x10\x06\x32\xe3\x01\n\x0eReleaseService\x12\x44\n\rCreateRelease\x12\x1e.fleet.v1.CreateReleaseRequest\x1a\x11.fleet.v1.Release(\x01\x12<\n\nGetRelease\x12\x1b.fleet.v1.GetReleaseRequest\x1a\x11.fleet.v1.Release\x12M\n\x0cListReleases\x12\x1d.fleet.v1.ListReleasesRequest\x1a\x1e.fleet.v1.ListReleasesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protocols.fleet.v1.releases_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IMAGEFORMAT']._serialized_start=1053
-  _globals['_IMAGEFORMAT']._serialized_end=1241
-  _globals['_RELEASE']._serialized_start=81
-  _globals['_RELEASE']._serialized_end=224
-  _globals['_IMAGE']._serialized_start=227
-  _globals['_IMAGE']._serialized_end=535
-  _globals['_CREATERELEASEREQUEST']._serialized_start=538
-  _globals['_CREATERELEASEREQUEST']._serialized_end=867
-  _globals['_CREATERELEASEREQUEST_HEADER']._serialized_start=636
-  _globals['_CREATERELEASEREQUEST_HEADER']._serialized_end=754
-  _globals['_CREATERELEASEREQUEST_FILE']._serialized_start=756
-  _globals['_CREATERELEASEREQUEST_FILE']._serialized_end=859
-  _globals['_GETRELEASEREQUEST']._serialized_start=869
-  _globals['_GETRELEASEREQUEST']._serialized_end=902
-  _globals['_LISTRELEASESREQUEST']._serialized_start=904
-  _globals['_LISTRELEASESREQUEST']._serialized_end=964
-  _globals['_LISTRELEASESRESPONSE']._serialized_start=966
-  _globals['_LISTRELEASESRESPONSE']._serialized_end=1050
-  _globals['_RELEASESERVICE']._serialized_start=1244
-  _globals['_RELEASESERVICE']._serialized_end=1471
+  _globals['_IMAGEFORMAT']._serialized_start=1379
+  _globals['_IMAGEFORMAT']._serialized_end=1567
+  _globals['_RELEASE']._serialized_start=150
+  _globals['_RELEASE']._serialized_end=421
+  _globals['_IMAGE']._serialized_start=424
+  _globals['_IMAGE']._serialized_end=732
+  _globals['_CREATERELEASEREQUEST']._serialized_start=735
+  _globals['_CREATERELEASEREQUEST']._serialized_end=1193
+  _globals['_CREATERELEASEREQUEST_HEADER']._serialized_start=834
+  _globals['_CREATERELEASEREQUEST_HEADER']._serialized_end=1080
+  _globals['_CREATERELEASEREQUEST_FILE']._serialized_start=1082
+  _globals['_CREATERELEASEREQUEST_FILE']._serialized_end=1185
+  _globals['_GETRELEASEREQUEST']._serialized_start=1195
+  _globals['_GETRELEASEREQUEST']._serialized_end=1228
+  _globals['_LISTRELEASESREQUEST']._serialized_start=1230
+  _globals['_LISTRELEASESREQUEST']._serialized_end=1290
+  _globals['_LISTRELEASESRESPONSE']._serialized_start=1292
+  _globals['_LISTRELEASESRESPONSE']._serialized_end=1376
+  _globals['_RELEASESERVICE']._serialized_start=1570
+  _globals['_RELEASESERVICE']._serialized_end=1797
 # @@protoc_insertion_point(module_scope)

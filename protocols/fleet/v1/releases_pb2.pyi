@@ -5,10 +5,12 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from protocols.fleet.v1 import conditions_pb2 as _conditions_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -54,15 +56,33 @@ class Release(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PRECONDITIONS_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
+    CONSENT_REQUIRED_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`releases/{id}`."""
     version: _builtins.str
     """For people, for example `2.0.0`."""
     description: _builtins.str
+    preconditions: _builtins.str
+    """What must hold from activation to commit, in the language of preconditions; empty: what the
+    vehicle's own default says.
+    """
+    consent_required: _builtins.bool
+    """The driver is asked, and the answer is bound to this very release; needs a notice."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]: ...
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def notice(self) -> _conditions_pb2.UserNotice: ...
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long a vehicle waits for preconditions and consent once everything is staged: a minute
+        to 90 days; unset: a day.
+        """
+
     def __init__(
         self,
         *,
@@ -71,10 +91,14 @@ class Release(_message.Message):
         description: _builtins.str = ...,
         images: _abc.Iterable[Global___Image] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        preconditions: _builtins.str = ...,
+        notice: _conditions_pb2.UserNotice | None = ...,
+        consent_required: _builtins.bool = ...,
+        wait: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "notice", b"notice", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "images", b"images", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent_required", b"consent_required", "create_time", b"create_time", "description", b"description", "images", b"images", "name", b"name", "notice", b"notice", "preconditions", b"preconditions", "version", b"version", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,12 +176,30 @@ class CreateReleaseRequest(_message.Message):
         VERSION_FIELD_NUMBER: _builtins.int
         DESCRIPTION_FIELD_NUMBER: _builtins.int
         FILES_FIELD_NUMBER: _builtins.int
+        PRECONDITIONS_FIELD_NUMBER: _builtins.int
+        NOTICE_FIELD_NUMBER: _builtins.int
+        CONSENT_REQUIRED_FIELD_NUMBER: _builtins.int
+        WAIT_FIELD_NUMBER: _builtins.int
         release_id: _builtins.str
         """`[a-z0-9][a-z0-9.-]{0,62}`."""
         version: _builtins.str
         description: _builtins.str
+        preconditions: _builtins.str
+        """What must hold from activation to commit, in the language of preconditions; empty: what the
+        vehicle's own default says.
+        """
+        consent_required: _builtins.bool
+        """The driver is asked, and the answer is bound to this very release; needs a notice."""
         @_builtins.property
         def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateReleaseRequest.File]: ...
+        @_builtins.property
+        def notice(self) -> _conditions_pb2.UserNotice: ...
+        @_builtins.property
+        def wait(self) -> _duration_pb2.Duration:
+            """How long a vehicle waits for preconditions and consent once everything is staged: a minute
+            to 90 days; unset: a day.
+            """
+
         def __init__(
             self,
             *,
@@ -165,10 +207,14 @@ class CreateReleaseRequest(_message.Message):
             version: _builtins.str = ...,
             description: _builtins.str = ...,
             files: _abc.Iterable[Global___CreateReleaseRequest.File] | None = ...,
+            preconditions: _builtins.str = ...,
+            notice: _conditions_pb2.UserNotice | None = ...,
+            consent_required: _builtins.bool = ...,
+            wait: _duration_pb2.Duration | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["notice", b"notice", "wait", b"wait"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "files", b"files", "release_id", b"release_id", "version", b"version"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["consent_required", b"consent_required", "description", b"description", "files", b"files", "notice", b"notice", "preconditions", b"preconditions", "release_id", b"release_id", "version", b"version", "wait", b"wait"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -36,7 +36,8 @@ class ReleaseServiceStub:
     CreateRelease: _grpc.StreamUnaryMultiCallable[_releases_pb2.CreateReleaseRequest, _releases_pb2.Release]
     """Uploads a release as a stream: one `header`, then the bytes of every image in the order of
     the header, in chunks of at most 1 MiB. Nothing is stored unless everything is right.
-    INVALID_ARGUMENT names the image, and the line of a malformed HEX or S-record file;
+    INVALID_ARGUMENT names the image, and the line of a malformed HEX or S-record file, or the
+    character of a precondition;
     DATA_LOSS if length or SHA-256 differ; ALREADY_EXISTS if the id is taken by other content
     (the same content again answers with the existing release);
     RESOURCE_EXHAUSTED above 64 MiB an image, or if the store is full.
@@ -53,7 +54,8 @@ class ReleaseServiceAsyncStub(ReleaseServiceStub):
     CreateRelease: _aio.StreamUnaryMultiCallable[_releases_pb2.CreateReleaseRequest, _releases_pb2.Release]  # type: ignore[assignment]
     """Uploads a release as a stream: one `header`, then the bytes of every image in the order of
     the header, in chunks of at most 1 MiB. Nothing is stored unless everything is right.
-    INVALID_ARGUMENT names the image, and the line of a malformed HEX or S-record file;
+    INVALID_ARGUMENT names the image, and the line of a malformed HEX or S-record file, or the
+    character of a precondition;
     DATA_LOSS if length or SHA-256 differ; ALREADY_EXISTS if the id is taken by other content
     (the same content again answers with the existing release);
     RESOURCE_EXHAUSTED above 64 MiB an image, or if the store is full.
@@ -73,7 +75,8 @@ class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_releases_pb2.Release, _abc.Awaitable[_releases_pb2.Release]]:
         """Uploads a release as a stream: one `header`, then the bytes of every image in the order of
         the header, in chunks of at most 1 MiB. Nothing is stored unless everything is right.
-        INVALID_ARGUMENT names the image, and the line of a malformed HEX or S-record file;
+        INVALID_ARGUMENT names the image, and the line of a malformed HEX or S-record file, or the
+        character of a precondition;
         DATA_LOSS if length or SHA-256 differ; ALREADY_EXISTS if the id is taken by other content
         (the same content again answers with the existing release);
         RESOURCE_EXHAUSTED above 64 MiB an image, or if the store is full.

@@ -9,12 +9,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from protocols.fleet.v1 import (
     campaigns_pb2,
+    conditions_pb2,
     diagnostic_jobs_pb2,
     diagnostic_plans_pb2,
     diagnostics_pb2,
     gateway_pb2,
     releases_pb2,
 )
+from protocols.preconditions import PreconditionError, parse
 from vehicle_gateway.diagnostics import DtcRecord, EcuDiagnostics, SignalSeries, TroubleCode
 from vehicle_gateway.diagnostics.orders import (
     DEFAULT_STATUS_MASK,
@@ -34,9 +36,22 @@ from vehicle_gateway.diagnostics.orders import (
 from vehicle_gateway.management import CheckIn, ManagementError, Snapshot, Withdrawal
 from vehicle_gateway.outbox import Gap
 from vehicle_gateway.update import Inventory, Progress, ReadBack
-from vehicle_gateway.update.account import EcuResult, Step, UpdateReport
+from vehicle_gateway.update.account import (
+    ConditionRecord,
+    ConsentRecord,
+    EcuResult,
+    Step,
+    UpdateReport,
+)
 from vehicle_gateway.update.coordinator import Outcome
-from vehicle_gateway.update.offer import ImageFormat, Offer, OfferedImage, PublishedImage
+from vehicle_gateway.update.offer import (
+    DEFAULT_WAIT_S,
+    ImageFormat,
+    Notice,
+    Offer,
+    OfferedImage,
+    PublishedImage,
+)
 from vehicle_gateway.update.vehicle import Phase
 
 _LOG = logging.getLogger(__name__)
@@ -82,6 +97,7 @@ _LEAST_CHANGE_INTERVAL_S: Final = 5.0
 _GREATEST_IDENTIFIER: Final = 0xFFFF
 _EVERY_DTC: Final = 0xFFFFFF
 _SHA256_BYTES: Final = 32
+_LONGEST_WAIT_S: Final = 90 * 86_400.0
 
 
 def check_in_of(message: gateway_pb2.CheckInResponse) -> CheckIn:
@@ -261,7 +277,40 @@ def offer_of(message: gateway_pb2.Offer) -> Offer:
         version=message.version,
         nonce=message.nonce,
         images=tuple(_offered(offered) for offered in message.images),
+        preconditions=_preconditions(message.preconditions),
+        notice=_notice(message.notice) if message.HasField("notice") else None,
+        consent_required=message.consent_required,
+        wait_s=_wait_s(message),
     )
+
+
+def _preconditions(text: str) -> str:
+    """What cannot be read here is not taken for something that always holds."""
+    try:
+        if text:
+            parse(text)
+    except PreconditionError as error:
+        raise ManagementError(f"offer.preconditions: {error}") from error
+    return text
+
+
+def _notice(message: conditions_pb2.UserNotice) -> Notice:
+    return Notice(
+        purpose=message.purpose,
+        changes=message.changes,
+        expected_time=message.expected_time,
+        functions_lost=message.functions_lost,
+        instructions=message.instructions,
+    )
+
+
+def _wait_s(message: gateway_pb2.Offer) -> float:
+    if not message.HasField("wait"):
+        return DEFAULT_WAIT_S
+    wait_s = message.wait.seconds + message.wait.nanos / 1e9
+    if not 0 < wait_s <= _LONGEST_WAIT_S:
+        raise ManagementError(f"offer.wait: {wait_s:g} s, up to {_LONGEST_WAIT_S:g} s are taken")
+    return wait_s
 
 
 def _offered(message: gateway_pb2.OfferedImage) -> OfferedImage:
@@ -337,10 +386,47 @@ def report_message(report: UpdateReport, *, vin: str) -> gateway_pb2.UpdateRepor
         finish_time=timestamp(report.finish_us),
         ecus=[_ecu_result(ecu) for ecu in report.ecus],
         steps=[_step(step) for step in report.steps],
+        conditions=[_condition(one) for one in report.conditions],
+        consents=[_consent(one) for one in report.consents],
         snapshot_before=snapshot_name(vin, before) if before else "",
         snapshot_after=snapshot_name(vin, after) if after else "",
         bytes_sent=report.bytes_sent,
         bytes_received=report.bytes_received,
+    )
+
+
+def _condition(one: ConditionRecord) -> conditions_pb2.ConditionRecord:
+    return conditions_pb2.ConditionRecord(
+        time=timestamp(one.time_us),
+        occasion=one.occasion,
+        origin=one.origin,
+        condition=one.condition,
+        verdict=one.verdict,
+        signal=one.signal,
+        message=one.message,
+        source=one.source,
+        value=one.value,
+        value_time=timestamp(one.value_us) if one.value_us else None,
+        problem=one.problem,
+    )
+
+
+def _consent(one: ConsentRecord) -> conditions_pb2.ConsentRecord:
+    notice = one.notice
+    return conditions_pb2.ConsentRecord(
+        time=timestamp(one.time_us),
+        answer=one.answer,
+        defer_until=timestamp(one.defer_until_us) if one.defer_until_us else None,
+        release_sha256=one.release_sha256,
+        notice=None
+        if notice is None
+        else conditions_pb2.UserNotice(
+            purpose=notice.purpose,
+            changes=notice.changes,
+            expected_time=notice.expected_time,
+            functions_lost=notice.functions_lost,
+            instructions=notice.instructions,
+        ),
     )
 
 
