@@ -31,6 +31,7 @@ from ecu_sim.faults.table import Parameter as FaultParameter
 from firmware.faulty import FAULTS
 from protocols import network_management
 from protocols.uds.dtc import display
+from vehicle_gateway.software import record as software
 from vehicle_gateway.update import coordinator
 from vehicle_gateway.update.journal import Kind
 
@@ -104,6 +105,9 @@ def states() -> str:
         "## Boot profile `conventional`\n",
         "One slot, programmed by the boot loader; nothing runs unless its CRC is right.\n",
         diagram(_labelled(conventional.TRANSITIONS), start=conventional.State.EMPTY.name),
+        "## The gateway's own software\n",
+        "Two slots; `canota gateway boot` starts the one that this record names.\n",
+        diagram(_labelled(software.TRANSITIONS), start=software.State.CONFIRMED.name),
         "## One ECU in the gateway's journal\n",
         "A failure leaves an ECU where it is; the direction says what it means.\n",
         diagram(

@@ -44,9 +44,13 @@ from vehicle_gateway.flashing.sequence import SequenceError
 from vehicle_gateway.management import ManagementError, Snapshot, UnreachableError, Withdrawal
 from vehicle_gateway.management.grpc import GrpcManagement, ProgressReporter
 from vehicle_gateway.outbox import Outbox, OutboxError
+from vehicle_gateway.software import description
+from vehicle_gateway.software.running import RunningSoftware
+from vehicle_gateway.software.updater import SoftwareUpdater
 from vehicle_gateway.transfer import Artifacts
 from vehicle_gateway.transfer.grpc import GrpcImages
-from vehicle_gateway.update import EcuUpdater, Progress, UpdateError
+from vehicle_gateway.update import GATEWAY, EcuUpdater, Progress, UpdateError
+from vehicle_gateway.update.account import UpdateReport
 from vehicle_gateway.update.begin import begin, inventories
 from vehicle_gateway.update.conditions import VehicleClearance
 from vehicle_gateway.update.consent import Choice, Question
@@ -61,6 +65,8 @@ from vehicle_gateway.wires.testers import Testers
 _LOG = logging.getLogger(__name__)
 
 _NONCE_BYTES: Final = 16
+#: Seconds between the check-ins by which new gateway software shows that it can do its work.
+_CHECK_IN_AGAIN_S: Final = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 #: A signal is kept once in so many seconds.
 _SIGNAL_PERIOD_S: Final = 1.0
 #: Seconds of signals before a reading that belongs to no update.
@@ -71,6 +77,10 @@ _UNDISTURBED: Final = frozenset({Phase.ACTIVATING, Phase.CONFIRMING, Phase.REVER
 
 class GatewayError(Exception):
     """The gateway cannot do its work; the message says what stands in the way."""
+
+
+class RestartRequiredError(Exception):
+    """This process has to end, so that the gateway's other software is started in its place."""
 
 
 class CloudAwayError(GatewayError):
@@ -109,6 +119,8 @@ class GatewayOptions:
     standing_consent: Choice | None = None
     #: Told what the driver is asked, when that begins; must not raise or block.
     on_question: Callable[[Question], None] | None = None
+    #: The gateway's own software, where a launcher has started it from one of two slots.
+    software: RunningSoftware | None = None
     #: Spreads pauses and makes the nonces of check-ins.
     rng: random.Random
 
@@ -175,7 +187,10 @@ class Gateway:
         await self._stack.aclose()
 
     async def run(self) -> None:
-        """Check in, update, report, wait, until cancelled; what is away is asked again."""
+        """Check in, update, report, wait, until cancelled; what is away is asked again.
+
+        Raises `RestartRequiredError` as of `run_once`.
+        """
         if self._open is None:
             async with self:
                 await self.run()
@@ -192,7 +207,8 @@ class Gateway:
     async def run_once(self) -> Outcome | None:
         """Finish what the journal holds, or else check in once and carry out what is offered.
 
-        Answers with the outcome of the update, None if there was none. Raises `GatewayError`.
+        Answers with the outcome of the update, None if there was none. Raises `GatewayError`, and
+        `RestartRequiredError` where the update goes on in the gateway's other software.
         """
         if self._open is None:
             async with self:
@@ -254,7 +270,7 @@ class Gateway:
             vin=self._options.vin,
             offer=offer,
             before=await inventories(concerned, offer.nonce),
-            vehicle=self._options.description,
+            vehicle=self._known(),
             now_us=parts.now_us(),
         )
         _LOG.info("update_begins campaign=%s release=%s", offer.campaign, offer.release)
@@ -277,7 +293,7 @@ class Gateway:
 
         update = VehicleUpdate(
             journal=parts.journal,
-            vehicle=self._options.description,
+            vehicle=self._known(),
             updaters=parts.updaters,
             images=parts.images,
             diagnostics=parts.diagnostics,
@@ -314,7 +330,7 @@ class Gateway:
             name="check-ins",
         )
         try:
-            result = await update.run()
+            result = await self._carried_out(update, parts.restart)
             used = parts.budget.used(result.campaign)
             result = replace(result, bytes_sent=used.sent, bytes_received=used.received)
             parts.management.keep_report(result)
@@ -361,6 +377,27 @@ class Gateway:
         pause_s = parts.next_check_in_s or self._options.poll_s
         await asyncio.sleep(pause_s * self._options.rng.uniform(0.95, 1.05))
 
+    def _known(self) -> VehicleDescription:
+        """All that can be updated: the vehicle's ECUs, and this gateway's own software."""
+        vehicle = self._options.description
+        if self._options.software is None:
+            return vehicle
+        return replace(vehicle, ecus={**vehicle.ecus, GATEWAY: description()})
+
+    async def _carried_out(self, update: VehicleUpdate, restart: asyncio.Event) -> UpdateReport:
+        """Run it, unless the gateway's own software is to be changed."""
+        running = asyncio.create_task(update.run(), name="update")
+        asked = asyncio.create_task(restart.wait(), name="restart")
+        try:
+            await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                return running.result()
+            raise RestartRequiredError("the gateway's other software is to be started")
+        finally:
+            for task in (running, asked):
+                task.cancel()
+            await asyncio.wait({running, asked})
+
 
 @dataclass(slots=True, kw_only=True)
 class _Open:
@@ -383,13 +420,21 @@ class _Open:
     readings: VehicleReadings
     interlock: CanInterlock
     consent: FolderConsent
+    #: Set where this process has to end for the gateway's other software.
+    restart: asyncio.Event
     next_check_in_s: float = 0.0
 
     def reporter(self, on_withdrawal: Callable[[Withdrawal], None]) -> ProgressReporter:
-        campaign = str(self.journal.entries[0].fields["offer"]["campaign"])
         return ProgressReporter(
-            self.channel, self.caller, campaign=campaign, on_withdrawal=on_withdrawal
+            self.channel,
+            self.caller,
+            campaign=_campaign_of(self.journal),
+            on_withdrawal=on_withdrawal,
         )
+
+
+def _campaign_of(journal: Journal) -> str:
+    return str(journal.entries[0].fields["offer"]["campaign"])
 
 
 class _WirelessDiagnostics:
@@ -557,6 +602,13 @@ async def _opened(
     )
     observing = asyncio.create_task(observer.run(), name="diagnostics")
     stack.push_async_callback(_ended, observing)
+    restart = asyncio.Event()
+    if options.software is not None:
+        by_name[GATEWAY] = SoftwareUpdater(
+            options.software,
+            restart=restart.set,
+            check_in=partial(_checked_in, journal, management, by_name, options.rng),
+        )
     return _Open(
         journal=journal,
         archive=folder / "updates",
@@ -584,7 +636,29 @@ async def _opened(
         readings=readings,
         interlock=interlock,
         consent=FolderConsent(folder, standing=options.standing_consent, shown=options.on_question),
+        restart=restart,
     )
+
+
+async def _checked_in(
+    journal: Journal,
+    management: GrpcManagement,
+    by_name: Mapping[str, EcuUpdater],
+    rng: random.Random,
+) -> None:
+    """Check in, for a bounded time; `UpdateError` if the cloud has not answered by then."""
+    campaign = _campaign_of(journal)
+    for pause_s in (*_CHECK_IN_AGAIN_S, None):
+        found = await inventories(by_name.values(), rng.randbytes(_NONCE_BYTES))
+        try:
+            await management.check_in(found, unfinished_campaign=campaign)
+        except ManagementError as error:
+            cause = str(error)
+        else:
+            return
+        if pause_s is not None:
+            await asyncio.sleep(pause_s)
+    raise UpdateError(ecu=GATEWAY, step="checking in", cause=cause)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

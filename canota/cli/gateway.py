@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,13 +19,28 @@ from canota.cli.bars import EcuBars, EcuStep
 from canota.cli.exits import CommandError, Exit
 from canota.cli.gateway_flash import flash_command
 from canota.cli.gateway_options import describe, master_secret
+from canota.cli.gateway_software import (
+    ImageKeyOption,
+    boot_command,
+    provision_command,
+    started,
+)
 from canota.cli.output import DEFAULT_CLOUD, CloudOption, console, group
 from canota.cli.serving import log_to_stderr, say, until_stopped
 from canota.link_proxy import LinkProxy
 from dbc.vehicle import VehicleDescription
 from protocols.link import PROFILES, Link
-from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError, GatewayOptions
+from vehicle_gateway.app import (
+    CloudAwayError,
+    Gateway,
+    GatewayError,
+    GatewayOptions,
+    RestartRequiredError,
+)
 from vehicle_gateway.calls.budget import DataLimits
+from vehicle_gateway.software import RESTART_CODE
+from vehicle_gateway.software.launcher import alive
+from vehicle_gateway.software.running import RunningSoftware
 from vehicle_gateway.update import Progress
 from vehicle_gateway.update.consent import Choice, Question
 from vehicle_gateway.update.coordinator import Outcome
@@ -38,6 +53,10 @@ app = group()
 
 #: Seconds before wires that nobody serves are tried again.
 _WIRE_AGAIN_S: Final = 1.0
+#: What stands behind `--` is another command's.
+_PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
+#: Seconds between the signs of life that a launcher waits for.
+_ALIVE_S: Final = 5.0
 #: Outcome of an update that `--once` ended with -> how the command ends.
 _EXITS: Final = {None: Exit.OK, Outcome.UPDATED: Exit.OK}
 
@@ -48,6 +67,8 @@ def gateway() -> None:
 
 
 app.command(name="flash")(flash_command)
+app.command(name="provision")(provision_command)
+app.command(name="boot", context_settings=_PASSED_ON)(boot_command)
 
 
 @app.command()
@@ -120,6 +141,10 @@ def run(
         ),
     ] = "",
     once: Annotated[bool, typer.Option("--once", help="Check in once, work, and end.")] = False,
+    software_slot: Annotated[
+        int | None, typer.Option(hidden=True, help="Set by `canota gateway boot`.", min=0, max=1)
+    ] = None,
+    image_key: ImageKeyOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """
@@ -152,6 +177,7 @@ def run(
             link=Link(link_profile(link, option="--link"), link_seed) if link else None,
             once=once,
             consent=_consent(consent),
+            software=started(state, software_slot, image_key),
         ),
         virtual=False,
     )
@@ -174,6 +200,7 @@ async def _run(
     link: Link | None,
     once: bool,
     consent: Choice | None,
+    software: RunningSoftware | None,
 ) -> Outcome | None:
     loop_time = asyncio.get_running_loop().time()
     bars = EcuBars(console())
@@ -193,6 +220,7 @@ async def _run(
             data_limits=data_limits,
             standing_consent=consent,
             on_question=lambda question: say(_asked(question, state)),
+            software=software,
             rng=random.SystemRandom(),
         )
         return Gateway(options, links, on_progress=lambda step: bars.show([_step(step)]))
@@ -209,15 +237,41 @@ async def _run(
             await (links.open() if once else _opened(links))
             await stack.enter_async_context(running)
             say(f"gateway of {vin} runs")
+            if software is not None:
+                stack.enter_context(_watched(software))
             stack.enter_context(bars)
             return await (running.run_once() if once else running.run())
 
     try:
         return await (work() if once else _until_stopped(work()))
+    except RestartRequiredError as error:
+        _LOG.info("gateway_restarts cause=%s", error)
+        raise typer.Exit(RESTART_CODE) from error
     except CloudAwayError as error:
         raise CommandError(f"cloud {cloud}: {error}", Exit.UNREACHABLE) from error
     except (GatewayError, LinkError) as error:
         raise CommandError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _watched(software: RunningSoftware) -> Iterator[None]:
+    """Say to the launcher that the loop turns."""
+    package = software.package
+    _LOG.info("software_runs slot=%d version=%s", package.slot, package.declared.software_version)
+    loop = asyncio.get_running_loop()
+    handle: asyncio.TimerHandle | None = None
+
+    def say_so() -> None:
+        nonlocal handle
+        alive(software.slots.folder)
+        handle = loop.call_later(_ALIVE_S, say_so)
+
+    say_so()
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.cancel()
 
 
 async def _opened(links: UriLinks) -> None:

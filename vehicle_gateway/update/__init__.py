@@ -8,7 +8,10 @@ point: it brings the ECU from wherever it is to the state that the method's name
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+#: The gateway's own software among the parts of an update.
+GATEWAY: Final = "gateway"
 
 
 class UpdateError(Exception):

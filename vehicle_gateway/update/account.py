@@ -103,6 +103,7 @@ class Opening:
             {
                 "ecu": part.ecu,
                 "single_slot": part.single_slot,
+                "gateway": part.gateway,
                 "unchanged": part.state is EcuState.UNCHANGED,
             }
             for part in self.parts
@@ -122,6 +123,7 @@ def opening_of(entry: Entry) -> Opening:
                 EcuPart(
                     ecu=item["ecu"],
                     single_slot=item["single_slot"],
+                    gateway=item["gateway"],
                     state=EcuState.UNCHANGED if item["unchanged"] else EcuState.IDLE,
                 )
                 for item in entry.fields["parts"]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 from dbc.vehicle import VehicleDescription
-from vehicle_gateway.update import EcuUpdater, Inventory, UpdateError
+from vehicle_gateway.update import GATEWAY, EcuUpdater, Inventory, UpdateError
 from vehicle_gateway.update.account import Opening
 from vehicle_gateway.update.coordinator import EcuPart, EcuState
 from vehicle_gateway.update.journal import Entry, Journal, Kind
@@ -35,6 +35,7 @@ def begin(
             EcuPart(
                 ecu=offered.ecu,
                 single_slot=ecu is not None and ecu.single_slot,
+                gateway=offered.ecu == GATEWAY,
                 state=EcuState.UNCHANGED if runs else EcuState.IDLE,
             )
         )
