@@ -198,6 +198,8 @@ def _timing(ecu: EcuType) -> Iterator[tuple[str, str]]:
     )
     begin = "reset, and 10 02 into the boot loader," if ecu.single_slot else "reset"
     yield f"{begin} to the first answer", f"{ecu.boot_s:g} s"
+    if ecu.staging_area:
+        yield "copying a full staged image, besides, at the next reset", f"{_copy_s(ecu):.3g} s"
     sectors = ecu.slot.size // ecu.slot.sector_size
     yield "erase of the whole application area", f"{sectors * ecu.slot.erase_s:g} s"
     pages = ecu.slot.size // ecu.slot.page_size
@@ -225,6 +227,14 @@ def _timing(ecu: EcuType) -> Iterator[tuple[str, str]]:
         )
         yield "86, event windows", windows
         yield "86, what is watched is looked at", f"every {events.sample_s * 1000:g} ms"
+
+
+def _copy_s(ecu: EcuType) -> float:
+    """An agent checks, erases, programs and checks again."""
+    slot = ecu.slot
+    writing_s = slot.size // slot.sector_size * slot.erase_s
+    writing_s += slot.size // slot.page_size * slot.program_s
+    return writing_s + 2 * slot.size / ecu.hash_bytes_per_s
 
 
 def security(ecu: EcuType) -> Iterator[str]:
@@ -309,6 +319,20 @@ _SEQUENCES: Final = {
         ("31 01 02 10", "activate: the next reset overwrites the first slot"),
         ("11 01", "the boot loader copies; the old application is gone"),
         ("31 01 02 11", "confirm (10 03 and 27 first): nothing older is taken from then on"),
+    ),
+    "update_agent": (
+        ("10 03", "extended session; the application goes on running"),
+        ("27 01", "and 27 02: unlock"),
+        ("2E F1 5A", "fingerprint"),
+        ("31 01 FF 00", "erase what the image needs of the area, in the staging area"),
+        ("34", "one download of the image, from the area's first address on"),
+        ("36", "blocks, counter from 01 on; a block that is sent again is not written again"),
+        ("37", "the end of the download"),
+        ("31 01 02 02", "check, with length, CRC32 and SHA-512 of the image as option record"),
+        ("31 01 FF 01", "check dependencies"),
+        ("31 01 02 10", "activate: set the flag on which the boot loader's agent copies"),
+        ("11 01", "the agent checks, copies and checks again; the ECU is silent meanwhile"),
+        ("31 01 02 11", "confirm (10 03 and 27 first): refused while a copy is still to come"),
     ),
     "conventional": (
         ("10 03", "extended session, in the application"),
@@ -457,6 +481,8 @@ def _group(group: int | None, readiness: int | None) -> str:
 def memory(ecu: EcuType, access: AccessWords) -> Iterator[str]:
     yield "## Memory\n"
     slots = "one slot" if ecu.single_slot else f"{ecu.slots} slots behind one range of addresses"
+    if ecu.staging_area:
+        slots = "one slot and a staging area of its size behind one range of addresses"
     rows = {
         "application area": f"{ecu.application_base:08X}, {ecu.slot.size // _KIB} KiB, {slots}",
         "sector": f"{ecu.slot.sector_size} bytes, erased in {ecu.slot.erase_s * 1000:g} ms",

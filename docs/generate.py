@@ -23,7 +23,7 @@ from dbc import describe_vehicle
 from dbc.vehicle import EcuDescription, VehicleDescription
 from docs import ecus, sequences
 from docs.tables import table
-from ecu_sim.boot import conventional, mcuboot_swap, overwrite, two_slots
+from ecu_sim.boot import conventional, mcuboot_swap, overwrite, two_slots, update_agent
 from ecu_sim.ecus import all_ecu_names, ecu_type
 from ecu_sim.faults import Layer
 from ecu_sim.faults.table import KINDS
@@ -105,6 +105,9 @@ def states() -> str:
         "## Boot profile `conventional`\n",
         "One slot, programmed by the boot loader; nothing runs unless its CRC is right.\n",
         diagram(_labelled(conventional.TRANSITIONS), start=conventional.State.EMPTY.name),
+        "## Boot profile `update_agent`\n",
+        "One slot and a staging area, and an agent that copies; no secure boot.\n",
+        diagram(_labelled(update_agent.TRANSITIONS), start=update_agent.State.IDLE.name),
         "## The gateway's own software\n",
         "Two slots; `canota gateway boot` starts the one that this record names.\n",
         diagram(_labelled(software.TRANSITIONS), start=software.State.CONFIRMED.name),
@@ -288,6 +291,14 @@ def vehicle(description: VehicleDescription) -> str:
     return "\n".join((*parts, *map(_ecu, description.ecus.values())))
 
 
+def _programmed(ecu: EcuDescription) -> str:
+    if ecu.staging_area:
+        return "by its application, into a staging area from which its boot loader copies"
+    if ecu.single_slot:
+        return "through its boot loader, while the car waits"
+    return "by its application, into the inactive slot"
+
+
 def _ecu(ecu: EcuDescription) -> str:
     kib = 1024
     rows = (
@@ -300,9 +311,7 @@ def _ecu(ecu: EcuDescription) -> str:
         ("logical address", f"{ecu.logical_address:04X}"),
         (
             "programmed",
-            "through its boot loader, while the car waits"
-            if ecu.single_slot
-            else "by its application, into the inactive slot",
+            _programmed(ecu),
         ),
         ("application area", f"{ecu.application_base:08X}, {ecu.slot_size // kib} KiB"),
         ("sector", f"{ecu.sector_size} bytes, erased in {ecu.erase_s * 1000:g} ms"),

@@ -31,7 +31,7 @@ from ecu_sim.logical_blocks import LogicalBlocks, Sink
 from ecu_sim.memory import MemoryFaultError, Nvm
 from ecu_sim.outputs import OutputChannels, Outputs
 from ecu_sim.scaling import Scalings
-from ecu_sim.sweeps import Channels, sweep_of
+from ecu_sim.sweeps import Channels, OutputSweep, sweep_of
 from protocols.firmware.containers import Declared
 from protocols.uds import (
     CommunicationControl,
@@ -283,13 +283,22 @@ class EcuDevice:
     def _self_test(self, option: bytes) -> Job:
         """Watches the application for a while, then has it test itself.
 
-        A watchdog reset ends this without an answer.
+        An ECU that has something to move moves it, and looks whether it followed. A watchdog reset
+        ends this without an answer.
         """
         yield from _no_option(option)
         if self._application is None:
             raise NotNowError("no application runs")
         yield SELF_TEST_S
         status = self._surroundings.self_test()
+        for sweep in self._ecu.self_test:
+            run = OutputSweep(sweep, self._sweep_channels)
+            try:
+                yield from run.start()
+            finally:
+                run.stop()
+            if not run.followed:
+                status = status or SelfTestStatus.OUTPUT_NOT_FOLLOWED
         confirmed = self._dtcs.matching(StatusBit.CONFIRMED_DTC)
         return bytes((status, min(len(confirmed), 0xFF)))
 

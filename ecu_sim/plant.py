@@ -3,9 +3,10 @@
 A lumped model of an electric car's air conditioning. Air is drawn from outside or from the cabin,
 cooled at the evaporator, warmed again by the share that goes over the heater core, and blown into
 the cabin and the rear zone. In the cabin's branch behind the heater core stands the element of the
-electric (PTC) heater, which warms where the coolant does not. Sun and shell bring heat in, trim and
-seats store it. Figures are of the right order for a compact car, not those of any model. Explicit
-Euler, in steps short enough to be stable; no clock, no randomness.
+electric (PTC) heater, which warms where the coolant does not; three flaps lead the cabin's air to
+windscreen, face and feet. Sun and shell bring heat in, trim and seats store it. Figures are of the
+right order for a compact car, not those of any model. Explicit Euler, in steps short enough to be
+stable; no clock, no randomness.
 """
 
 import math
@@ -21,6 +22,8 @@ _AIR_J_PER_KG_K: Final = 1005.0
 MAX_BLOWER_RPM: Final = 4200.0
 MAX_COMPRESSOR_RPM: Final = 8000.0
 MAX_HEATER_W: Final = 6000.0
+#: Where the flaps lead the front's air.
+_OUTLETS: Final = ("defrost", "face", "foot")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,18 @@ class _Body:
     rear_sun_share: float = 0.2
     blower_lag_s: float = 0.8
     compressor_lag_s: float = 2.0
+    #: Travel of a flap's lever per second, of the whole.
+    lever_per_s: float = 0.25
+    #: Below this opening of all flaps together, as a share of one, they throttle the front's air.
+    free_opening: float = 0.5
+    windscreen_j_per_k: float = 6_000.0
+    #: Windscreen to cabin, to the outside at rest, and to the air of its outlet at full blower.
+    windscreen_cabin_w_per_k: float = 8.0
+    windscreen_shell_w_per_k: float = 16.0
+    windscreen_air_w_per_k: float = 40.0
+    windscreen_sun_share: float = 0.1
+    #: How far the air at head and feet follows what is blown at them at full blower.
+    draught: float = 0.35
     #: Supply voltage at which a full drive gives full speed.
     nominal_supply_v: float = 13.5
 
@@ -100,6 +115,13 @@ class Cabin:
         self.rear_blend = 0.0
         #: Requested power of the electric heater, 0 to 6000 W.
         self.heater_w = 0.0
+        #: Wanted travel of each flap's lever, 0 (closed) to 1 (open).
+        self.defrost_lever = 0.0
+        self.face_lever = 1.0
+        self.foot_lever = 0.0
+        self._levers = {outlet: _limited(self._wanted(outlet), 1.0) for outlet in _OUTLETS}
+        self._windscreen = self.surroundings.cabin_c
+        self._outlet = self.surroundings.ambient_c
         self._cabin = self._trim = self._rear = self.surroundings.cabin_c
         self._evaporator = self._element = self.surroundings.ambient_c
         self._blower_speed = 0.0
@@ -156,6 +178,45 @@ class Cabin:
         """Air that leaves heater core and element on its way to the cabin."""
         return self._warmed(self._cold_c(self._intake_c()))
 
+    @property
+    def defrost_travel(self) -> float:
+        """How far the lever of the flap to the windscreen has come, 0 to 1."""
+        return self._levers["defrost"]
+
+    @property
+    def face_travel(self) -> float:
+        return self._levers["face"]
+
+    @property
+    def foot_travel(self) -> float:
+        return self._levers["foot"]
+
+    @property
+    def defrost_opening_percent(self) -> float:
+        """How far the flap to the windscreen is open: the first half of the travel opens most."""
+        return 100.0 * self._opening("defrost")
+
+    @property
+    def face_opening_percent(self) -> float:
+        return 100.0 * self._opening("face")
+
+    @property
+    def foot_opening_percent(self) -> float:
+        return 100.0 * self._opening("foot")
+
+    @property
+    def windscreen_c(self) -> float:
+        return self._windscreen
+
+    @property
+    def head_c(self) -> float:
+        """Air at the head: the cabin's, drawn towards what comes from the face outlets."""
+        return self._draught("face")
+
+    @property
+    def feet_c(self) -> float:
+        return self._draught("foot")
+
     def step(self, dt_s: float) -> None:
         """Let `dt_s` seconds pass with the actuators as they are; 0 to `MAX_CALL_S`."""
         if not 0.0 <= dt_s <= MAX_CALL_S:
@@ -167,7 +228,8 @@ class Cabin:
     def _euler(self, dt_s: float) -> None:
         body, day = self._body, self.surroundings
         self._turn(dt_s)
-        front = body.front_air_kg_s * self._blower_speed / MAX_BLOWER_RPM * _AIR_J_PER_KG_K
+        self._move_levers(dt_s)
+        front = body.front_air_kg_s * self._front_flow() * _AIR_J_PER_KG_K
         rear = body.rear_air_kg_s * _limited(self.rear_blower, 1.0) * _AIR_J_PER_KG_K
         intake = self._intake_c()
         cold = self._cold_c(intake)
@@ -177,9 +239,16 @@ class Cabin:
         exchange = body.rear_exchange_w_per_k * (self._rear - self._cabin)
         to_trim = body.trim_w_per_k * (self._cabin - self._trim)
 
+        self._outlet = cold + share * (warmed - cold)
+        windscreen_w = (
+            body.windscreen_air_w_per_k * self._flow("defrost") * (self._outlet - self._windscreen)
+            + body.windscreen_cabin_w_per_k * (self._cabin - self._windscreen)
+            + body.windscreen_shell_w_per_k * (day.ambient_c - self._windscreen)
+            + body.windscreen_sun_share * day.sun_w
+        )
         evaporator_w = (front + rear) * (intake - cold) - self._cooling_w()
         cabin_w = (
-            front * (cold + share * (warmed - cold) - self._cabin)
+            front * (self._outlet - self._cabin)
             + body.shell_w_per_k * (day.ambient_c - self._cabin)
             + (day.sun_w - sun_rear)
             + exchange
@@ -201,6 +270,7 @@ class Cabin:
         self._cabin += cabin_w / body.cabin_j_per_k * dt_s
         self._rear += rear_w / body.rear_j_per_k * dt_s
         self._trim += to_trim / body.trim_j_per_k * dt_s
+        self._windscreen += windscreen_w / body.windscreen_j_per_k * dt_s
 
     def _turn(self, dt_s: float) -> None:
         """Blower and compressor follow their drives with a first-order lag."""
@@ -212,6 +282,35 @@ class Cabin:
         self._compressor_speed += (
             (compressor - self._compressor_speed) * dt_s / body.compressor_lag_s
         )
+
+    def _move_levers(self, dt_s: float) -> None:
+        """Each lever goes to where it is wanted, at the speed of its motor."""
+        most = self._body.lever_per_s * dt_s
+        for outlet, travel in self._levers.items():
+            left = _limited(self._wanted(outlet), 1.0) - travel
+            self._levers[outlet] = travel + min(max(left, -most), most)
+
+    def _wanted(self, outlet: str) -> float:
+        wanted: float = getattr(self, f"{outlet}_lever")
+        return wanted
+
+    def _opening(self, outlet: str) -> float:
+        travel = self._levers[outlet]
+        return travel * (2.0 - travel)
+
+    def _front_flow(self) -> float:
+        """Air to the front as a share of full: the blower's, throttled where all is closed."""
+        opening = sum(map(self._opening, _OUTLETS))
+        free = min(opening / self._body.free_opening, 1.0)
+        return self._blower_speed / MAX_BLOWER_RPM * free
+
+    def _flow(self, outlet: str) -> float:
+        """The part of that which goes through one flap."""
+        opening = sum(map(self._opening, _OUTLETS))
+        return self._front_flow() * self._opening(outlet) / opening if opening else 0.0
+
+    def _draught(self, outlet: str) -> float:
+        return self._cabin + self._body.draught * self._flow(outlet) * (self._outlet - self._cabin)
 
     def _intake_c(self) -> float:
         body = self._body

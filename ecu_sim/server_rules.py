@@ -11,6 +11,7 @@ from protocols.uds.rules import (
     SpecialRules,
     bootloader,
     single_slot_application,
+    staging_area_application,
     two_slot_application,
 )
 
@@ -25,9 +26,8 @@ def server_rules(ecu: EcuType, *, application: bool) -> ServerRules:
             # A faster link is worth most where much is sent.
             special=SpecialRules(link=ecu.special.link),
         )
-    stages = ecu.staging_area or not ecu.single_slot
-    build = two_slot_application if stages else single_slot_application
-    return build(
+    build = two_slot_application if ecu.stages else single_slot_application
+    rules = build(
         security_level=ecu.security_level,
         more_levels=ecu.more_levels,
         edition=ecu.editions.uds,
@@ -37,6 +37,7 @@ def server_rules(ecu: EcuType, *, application: bool) -> ServerRules:
         special=ecu.special,
         more_routines={rid: sweep.access for rid, sweep in ecu.sweeps.items()},
     )
+    return staging_area_application(rules) if ecu.staging_area else rules
 
 
 def programs(ecu: EcuType) -> Mapping[str, ServerRules]:

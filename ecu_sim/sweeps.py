@@ -18,6 +18,8 @@ from protocols.uds.routine_status import Precondition, RoutineState
 #: State, steps taken, least and greatest value measured.
 _STATUS: Final = struct.Struct(">BBHH")
 _GREATEST: Final = 0xFFFF
+#: How far what is measured may be from the ends of a sweep, as a share of it.
+TOLERANCE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,17 @@ class OutputSweep:
 
     def _moving(self) -> bool:
         return Precondition.VEHICLE_MOVING in self._channels.output_channels.hindrances()
+
+    @property
+    def followed(self) -> bool:
+        """Whether what was measured went from about the first value to about the last."""
+        ends = [value / self._sweep.scale for value in (self._sweep.first, self._sweep.last)]
+        allowed = TOLERANCE * abs(ends[1] - ends[0])
+        reached = (min(self._measured, default=0), max(self._measured, default=0))
+        return self._state is RoutineState.FINISHED and all(
+            abs(found - wanted) <= allowed
+            for found, wanted in zip(reached, sorted(ends), strict=True)
+        )
 
 
 def sweep_of(ecu: EcuType, rid: int, option: bytes, channels: Channels) -> OutputSweep:

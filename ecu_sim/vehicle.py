@@ -309,6 +309,7 @@ class Vehicle:
                     record=TwoCopyRecord(data, address=0, copy_size=DATA_FLASH.sector_size),
                     scratch=ecu.scratch_at,
                     scratch_size=ecu.scratch_size,
+                    hash_bytes_per_s=ecu.hash_bytes_per_s,
                 ),
                 data_flash=data,
                 identity=self._identities[ecu.name],

@@ -41,6 +41,9 @@ APPLICATIONS: Final = {
     "blower": EcuApplication(
         software_number="BLW1-APP-01", container="crc32", file_format="s_record", suffix=".s19"
     ),
+    "flap": EcuApplication(
+        software_number="FLP1-APP-01", container="sha512", file_format="intel_hex", suffix=".hex"
+    ),
     "ecomp": EcuApplication(
         software_number="ECP3-APP-01", container="mcuboot", file_format="s_record", suffix=".s19"
     ),

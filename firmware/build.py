@@ -31,7 +31,7 @@ from dbc import EcuDescription, describe_vehicle
 from firmware import IMAGES, KEYS, dev_keys, faulty
 from firmware.applications import APPLICATIONS, RELEASES, VERSIONS, Release
 from firmware.tables import c_source
-from protocols.firmware.containers import cmac, crc32
+from protocols.firmware.containers import cmac, crc32, sha512
 from protocols.firmware.containers.mcuboot import Tlv
 from protocols.firmware.formats import Image, formats
 
@@ -119,15 +119,21 @@ def _sign_mcuboot(module: bytes, build: Build, folder: Path) -> bytes:
 
 
 def _wrap_crc32(module: bytes, build: Build, _folder: Path) -> bytes:
+    return crc32.encode(_unsigned(module, build))
+
+
+def _wrap_sha512(module: bytes, build: Build, _folder: Path) -> bytes:
+    return sha512.encode(_unsigned(module, build))
+
+
+def _unsigned(module: bytes, build: Build) -> crc32.Crc32Image:
     major, minor, revision = (int(number) for number in build.version.split("."))
-    return crc32.encode(
-        crc32.Crc32Image(
-            hardware_id=build.ecu.hardware_id,
-            software_number=APPLICATIONS[build.ecu.name].software_number,
-            supplier_version=build.release.supplier_version,
-            version_numbers=(major, minor, revision, 0),
-            payload=module,
-        )
+    return crc32.Crc32Image(
+        hardware_id=build.ecu.hardware_id,
+        software_number=APPLICATIONS[build.ecu.name].software_number,
+        supplier_version=build.release.supplier_version,
+        version_numbers=(major, minor, revision, 0),
+        payload=module,
     )
 
 
@@ -150,6 +156,7 @@ _WRAP: Final[dict[str, Callable[[bytes, Build, Path], bytes]]] = {
     "mcuboot": _sign_mcuboot,
     "crc32": _wrap_crc32,
     "cmac": _wrap_cmac,
+    "sha512": _wrap_sha512,
 }
 
 

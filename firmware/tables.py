@@ -7,6 +7,7 @@ controllers around them take up the rest.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -138,6 +139,40 @@ def _blower(drive: Callable[[int, int], int]) -> tuple[Table, ...]:
     )
 
 
+# --- flap: opening in 0.001 %, travel in thousandths, supply in mV ------------------------------
+
+#: Of each flap the lever's travel at which it is wide open, in 1/10000: its end stop.
+_STOPS: Final = (10_000, 9_800, 9_900)
+
+
+def _travel(opening: int, flap: int) -> int:
+    """1/10000: a flap is open by t (2 - t) after a travel of t; this is the way back."""
+    whole = 10_000 - math.isqrt(10_000 * (10_000 - opening // 10))
+    return whole * _STOPS[flap // 1000] // 10_000
+
+
+def _pace(left: int, supply: int) -> int:
+    """1/10000 per second: a motor that gets little voltage, or is nearly there, loses no steps."""
+    full = _within(2500 * supply // 12_000, 800, 2500)
+    return _within(left * 50, 400, full)
+
+
+_FLAP: Final = (
+    Table(
+        name="travel_map",
+        axes=(Axis(start=0, step=250, count=401), Axis(start=0, step=1000, count=3)),
+        per_unit=10_000,
+        value=_travel,
+    ),
+    Table(
+        name="pace_map",
+        axes=(Axis(start=0, step=8, count=126), Axis(start=8000, step=60, count=129)),
+        per_unit=10_000,
+        value=_pace,
+    ),
+)
+
+
 # --- ecomp: deviation and ambient in mK, high voltage in mV, speed in thousandths of rpm --------
 
 
@@ -249,6 +284,8 @@ TABLES: Final = {
     ("ccu", "2.0.0"): _CCU,
     ("blower", "1.0.0"): _blower(_drive_uncompensated),
     ("blower", "2.0.0"): _blower(_drive_compensated),
+    ("flap", "1.0.0"): _FLAP,
+    ("flap", "2.0.0"): _FLAP,
     ("ecomp", "1.0.0"): _ECOMP,
     ("ecomp", "2.0.0"): _ECOMP,
     ("ptc", "1.0.0"): _PTC,

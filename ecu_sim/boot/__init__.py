@@ -5,6 +5,7 @@ loader's rules through `Boot` too: there is one place that knows slots, checks a
 """
 
 import importlib
+import math
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -81,7 +82,10 @@ class Trust:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootMemory:
-    """Slots one after the other from the flash's start, and the record that decides."""
+    """Slots one after the other from the flash's start, and the record that decides.
+
+    A staging area lies behind them like one more slot.
+    """
 
     flash: Flash
     slot_size: int
@@ -91,6 +95,8 @@ class BootMemory:
     #: Where, and how large, what a boot loader needs to swap slots: one sector, and its status.
     scratch: int = 0
     scratch_size: int = 0
+    #: Bytes per second that the boot loader hashes.
+    hash_bytes_per_s: float = math.inf
 
     def locate(self, address: int, size: int, *, boundary: int) -> int:
         """Offset of a logical range in its slot; `RangeError` if it is not in the area."""

@@ -30,6 +30,7 @@ _METHODS: Final = {
     "overwrite": "Ed25519",
     "conventional": _CRC32,
     "she_cmac": "AES-128-CMAC",
+    "update_agent": "SHA-512",
 }
 
 
@@ -98,6 +99,8 @@ def _check(ecu: EcuType, area: _Area, image: Image) -> None:
 def _empty(ecu: EcuType) -> tuple[_Area, ...]:
     loader, sector = ecu.secondary_loader, ecu.slot.sector_size
     slots = "one slot" if ecu.single_slot else f"{ecu.slots} slots behind one address range"
+    if ecu.staging_area:
+        slots = "one slot and a staging area behind one address range"
     found = [
         _Area(
             name=APPLICATION,

@@ -96,9 +96,16 @@ def routine_records(ecu: EcuType, rid: int) -> tuple[Fields, Fields]:
     if sweep is not None:
         return ((), _sweep_record(sweep))
     if rid == RoutineId.CHECK_MEMORY:
-        whole = (_CRC,) if ecu.single_slot else ()
-        return ((_ADDRESS, _CRC) if ecu.blocks else whole, (_CHECKED,))
+        return (_checked_image(ecu), (_CHECKED,))
     return ROUTINES.get(rid, ((Raw(name="option_record"),), (Raw(name="status_record"),)))
+
+
+def _checked_image(ecu: EcuType) -> Fields:
+    if ecu.staging_area:
+        return (Number(name="size", bits=32), _CRC, Raw(name="sha512", length=64))
+    if ecu.blocks:
+        return (_ADDRESS, _CRC)
+    return (_CRC,) if ecu.single_slot else ()
 
 
 def _sweep_record(sweep: Sweep) -> Fields:

@@ -48,6 +48,7 @@ def summary(ecu: EcuType) -> dict[str, Plain]:
             "application_base": ecu.application_base,
             "slot_size": ecu.slot.size,
             "slots": ecu.slots,
+            "staging_area": ecu.staging_area,
             "sector_size": ecu.slot.sector_size,
             "page_size": ecu.slot.page_size,
             "erase_s": ecu.slot.erase_s,

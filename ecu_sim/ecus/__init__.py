@@ -314,6 +314,8 @@ class EcuType:
     output_records: Mapping[int, OutputRecord] = field(default_factory=dict)
     #: Routines that run on, by their identifiers.
     sweeps: Mapping[int, Sweep] = field(default_factory=dict)
+    #: What the self-test (0213) drives: each has to be followed from its first to its last value.
+    self_test: tuple[Sweep, ...] = ()
     inputs: Mapping[int, Source]
     outputs: Mapping[int, Output]
     #: What must hold while it is updated, in the language of preconditions; empty: nothing of its
@@ -325,6 +327,11 @@ class EcuType:
     def slots(self) -> int:
         """Areas that an application can be started from."""
         return 1 if self.single_slot else 2
+
+    @property
+    def stages(self) -> bool:
+        """Whether its running application writes a new image beside the one that runs."""
+        return self.staging_area or not self.single_slot
 
     @property
     def areas(self) -> int:

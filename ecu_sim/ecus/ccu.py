@@ -184,6 +184,9 @@ ECU = EcuType(
         0: Output(name="Blower request", maximum=100.0),
         1: Output(name="Temperature blend", actuator="blend", holds=True),
         2: Output(name="Recirculation", actuator="recirculation", holds=True),
+        3: Output(name="Defrost request", maximum=100.0),
+        4: Output(name="Face request", maximum=100.0),
+        5: Output(name="Foot request", maximum=100.0),
     },
     cyclic=(
         CyclicMessage(
@@ -201,6 +204,15 @@ ECU = EcuType(
             message="CCU_Control",
             node=_BLOWER_NODE,
             signals={"BlowerRequest": OutputOf(0), "Recirculation": OutputOf(2)},
+        ),
+        CyclicMessage(
+            database="hvac_comfort",
+            message="CCU_Distribution",
+            signals={
+                "DefrostRequest": OutputOf(3),
+                "FaceRequest": OutputOf(4),
+                "FootRequest": OutputOf(5),
+            },
         ),
     ),
 )

@@ -10,6 +10,7 @@ from ecu_sim.boot import mcuboot_swap, overwrite
 from ecu_sim.boot.conventional import SlotRecord
 from ecu_sim.boot.mcuboot_swap import Request, Swap
 from ecu_sim.boot.two_slots import BootRecord
+from ecu_sim.boot.update_agent import AgentRecord
 from ecu_sim.memory import (
     Flash,
     FlashGeometry,
@@ -36,7 +37,13 @@ def _record() -> TwoCopyRecord:
 
 
 def prove(data: bytes) -> None:
-    for record in (BootRecord, SlotRecord, mcuboot_swap.BootRecord, overwrite.BootRecord):
+    for record in (
+        BootRecord,
+        SlotRecord,
+        AgentRecord,
+        mcuboot_swap.BootRecord,
+        overwrite.BootRecord,
+    ):
         with suppress(MemoryFaultError):
             decoded = record.decode(data)
             again = record.decode(decoded.encode())
@@ -85,6 +92,7 @@ HARNESS: Final = Harness(
         BootRecord().encode(),
         BootRecord(macs=(bytes(range(16)), b"")).encode(),
         SlotRecord().encode(),
+        AgentRecord().encode(),
         mcuboot_swap.BootRecord().encode(),
         overwrite.BootRecord().encode(),
         Request(swap=Swap.BACK, sectors=7, lengths=(1, 2)).encode(),

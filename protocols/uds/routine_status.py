@@ -5,6 +5,7 @@
 | FF00 erase | 44, address u32, size u32 | status |
 | 0202 check, two slots | empty | `CheckStatus` |
 | 0202 check, single slot | CRC32 u32 of the whole image | `CheckStatus` |
+| 0202 check, staging area | length u32, CRC32 u32, SHA-512 (64) of the image | `CheckStatus` |
 | 0202 check, one of several blocks | address u32, CRC32 u32 of the block's image | `CheckStatus` |
 | 0301 start the secondary boot loader | address u32 | `CheckStatus` |
 | FF01 dependencies | empty | `CheckStatus` |
@@ -39,7 +40,9 @@ class CheckStatus(IntEnum):
     WRONG_CHECKSUM = 0x06
     WRONG_DEPENDENCY = 0x07
     STALE_MAC = 0x08
+    WRONG_LENGTH = 0x09
     VERSION_TOO_LOW = 0x0A
+    WRONG_DIGEST = 0x0B
 
 
 #: What each status says to a reader.
@@ -54,6 +57,8 @@ CHECK_TEXTS: Final = {
     CheckStatus.WRONG_DEPENDENCY: "another major version than the application's",
     CheckStatus.STALE_MAC: "the MAC in the secure store is not of what stands in the slot",
     CheckStatus.VERSION_TOO_LOW: "older than the version that was confirmed last",
+    CheckStatus.WRONG_LENGTH: "not as long as what was sent",
+    CheckStatus.WRONG_DIGEST: "SHA-512 does not match what was sent",
 }
 
 
@@ -63,6 +68,7 @@ class SelfTestStatus(IntEnum):
     PASSED = 0x00
     APPLICATION_FAILED = 0x01
     OUTPUT_OUT_OF_RANGE = 0x02
+    OUTPUT_NOT_FOLLOWED = 0x03
 
 
 #: What each status says to a reader.
@@ -70,6 +76,7 @@ SELF_TEST_TEXTS: Final = {
     SelfTestStatus.PASSED: "passed",
     SelfTestStatus.APPLICATION_FAILED: "the application's own test failed",
     SelfTestStatus.OUTPUT_OUT_OF_RANGE: "the application drives an output out of its range",
+    SelfTestStatus.OUTPUT_NOT_FOLLOWED: "what an output moves does not follow it",
 }
 
 

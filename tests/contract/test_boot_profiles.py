@@ -4,6 +4,7 @@ Between any two steps the ECU is switched off: each step runs on objects made an
 so that what was decided before can only have come from flash.
 """
 
+import hashlib
 import itertools
 import zlib
 from collections.abc import Iterator
@@ -56,6 +57,9 @@ class Kind:
     @property
     def check_option(self) -> bytes:
         """0202's record as a tester sends it for `new`."""
+        if self.ecu.staging_area:
+            sums = zlib.crc32(self.new).to_bytes(4) + hashlib.sha512(self.new).digest()
+            return len(self.new).to_bytes(4) + sums
         return zlib.crc32(self.new).to_bytes(4) if self.ecu.single_slot else b""
 
     def memory(self, cells: Cells, power: PowerSupply | None = None) -> BootMemory:

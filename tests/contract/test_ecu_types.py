@@ -30,7 +30,7 @@ from ecu_sim.signals import Encoder, header_of, period_s_of
 from firmware import image_path
 from firmware.applications import APPLICATIONS, VERSIONS
 from protocols.can import FrameHeader
-from protocols.firmware.containers import cmac, containers, crc32, declared, mcuboot
+from protocols.firmware.containers import cmac, containers, crc32, declared, mcuboot, sha512
 from protocols.firmware.formats import Image, detect, formats
 from protocols.network_management import NODES, node_of
 from protocols.uds.dtc import display
@@ -44,6 +44,7 @@ BUILT = [(name, version) for name in NAMES for version in VERSIONS]
 PAYLOADS = {
     "cmac": lambda image: cmac.decode(image).payload,
     "crc32": lambda image: crc32.decode(image).payload,
+    "sha512": lambda image: sha512.decode(image).payload,
     "mcuboot": lambda image: mcuboot.decode(image).payload,
 }
 

@@ -65,7 +65,7 @@ class Fitted:
 
     async def write(self, *, resume_from: int = 0) -> None:
         """The call that writes the image: it depends on the slots."""
-        call = self.activate if self.updater.single_slot else self.stage
+        call = self.stage if stages(self.updater) else self.activate
         await call(resume_from=resume_from)
 
     async def break_off(self) -> int:
@@ -133,14 +133,24 @@ class Kind:
     def single_slot(self) -> bool:
         return VEHICLE.ecus[self.ecu].single_slot
 
+    @property
+    def staging_area(self) -> bool:
+        return VEHICLE.ecus[self.ecu].staging_area
+
+
+def stages(of: "EcuUpdater | Kind") -> bool:
+    """Whether the image is written beside the one that runs."""
+    return of.staging_area or not of.single_slot
+
 
 KINDS = {
     f"{ecu}, {name}": Kind(ecu=ecu, fitted=fitted)
     for name, fitted in (("simulated", simulated), ("over UDS", over_uds))
     for ecu in ecu_names()
 }
-TWO_SLOT = [name for name, kind in KINDS.items() if not kind.single_slot]
 SINGLE_SLOT = [name for name, kind in KINDS.items() if kind.single_slot]
+STAGED = [name for name, kind in KINDS.items() if stages(kind)]
+IN_PLACE = [name for name, kind in KINDS.items() if not stages(kind)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +177,7 @@ def test_an_updater_says_whose_it_is(on: Bench, name: str) -> None:
     async def use(fitted: Fitted) -> None:
         assert fitted.updater.ecu == KINDS[name].ecu
         assert fitted.updater.single_slot is KINDS[name].single_slot
+        assert fitted.updater.staging_area is KINDS[name].staging_area
 
     on(name, use)
 
@@ -319,7 +330,7 @@ def test_progress_grows_to_the_total_and_names_the_ecu(on: Bench, name: str) -> 
     on(name, use)
 
 
-@pytest.mark.parametrize("name", TWO_SLOT)
+@pytest.mark.parametrize("name", STAGED)
 def test_an_image_of_which_a_part_is_there_is_gone_on_with(on: Bench, name: str) -> None:
     async def use(fitted: Fitted) -> None:
         await fitted.stage()
@@ -335,7 +346,7 @@ def test_an_image_of_which_a_part_is_there_is_gone_on_with(on: Bench, name: str)
     on(name, use)
 
 
-@pytest.mark.parametrize("name", TWO_SLOT)
+@pytest.mark.parametrize("name", STAGED)
 def test_a_trial_that_was_taken_back_is_not_confirmed(on: Bench, name: str) -> None:
     async def use(fitted: Fitted) -> None:
         await fitted.stage()
@@ -349,7 +360,7 @@ def test_a_trial_that_was_taken_back_is_not_confirmed(on: Bench, name: str) -> N
     on(name, use)
 
 
-@pytest.mark.parametrize("name", TWO_SLOT)
+@pytest.mark.parametrize("name", STAGED)
 def test_an_image_that_was_never_staged_is_not_activated(on: Bench, name: str) -> None:
     async def use(fitted: Fitted) -> None:
         with pytest.raises(UpdateError) as caught:
@@ -381,7 +392,7 @@ def test_writing_that_was_broken_off_is_brought_to_its_end(
     afresh: bool,  # noqa: FBT001 a parameter of the table
 ) -> None:
     async def use(fitted: Fitted) -> None:
-        if fitted.updater.single_slot:
+        if not stages(fitted.updater):
             await fitted.stage()
         verified = await fitted.break_off()
         assert 0 < verified < len(fitted.job.image)
@@ -404,7 +415,7 @@ def test_writing_that_was_broken_off_is_taken_back(on: Bench, name: str) -> None
     on(name, use)
 
 
-@pytest.mark.parametrize("name", SINGLE_SLOT)
+@pytest.mark.parametrize("name", IN_PLACE)
 def test_an_ecu_with_nothing_to_run_has_an_inventory_without_versions(on: Bench, name: str) -> None:
     async def use(fitted: Fitted) -> None:
         await fitted.break_off()
@@ -424,7 +435,7 @@ def test_an_ecu_with_nothing_to_run_has_an_inventory_without_versions(on: Bench,
         (name, call)
         for name, kind in KINDS.items()
         for call in CALLS
-        if call != "confirm" or not kind.single_slot
+        if call != "confirm" or stages(kind)
     ],
 )
 def test_an_ecu_that_does_nothing_is_an_update_error_with_its_name(

@@ -23,7 +23,7 @@ from tests.support.ecu import DIAGNOSTICS_MASTER, IMAGE_PUBLIC_KEY, VIN
 from tests.support.vehicle import built_image, small_images
 
 #: The ECU whose node each sender of the databases is; the rest of the car is always there.
-NODES = {"CCU": "ccu", "BLW": "blower", "ECP": "ecomp"}
+NODES = {"CCU": "ccu", "BLW": "blower", "FLP": "flap", "PTC": "ptc", "ECP": "ecomp"}
 CAN_WIRES = {name: wire for name, wire in WIRES.items() if wire.databases}
 LISTENED_S = 5.0
 #: Frames that keep a wire awake say nothing of their own: no signals, no database.
@@ -75,6 +75,7 @@ def recorded(wire: str, *ecus: str, idle: bool = False) -> Mapping[int, Frames]:
                 seed=1,
                 image_public_keys=(IMAGE_PUBLIC_KEY, dev_keys().image_public_key),
                 diagnostics_master=DIAGNOSTICS_MASTER,
+                boot_mac_master=dev_keys().boot_mac_master,
             )
             vehicle = Vehicle(replace(options, surroundings=MILD) if idle else options)
             for ecu in ecus:
@@ -95,7 +96,7 @@ def recorded(wire: str, *ecus: str, idle: bool = False) -> Mapping[int, Frames]:
 
 @pytest.mark.parametrize(("wire", "message"), ROWS, ids=IDS)
 def test_a_message_comes_with_its_cycle_time(wire: str, message: Message) -> None:
-    frames = recorded(wire, "ccu", "blower", "ecomp")[message.frame_id]
+    frames = recorded(wire, *NODES.values())[message.frame_id]
     assert message.cycle_time
     period_s = message.cycle_time / 1000
     # Its sender boots first.
@@ -119,15 +120,14 @@ def test_some_messages_change_what_they_say_while_they_keep_their_time() -> None
     changing = {
         message.name
         for wire, message in ROWS
-        if len({data for _, data, _ in recorded(wire, "ccu", "blower", "ecomp")[message.frame_id]})
-        > 1
+        if len({data for _, data, _ in recorded(wire, *NODES.values())[message.frame_id]}) > 1
     }
     assert {"CCU_Status", "CCU_Control", "Blower_Status", "ECP_Status"} <= changing
 
 
 @pytest.mark.parametrize(("wire", "message"), ROWS, ids=IDS)
 def test_a_message_has_its_length_and_frame_format(wire: str, message: Message) -> None:
-    header, data, _ = recorded(wire, "ccu", "blower", "ecomp")[message.frame_id][0]
+    header, data, _ = recorded(wire, *NODES.values())[message.frame_id][0]
     assert len(data) == message.length
     assert header.fd == message.is_fd
     assert header.extended == message.is_extended_frame
@@ -158,13 +158,13 @@ def test_the_rest_of_the_car_sends_all_of_its_messages_alone(wire: str) -> None:
 @pytest.mark.parametrize("wire", CAN_WIRES)
 def test_nothing_cyclic_is_on_a_wire_that_no_database_describes(wire: str) -> None:
     described = {message.frame_id for message in messages(wire)} | NETWORK_MANAGEMENT
-    heard = recorded(wire, "ccu", "blower", "ecomp")
+    heard = recorded(wire, *NODES.values())
     assert {one for one, frames in heard.items() if len(frames) > LISTENED_S} <= described
 
 
 @pytest.mark.parametrize(("wire", "message"), [row for row in ROWS if row[1].senders == ["VEH"]])
 def test_the_rest_of_the_car_begins_with_the_start_values(wire: str, message: Message) -> None:
-    _, data, _ = recorded(wire, "ccu", "blower", "ecomp")[message.frame_id][0]
+    _, data, _ = recorded(wire, *NODES.values())[message.frame_id][0]
     expected = {signal.name: signal.initial for signal in message.signals}
     assert message.decode(data) == expected
 

@@ -15,7 +15,7 @@ from ecu_sim.ecus import ecu_names
 from ecu_sim.node import Mode
 from ecu_sim.vehicle import Vehicle
 from protocols.can import CanPort, FrameHeader
-from protocols.network_management import NODES, identifier
+from protocols.network_management import NODES, identifier, node_of
 from tests.support.ecu import RawTester
 from tests.support.gateway_fleet import car, cloud_in
 from tests.support.programming import expect
@@ -31,6 +31,7 @@ NETWORK_MANAGEMENT = frozenset(identifier(node) for node in range(NODES))
 #: Terminal 15 off: five seconds after the last request, then the timeout and the wait.
 SLEEPS_WITHIN_S = 12.0
 ALL = ecu_names()
+ON_CAN = tuple(ecu for ecu in ALL if DESCRIPTION.ecus[ecu].request_id)
 EVERY = frozenset(range(100_000))
 
 
@@ -55,7 +56,7 @@ def modes(vehicle: Vehicle, *ecus: str) -> set[Mode]:
 async def asleep(vehicle: Vehicle) -> None:
     vehicle.rest_bus.set("Terminal15", 0)
     await asyncio.sleep(SLEEPS_WITHIN_S)
-    assert modes(vehicle, "ccu", "blower", "ecomp") == {Mode.ASLEEP}
+    assert modes(vehicle, *ON_CAN) == {Mode.ASLEEP}
 
 
 def listening(port: CanPort) -> list[tuple[float, int]]:
@@ -79,9 +80,10 @@ def test_a_vehicle_stays_awake_while_terminal_15_is_on(tmp_path: Path) -> None:
     async def main(vehicle: Vehicle) -> None:
         heard = listening(vehicle.can_port("comfort", "logger"))
         await asyncio.sleep(60.0)
-        assert modes(vehicle, "ccu", "blower", "ecomp") == {Mode.APPLICATION}
+        assert modes(vehicle, *ON_CAN) == {Mode.APPLICATION}
         spoken = {name for _, name in heard} & NETWORK_MANAGEMENT
-        assert spoken == {0x510, 0x511, 0x53F}
+        nodes = {node_of(ecu.logical_address) for ecu in DESCRIPTION.on_wire("comfort")}
+        assert spoken == {0x53F, *map(identifier, nodes)}
 
     drive(tmp_path, main)
 
@@ -107,7 +109,7 @@ def test_terminal_15_wakes_the_vehicle_and_each_ecu_takes_its_boot_time(tmp_path
         heard = listening(vehicle.can_port("comfort", "logger"))
         vehicle.rest_bus.set("Terminal15", 1)
         await asyncio.sleep(2.0)
-        assert modes(vehicle, "ccu", "blower", "ecomp") == {Mode.APPLICATION}
+        assert modes(vehicle, *ON_CAN) == {Mode.APPLICATION}
         for node, ecu in ((0x510, "ccu"), (0x511, "blower")):
             first = min(at for at, name in heard if name == node)
             assert first - begin == pytest.approx(vehicle.nodes[ecu].ecu.boot_s, abs=0.002)
@@ -162,7 +164,7 @@ async def in_session(tester: RawTester, *, seconds: int) -> None:
         tester.send(bytes.fromhex("3E 80"))
 
 
-@pytest.mark.parametrize("ecu", ["ccu", "blower", "ecomp"])
+@pytest.mark.parametrize("ecu", ON_CAN)
 def test_the_gateway_wakes_a_sleeping_ecu_and_waits_for_it(tmp_path: Path, ecu: str) -> None:
     async def main(vehicle: Vehicle) -> None:
         await asleep(vehicle)
@@ -269,10 +271,10 @@ def test_a_release_reaches_every_ecu_of_a_sleeping_vehicle(tmp_path: Path) -> No
                     assert await gateway.run_once() is None
                     fleet.start_campaign("2.0.0")
                     await asyncio.sleep(60.0)
-                    assert modes(fleet.vehicle, "ccu", "blower", "ecomp") == {Mode.ASLEEP}
+                    assert modes(fleet.vehicle, *ON_CAN) == {Mode.ASLEEP}
                     assert await gateway.run_once() is Outcome.UPDATED
                     await asyncio.sleep(60.0)
-                assert modes(fleet.vehicle, "ccu", "blower", "ecomp") == {Mode.ASLEEP}
+                assert modes(fleet.vehicle, *ON_CAN) == {Mode.ASLEEP}
                 assert fleet.versions() == dict.fromkeys(ALL, "2.0.0")
 
     clock.run(walk(), virtual=True)

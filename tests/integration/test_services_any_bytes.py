@@ -39,7 +39,17 @@ def _request(rng: random.Random, ecu: EcuType) -> bytes:
 
 @pytest.mark.parametrize(
     ("ecu", "level"),
-    [("ccu", 0), ("ccu", 1), ("ccu", 3), ("blower", 0), ("blower", 1), ("ecomp", 1), ("ecomp", 3)],
+    [
+        ("ccu", 0),
+        ("ccu", 1),
+        ("ccu", 3),
+        ("blower", 0),
+        ("blower", 1),
+        ("flap", 0),
+        ("flap", 1),
+        ("ecomp", 1),
+        ("ecomp", 3),
+    ],
 )
 def test_a_running_ecu_answers_each_request_and_goes_on(
     tmp_path: Path, ecu: str, level: int

@@ -26,8 +26,8 @@ PASSED = 0x00
 EVERY = frozenset(range(100_000))
 #: Tries after which a controller is bus-off: TEC + 8 each, above 255.
 TRIES_TO_BUS_OFF = 32
-BUS_OFF = {"ccu": "d1 41 88", "blower": "d1 46 88", "ecomp": "d1 4a 88"}
-SILENT = {"ccu": "d1 40 87", "blower": "d1 45 87", "ecomp": "d1 4b 87"}
+BUS_OFF = {"ccu": "d1 41 88", "blower": "d1 46 88", "flap": "d1 4d 88", "ecomp": "d1 4a 88"}
+SILENT = {"ccu": "d1 40 87", "blower": "d1 45 87", "flap": "d1 4c 87", "ecomp": "d1 4b 87"}
 STEP_S = 0.1
 
 
@@ -150,6 +150,7 @@ def _hush(on: Scene, *, on_again: bool) -> None:
         ("ccu", 2.6, 3.1),
         # Silent for 2 s, the monitor's 0.5 s.
         ("blower", 2.3, 2.7),
+        ("flap", 2.3, 2.7),
         # Five periods of 0.2 s, four results.
         ("ecomp", 1.1, 1.6),
     ],
@@ -170,7 +171,7 @@ def test_a_silent_partner_is_told_after_its_time_and_not_before(
         await asyncio.sleep(2.0)
         assert await on.status(code) == FAILED
 
-    others = {"ccu": ("blower",), "blower": ("ccu",), "ecomp": ()}[ecu]
+    others = {"ccu": ("blower",), "blower": ("ccu",), "flap": ("ccu",), "ecomp": ()}[ecu]
     _on(tmp_path, ecu, *others, test=test)
 
 

@@ -1,14 +1,14 @@
 """The applications of the ECUs and one cabin, joined without wires: 10 Hz, plain Python."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 import firmware
 from ecu_sim.plant import MAX_BLOWER_RPM, Cabin, Surroundings
 from ecu_sim.runtime import Application
 from firmware.applications import APPLICATIONS
-from protocols.firmware.containers import cmac, crc32, mcuboot
+from protocols.firmware.containers import cmac, crc32, mcuboot, sha512
 from protocols.firmware.formats import detect
 
 DT_S: Final = 0.1
@@ -16,6 +16,7 @@ DT_S: Final = 0.1
 PAYLOADS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "cmac": lambda image: cmac.decode(image).payload,
     "crc32": lambda image: crc32.decode(image).payload,
+    "sha512": lambda image: sha512.decode(image).payload,
     "mcuboot": lambda image: mcuboot.decode(image).payload,
 }
 
@@ -46,8 +47,12 @@ class ClosedLoop:
         self.blower_silent_s = 0.0
         self.control_silent_s = 0.0
         self.blower_request = 0.0
+        #: Openings that the climate control unit asks for: defrost, face, foot, in %.
+        self.flap_requests = [0.0, 0.0, 0.0]
         self.now_s = 0.0
         self._blower_jammed = False
+        #: Outlet -> what the sensor of its stuck lever reads.
+        self._jammed: dict[str, float] = {}
         #: (ECU, DTC index) -> last test result, and when it first failed.
         self.results: dict[tuple[str, int], bool] = {}
         self.first_failures: dict[tuple[str, int], float] = {}
@@ -75,6 +80,14 @@ class ClosedLoop:
     def jam_blower(self) -> None:
         """From here on the blower reads a motor that does not turn."""
         self._blower_jammed = True
+
+    def jam_lever(self, outlet: str) -> None:
+        """From here on the sensor of a flap's lever reads what it reads now."""
+        self._jammed[outlet] = getattr(self.cabin, f"{outlet}_travel")
+
+    def _travel(self, outlet: str) -> float:
+        travel: float = getattr(self.cabin, f"{outlet}_travel")
+        return self._jammed.get(outlet, travel)
 
     def _start(self, ecu: str, version: str) -> Application:
         inputs, outputs = self._inputs()[ecu], self._outputs()[ecu]
@@ -109,6 +122,12 @@ class ClosedLoop:
                 lambda: self.control_silent_s,
                 lambda: 0.0 if self._blower_jammed else cabin.blower_rpm,
             ],
+            "flap": [
+                *(partial(self.flap_requests.__getitem__, flap) for flap in range(3)),
+                lambda: cabin.supply_v,
+                lambda: self.control_silent_s,
+                *(partial(self._travel, outlet) for outlet in ("defrost", "face", "foot")),
+            ],
             "ecomp": [
                 lambda: cabin.evaporator_c,
                 lambda: cabin.ambient_c,
@@ -137,8 +156,14 @@ class ClosedLoop:
             self.blower_request = value
 
         return {
-            "ccu": [request, setter("blend"), setter("recirculation")],
+            "ccu": [
+                request,
+                setter("blend"),
+                setter("recirculation"),
+                *(partial(self.flap_requests.__setitem__, flap) for flap in range(3)),
+            ],
             "blower": [setter("blower_drive")],
+            "flap": [setter(f"{flap}_lever") for flap in ("defrost", "face", "foot")],
             "ecomp": [setter("compressor_rpm")],
             "ptc": [setter("heater_w")],
             "rear": [setter("rear_blower"), setter("rear_blend")],

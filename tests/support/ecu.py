@@ -20,7 +20,7 @@ from ecu_sim.transport import Addresses, IsoTpBinding
 from firmware import dev_keys
 from firmware.applications import APPLICATIONS
 from protocols.can import CanPort, FrameHeader
-from protocols.firmware.containers import cmac, crc32, mcuboot
+from protocols.firmware.containers import cmac, crc32, mcuboot, sha512
 from protocols.isotp import IsoTpParameters
 
 IMAGE_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -86,14 +86,27 @@ def crc_image(
     version: tuple[int, int, int] = (1, 0, 0),
     hardware_id: str = "BLW-1",
 ) -> bytes:
-    return crc32.encode(
-        crc32.Crc32Image(
-            hardware_id=hardware_id,
-            software_number="TST-SW-1",
-            supplier_version="test",
-            version_numbers=(*version, 0),
-            payload=application() if payload is None else payload,
-        )
+    return crc32.encode(_unsigned(payload, version=version, hardware_id=hardware_id))
+
+
+def sha_image(
+    payload: bytes | None = None,
+    *,
+    version: tuple[int, int, int] = (1, 0, 0),
+    hardware_id: str = "FLP-1",
+) -> bytes:
+    return sha512.encode(_unsigned(payload, version=version, hardware_id=hardware_id))
+
+
+def _unsigned(
+    payload: bytes | None, *, version: tuple[int, int, int], hardware_id: str
+) -> crc32.Crc32Image:
+    return crc32.Crc32Image(
+        hardware_id=hardware_id,
+        software_number="TST-SW-1",
+        supplier_version="test",
+        version_numbers=(*version, 0),
+        payload=application() if payload is None else payload,
     )
 
 
@@ -121,6 +134,7 @@ def cmac_image(
 MAKERS: Mapping[str, Callable[..., bytes]] = {
     "mcuboot": signed_image,
     "crc32": crc_image,
+    "sha512": sha_image,
     "cmac": cmac_image,
 }
 

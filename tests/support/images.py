@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from protocols.firmware.containers import crc32
+from protocols.firmware.containers import crc32, sha512
 
 SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PAYLOAD = b"\x00asm\x01\x00\x00\x00" + bytes(range(24))
@@ -58,12 +58,18 @@ def signed_image(
 
 
 def crc32_image(payload: bytes = PAYLOAD) -> bytes:
-    return crc32.encode(
-        crc32.Crc32Image(
-            hardware_id="BLW-1",
-            software_number="BLW1-APP-01",
-            supplier_version="S26.06",
-            version_numbers=(2, 3, 4, 0),
-            payload=payload,
-        )
+    return crc32.encode(_unsigned(payload, hardware_id="BLW-1", software_number="BLW1-APP-01"))
+
+
+def sha512_image(payload: bytes = PAYLOAD) -> bytes:
+    return sha512.encode(_unsigned(payload, hardware_id="FLP-1", software_number="FLP1-APP-01"))
+
+
+def _unsigned(payload: bytes, *, hardware_id: str, software_number: str) -> crc32.Crc32Image:
+    return crc32.Crc32Image(
+        hardware_id=hardware_id,
+        software_number=software_number,
+        supplier_version="S26.06",
+        version_numbers=(2, 3, 4, 0),
+        payload=payload,
     )

@@ -20,6 +20,7 @@ from tests.support.ecu import (
 ADDRESSES = {
     "ccu": (0x7A0, 0x7A8),
     "blower": (0x7A1, 0x7A9),
+    "flap": (0x7A2, 0x7AA),
     "ecomp": (0x7B0, 0x7B8),
     "ptc": (0x7B1, 0x7B9),
 }

@@ -345,7 +345,7 @@ def _refused(subject: Subject, rid: int) -> Nrc | None:
         # Without its secondary loader it erases nothing; no block has been written.
         refusals[RoutineId.ERASE_MEMORY] = Nrc.CONDITIONS_NOT_CORRECT
         refusals[RoutineId.CHECK_MEMORY] = Nrc.REQUEST_OUT_OF_RANGE
-    elif loader and ecu.single_slot:
+    elif loader and ecu.single_slot and not ecu.staging_area:
         # The walk has erased its only image.
         refusals[RoutineId.CHECK_DEPENDENCIES] = Nrc.CONDITIONS_NOT_CORRECT
     return refusals.get(RoutineId(rid))
@@ -363,12 +363,14 @@ def _sector(subject: Subject) -> bytes:
     return ecu.application_base.to_bytes(4) + ecu.slot.sector_size.to_bytes(4)
 
 
-def _many(subject: Subject) -> bool:
-    return bool(subject.ecu.blocks)
+def _check_option_size(ecu: EcuType) -> int:
+    if ecu.staging_area:
+        return 4 + 4 + 64  # length, CRC32, SHA-512
+    return (4 if ecu.single_slot else 0) + (4 if ecu.blocks else 0)
 
 
 _OPTIONS: Final[Mapping[int, Callable[[Subject], bytes]]] = {
-    0x0202: lambda subject: bytes((4 if subject.ecu.single_slot else 0) + 4 * _many(subject)),
+    0x0202: lambda subject: bytes(_check_option_size(subject.ecu)),
     0x0203: lambda _: b"",
     0x0210: lambda _: b"",
     0x0211: lambda _: b"",

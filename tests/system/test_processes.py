@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from canota.cli.exits import Exit
+from dbc import describe_vehicle
 from firmware import image_path
 from tests.support.cli import canota
 
 pytestmark = pytest.mark.system
 
 VIN = "WCANHVAC000000001"
-HARDWARE = {"ccu": "CCU-2", "blower": "BLW-1", "ecomp": "ECP-3", "rear": "RCZ-1"}
+HARDWARE = {name: ecu.hardware_id for name, ecu in describe_vehicle().ecus.items()}
 
 
 class Program:
@@ -104,7 +105,7 @@ def test_three_processes_update_a_car_and_end_when_told(tmp_path: Path) -> None:
         assert status.code == Exit.OK, status.out
         shown = canota("vehicle", "show", VIN, *at, "--json").json
         versions = {ecu["ecu"]: ecu["software_version"] for ecu in shown["ecus"]}
-        assert versions == {"ccu": "1.0.0", "blower": "2.0.0", "ecomp": "1.0.0", "rear": "2.0.0"}
+        assert versions == {**dict.fromkeys(HARDWARE, "1.0.0"), "blower": "2.0.0", "rear": "2.0.0"}
         report = canota("report", "export", "walk", "--format", "json", "-o", "-", *at).json
         assert report["clock"] == "real"
         assert all(ecu["read_back"] for ecu in report["vehicles"][0]["ecus"])
@@ -169,7 +170,7 @@ def test_every_process_is_killed_in_the_middle_and_the_update_comes_to_its_end(
         assert status.code == Exit.OK, status.out
         shown = canota("vehicle", "show", VIN, *at, "--json").json
         versions = {ecu["ecu"]: ecu["software_version"] for ecu in shown["ecus"]}
-        assert versions == {"ccu": "1.0.0", "blower": "2.0.0", "ecomp": "1.0.0", "rear": "2.0.0"}
+        assert versions == {**dict.fromkeys(HARDWARE, "1.0.0"), "blower": "2.0.0", "rear": "2.0.0"}
         last.process.send_signal(signal.SIGINT)
         assert last.wait() == Exit.OK
         assert (tmp_path / "gateway" / "journal.jsonl").read_bytes() == b""

@@ -2,7 +2,9 @@
 
 import hashlib
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import imgtool.image
 import imgtool.keys
@@ -13,11 +15,19 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 import firmware
 from dbc import describe_vehicle
 from firmware.applications import APPLICATIONS, RELEASES, VERSIONS
-from protocols.firmware.containers import ContainerError, Declared, crc32, declared, mcuboot
+from protocols.firmware.containers import ContainerError, Declared, crc32, declared, mcuboot, sha512
 from protocols.firmware.containers.mcuboot import SignatureError, key_hash, verify
 from protocols.firmware.formats import detect
 from tests.support.climate import flashed_bytes
-from tests.support.images import ENTRIES, PAYLOAD, SIGNING_KEY, crc32_image, key_file, signed_image
+from tests.support.images import (
+    ENTRIES,
+    PAYLOAD,
+    SIGNING_KEY,
+    crc32_image,
+    key_file,
+    sha512_image,
+    signed_image,
+)
 
 SECURE = [name for name, entry in APPLICATIONS.items() if entry.container == "mcuboot"]
 PINNED = {key_hash(SIGNING_KEY.public_key()): SIGNING_KEY.public_key()}
@@ -174,14 +184,27 @@ def test_the_parts_above_make_a_good_image_when_nothing_is_changed() -> None:
     assert mcuboot.decode(assemble(header())).payload == PAYLOAD
 
 
-def test_a_crc32_image_is_read_back() -> None:
-    image = crc32.decode(crc32_image() + b"\xff" * 7)
-    assert (image.version, image.hardware_id, image.payload) == ("2.3.4", "BLW-1", PAYLOAD)
-    assert image.size == len(crc32_image())
+UNSIGNED = {
+    "crc32": (crc32, crc32_image, "BLW-1"),
+    "sha512": (sha512, sha512_image, "FLP-1"),
+}
 
 
-def test_every_single_bit_flip_and_truncation_of_a_crc32_image_is_refused() -> None:
-    good = crc32_image()
+@pytest.mark.parametrize(("container", "make", "hardware_id"), UNSIGNED.values(), ids=UNSIGNED)
+def test_an_unsigned_image_is_read_back(
+    container: ModuleType, make: Callable[[], bytes], hardware_id: str
+) -> None:
+    image = container.decode(make() + b"\xff" * 7)
+    assert (image.version, image.hardware_id, image.payload) == ("2.3.4", hardware_id, PAYLOAD)
+    assert container.encode(image) == make()
+
+
+@pytest.mark.parametrize(("container", "make", "hardware_id"), UNSIGNED.values(), ids=UNSIGNED)
+def test_every_single_bit_flip_and_truncation_of_an_unsigned_image_is_refused(
+    container: ModuleType, make: Callable[[], bytes], hardware_id: str
+) -> None:
+    good = make()
+    assert container.decode(good).hardware_id == hardware_id
     damaged = [good[:length] for length in range(len(good))]
     for position in range(len(good) * 8):
         flipped = bytearray(good)
@@ -189,13 +212,21 @@ def test_every_single_bit_flip_and_truncation_of_a_crc32_image_is_refused() -> N
         damaged.append(bytes(flipped))
     for image in damaged:
         with pytest.raises(ContainerError):
-            crc32.decode(image)
+            container.decode(image)
 
 
-def test_whoever_alters_a_crc32_image_can_make_it_valid_again() -> None:
-    """What `conventional` ECUs do not promise: the CRC is no signature."""
-    image = crc32.decode(crc32_image(payload=b"altered"))
-    assert image.payload == b"altered"
+def test_whoever_alters_an_unsigned_image_can_make_it_valid_again() -> None:
+    """What `conventional` and `update_agent` ECUs do not promise: a sum is no signature."""
+    assert crc32.decode(crc32_image(payload=b"altered")).payload == b"altered"
+    assert sha512.decode(sha512_image(payload=b"altered")).payload == b"altered"
+
+
+def test_an_inner_image_that_is_wrong_is_named_although_the_digest_is_right() -> None:
+    inner = bytearray(crc32_image())
+    inner[-1] ^= 1
+    head = b"S512" + len(inner).to_bytes(4, "little")
+    with pytest.raises(ContainerError, match="CRC32: image has"):
+        sha512.decode(head + hashlib.sha512(head + inner).digest() + inner)
 
 
 @pytest.mark.parametrize(

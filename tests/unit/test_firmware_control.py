@@ -31,6 +31,7 @@ def test_version_2_settles_on_the_set_temperature_and_every_monitor_passes(other
     assert set(loop.results) == {
         ("ccu", 0), ("ccu", 1), ("ccu", 2), ("blower", 0), ("blower", 1), ("blower", 2),
         ("ecomp", 0), ("ecomp", 1), ("ptc", 0), ("ptc", 1), ("rear", 0),
+        *(("flap", monitor) for monitor in range(5)),
     }  # fmt: skip
 
 
@@ -141,6 +142,59 @@ def test_a_stuck_blower_motor_is_noticed_by_the_blower() -> None:
     loop.jam_blower()
     loop.run(30.0)
     assert ("blower", 1) in loop.first_failures
+
+
+@pytest.mark.parametrize(("version", "cooler"), [("1.0.0", "feet"), ("2.0.0", "head")])
+def test_cool_air_goes_to_the_face_but_for_version_1_of_the_flaps(
+    version: str, cooler: str
+) -> None:
+    loop = ClosedLoop({**NEW, "flap": version})
+    loop.run(60.0)
+    asked = dict(zip(("defrost", "face", "foot"), loop.flap_requests, strict=True))
+    assert asked == {"defrost": 10.0, "face": 90.0, "foot": 5.0}
+    cabin = loop.cabin
+    openings = [cabin.face_opening_percent, cabin.foot_opening_percent]
+    if version == "1.0.0":
+        openings.reverse()
+    assert openings == pytest.approx([90.0, 5.0], abs=2.0)
+    assert cabin.defrost_opening_percent == pytest.approx(10.0, abs=0.5)
+    temperatures = {"head": cabin.head_c, "feet": cabin.feet_c}
+    assert min(temperatures, key=lambda place: temperatures[place]) == cooler
+    # Each motor does what it is told: nothing sees the fault but the people in the car.
+    assert not any(ecu == "flap" for ecu, _ in loop.first_failures)
+
+
+def test_a_flap_that_does_not_get_where_it_should_is_noticed() -> None:
+    loop = ClosedLoop(NEW)
+    loop.run(20.0)
+    loop.jam_lever("face")
+    loop.flap_requests[:] = [0.0, 0.0, 0.0]
+    loop.stop("ccu")
+    loop.run(20.0)
+    assert loop.first_failures.keys() == {("flap", 2)}
+
+
+def test_without_requests_the_flaps_stay_and_say_so() -> None:
+    loop = ClosedLoop({"flap": "2.0.0"})
+    loop.flap_requests[:] = [100.0, 0.0, 0.0]
+    loop.run(20.0)
+    loop.control_silent_s = 3.0
+    loop.flap_requests[:] = [0.0, 100.0, 0.0]
+    loop.run(20.0)
+    assert loop.cabin.defrost_opening_percent == pytest.approx(100.0, abs=0.1)
+    assert loop.results["flap", 4] is True
+
+
+def test_a_windscreen_is_warmed_by_the_air_that_is_led_to_it() -> None:
+    temperatures = []
+    for defrost, face in ((0.0, 100.0), (100.0, 0.0)):
+        frost = Surroundings(ambient_c=-5.0, sun_w=0.0, cabin_c=-5.0)
+        loop = ClosedLoop({name: "2.0.0" for name in NEW if name != "ccu"}, frost)
+        loop.blower_request, loop.cabin.blend = 80.0, 1.0
+        loop.flap_requests[:] = [defrost, face, 0.0]
+        loop.run(120.0)
+        temperatures.append(loop.cabin.windscreen_c)
+    assert temperatures[1] > temperatures[0] + 10.0
 
 
 @pytest.mark.parametrize(("version", "level"), [("1.0.0", 80.0), ("2.0.0", 30.0)])

@@ -11,6 +11,7 @@ from tests.support.climate import application_module
 SIZES = {
     "ccu": (150 * 1024, 200 * 1024),
     "blower": (64 * 1024, 96 * 1024),
+    "flap": (32 * 1024, 48 * 1024),
     "ecomp": (300 * 1024, 400 * 1024),
     "ptc": (150 * 1024, 200 * 1024),
     "rear": (1000 * 1024, 1100 * 1024),

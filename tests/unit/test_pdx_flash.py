@@ -52,7 +52,11 @@ def block_of(package: Database, area: str = APPLICATION) -> Datablock:
 
 @pytest.mark.parametrize("ecu", all_ecu_names())
 def test_every_block_says_how_its_image_is_known(ecu: str) -> None:
-    method = {"she_cmac": "AES-128-CMAC", "conventional": "CRC-32"}
+    method = {
+        "she_cmac": "AES-128-CMAC",
+        "conventional": "CRC-32",
+        "update_agent": "SHA-512",
+    }
     expected = method.get(ecu_type(ecu).boot_profile, "Ed25519")
     for block in session_of(database(ecu)).datablocks:
         (security,) = block.securities

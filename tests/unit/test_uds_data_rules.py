@@ -221,9 +221,9 @@ def test_a_constant_that_has_no_exact_form_is_an_error(value: float) -> None:
 
 @pytest.mark.parametrize("ecu", ECUS, ids=lambda ecu: ecu.name)
 def test_an_open_level_of_another_kind_opens_no_download(ecu: EcuType) -> None:
-    rules = server_rules(ecu, application=not ecu.single_slot)
+    rules = server_rules(ecu, application=ecu.stages)
     request = bytes.fromhex("34004400001000000000ff")
     for level in ecu.more_levels:
-        session = Session.PROGRAMMING if ecu.single_slot else Session.EXTENDED
+        session = Session.EXTENDED if ecu.stages else Session.PROGRAMMING
         nrc = check(rules, request, session=session, unlocked=level, functional=False)
         assert nrc == Nrc.SECURITY_ACCESS_DENIED

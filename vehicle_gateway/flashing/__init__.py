@@ -21,12 +21,18 @@ from vehicle_gateway.wires.testers import Testers
 
 def sequence_of(ecu: EcuDescription) -> Sequence:
     """The sequence that an ECU's description names, or the one for its number of slots."""
-    name = ecu.sequence or ("single_slot" if ecu.single_slot else "two_slot")
+    name = ecu.sequence or _packaged_for(ecu)
     found = packaged()[name] if name in packaged() else load_sequence(Path(name))
     if found.single_slot is not ecu.single_slot:
         slots = "one slot" if found.single_slot else "two slots"
         raise SequenceError(f"{name}: for {slots}, which {ecu.name} does not have")
     return found
+
+
+def _packaged_for(ecu: EcuDescription) -> str:
+    if ecu.staging_area:
+        return "staging_area"
+    return "single_slot" if ecu.single_slot else "two_slot"
 
 
 def described(vehicle: VehicleDescription) -> VehicleDescription:

@@ -15,9 +15,7 @@ from vehicle_gateway.flashing.firmware_file import LoaderParts
 from vehicle_gateway.flashing.load import Load, LoadError, Part
 from vehicle_gateway.flashing.perform import Performance, StepSink
 from vehicle_gateway.flashing.sequence import (
-    ACTIVATE,
     CONFIRM,
-    PROGRAM,
     REVERT,
     SELF_TEST,
     STAGE,
@@ -106,6 +104,7 @@ def described_by(
         response_extension=addressing.response_extension,
         logical_address=addressing.ecu_address or 0,
         single_slot=sequence.single_slot,
+        staging_area=sequence.staging_area,
         application_base=0,
         slot_size=1 << 32,
         sector_size=0x1000,
@@ -178,9 +177,9 @@ async def flash(
     await site.dialogue().wait_for("connecting", limit_s=arrive_s)
     before = await _identification(site)
     figures = TransferFigures()
-    for phase in (STAGE, PROGRAM) if site.sequence.single_slot else (STAGE, ACTIVATE):
-        performance = Performance(site, load, progress=progress, on_step=on_step)
-        figures += await performance.run(phase)
+    figures += await Performance(site, load, progress=progress, on_step=on_step).run(STAGE)
+    phase = await site.writing_phase()
+    figures += await Performance(site, load, progress=progress, on_step=on_step).run(phase)
     await _prove(site, load, progress, on_step)
     await Performance(site, load, progress=progress, on_step=on_step).run(CONFIRM)
     return Report(

@@ -67,8 +67,14 @@ class Explainer:
     today: datetime
 
     def lines(self) -> Iterator[Line]:
-        """All phases that programming goes through, `finally` at the end of each."""
+        """All phases that programming goes through, `finally` at the end of each.
+
+        That of an ECU with a staging area whose application runs.
+        """
+        skipped = PROGRAM if self.sequence.staging_area else ""
         for name in (STAGE, PROGRAM, ACTIVATE, SELF_TEST, CONFIRM):
+            if name == skipped:
+                continue
             phase = self.sequence.phase(name)
             yield from self._lines(name, phase.steps, self._only_part())
             yield from self._lines(name, phase.finally_, None)

@@ -342,6 +342,11 @@ class Sequence:
         return PROGRAM in self.phases
 
     @property
+    def staging_area(self) -> bool:
+        """Whether one slot is filled from an area beside it, and by its boot loader if need be."""
+        return self.single_slot and ACTIVATE in self.phases
+
+    @property
     def by_block(self) -> bool:
         """Whether it has steps for one block after the other."""
         writing = self.phase(PROGRAM if self.single_slot else STAGE)
@@ -367,7 +372,8 @@ class Sequence:
 
 #: Phases. An ECU with one slot is programmed by `program`; one with two by `stage` (written beside
 #: the image that runs), `activate`, `confirm` or `revert`. Both test the new application, running,
-#: by `self_test`.
+#: by `self_test`. One slot with a staging area has all of them: `stage` and `activate` while its
+#: application runs, `program` while there is none to run.
 STAGE: Final = "stage"
 PROGRAM: Final = "program"
 ACTIVATE: Final = "activate"

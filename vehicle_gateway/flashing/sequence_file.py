@@ -571,12 +571,13 @@ FILE_KEYS: Final[Keys] = {
     **{
         name: Key(_table(PHASE_KEYS), text)
         for name, text in {
-            STAGE: "two slots: write beside what runs; one slot: ask whether it may",
-            PROGRAM: "one slot: write and start",
-            ACTIVATE: "two slots: run the new image on trial",
+            STAGE: "two slots, or a staging area: write beside what runs; "
+            "one slot: ask whether it may",
+            PROGRAM: "one slot: write and start; with a staging area only where nothing runs",
+            ACTIVATE: "two slots: run the new image on trial; staging area: have it copied",
             SELF_TEST: "have the new application test itself, before it is kept",
-            CONFIRM: "two slots: keep it",
-            REVERT: "two slots: go back",
+            CONFIRM: "two slots: keep it; staging area: make sure of it",
+            REVERT: "two slots: go back; staging area: take back a copy that has not begun",
         }.items()
     },
 }
@@ -663,16 +664,22 @@ def _phases(place: Place, context: _Context, read: Mapping[str, Any]) -> dict[st
         for name in PHASES
         if name in read
     }
-    if PROGRAM in found:
-        for name in (ACTIVATE, CONFIRM, REVERT):
+    stages = PROGRAM not in found or ACTIVATE in found
+    if not stages:
+        for name in (CONFIRM, REVERT):
             if name in found:
-                raise place.of(name).refuse(f"an ECU with {PROGRAM} has one slot")
+                raise place.of(name).refuse(
+                    f"an ECU with {PROGRAM} and without {ACTIVATE} has one slot and nothing else"
+                )
     elif STAGE not in found:
-        raise place.refuse(f"{PROGRAM} is missing (or {STAGE} and {ACTIVATE}, for two slots)")
-    writing = PROGRAM if PROGRAM in found else STAGE
+        missing = f"{PROGRAM} is missing (or {STAGE} and {ACTIVATE}, for two slots)"
+        if PROGRAM in found:
+            missing = f"{STAGE} is missing: {PROGRAM} and {ACTIVATE} are for a staging area"
+        raise place.refuse(missing)
+    writing = {PROGRAM, STAGE} if stages else {PROGRAM}
     for name, phase in found.items():
-        if phase.writes is not (name == writing):
-            expected = "needs a step" if name == writing else "has no step"
+        if phase.writes is not (name in writing):
+            expected = "needs a step" if name in writing else "has no step"
             raise place.of(name).refuse(f'this phase {expected} download = "image"')
     return found
 

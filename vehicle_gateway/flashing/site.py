@@ -10,7 +10,7 @@ from vehicle_gateway.flashing.encoding import DownloadCipher
 from vehicle_gateway.flashing.keys import Keys
 from vehicle_gateway.flashing.pace import Pace
 from vehicle_gateway.flashing.read_back import read_back
-from vehicle_gateway.flashing.sequence import IDENTIFICATION, Sequence
+from vehicle_gateway.flashing.sequence import ACTIVATE, IDENTIFICATION, PROGRAM, Sequence
 from vehicle_gateway.update import Inventory, ReadBack, UpdateError
 from vehicle_gateway.wires import WireError
 from vehicle_gateway.wires.tester import FunctionalTester
@@ -65,6 +65,16 @@ class Site:
     async def application_runs(self, dialogue: Dialogue) -> bool:
         """In its boot loader an ECU has no software number."""
         return await dialogue.read_if_known(_READING, self._did("software_number")) != ""
+
+    async def writing_phase(self) -> str:
+        """The phase that has this ECU run what is staged, or programs it."""
+        if not self.sequence.single_slot:
+            return ACTIVATE
+        if not self.sequence.staging_area:
+            return PROGRAM
+        dialogue = self.dialogue()
+        await dialogue.wait_for(_READING)
+        return ACTIVATE if await self.application_runs(dialogue) else PROGRAM
 
     async def runs(self, dialogue: Dialogue, sha256: bytes, nonce: bytes) -> bool:
         """Whether the ECU says, and an application can only say it, that this image runs."""

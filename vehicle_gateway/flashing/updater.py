@@ -8,14 +8,7 @@ from protocols.firmware.formats import Image
 from vehicle_gateway.flashing.firmware_file import loader_of
 from vehicle_gateway.flashing.load import Load, LoadError, parts_of
 from vehicle_gateway.flashing.perform import Performance
-from vehicle_gateway.flashing.sequence import (
-    ACTIVATE,
-    CONFIRM,
-    PROGRAM,
-    REVERT,
-    SELF_TEST,
-    STAGE,
-)
+from vehicle_gateway.flashing.sequence import CONFIRM, REVERT, SELF_TEST, STAGE
 from vehicle_gateway.flashing.site import Site
 from vehicle_gateway.update import (
     Inventory,
@@ -31,14 +24,16 @@ class SequenceUpdater:
     """`EcuUpdater` of one ECU.
 
     One slot: `stage` asks whether it may, `program` does it, and going back is `program` with the
-    image from before. Two slots: `stage` writes, the other phases decide which slot runs.
+    image from before. Two slots: `stage` writes, the other phases decide which slot runs. One slot
+    with a staging area: `stage` and `activate` as for two slots, and going back is both of them
+    with the image from before; `program` where no application runs.
     """
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self.ecu = site.ecu.name
         self.single_slot = site.sequence.single_slot
-        self.staging_area = site.ecu.staging_area
+        self.staging_area = site.sequence.staging_area
 
     async def stage(
         self, job: UpdateJob, *, resume_from: int, progress: ProgressSink
@@ -55,33 +50,46 @@ class SequenceUpdater:
             raise UpdateError(
                 ecu=self.ecu, step="staging", cause="one slot, and its present image is not at hand"
             )
-        return await self._run(STAGE, job, progress)
+        figures = await self._run(STAGE, job, progress, resume_from=resume_from)
+        if not self.staging_area:
+            return figures
+        return replace(figures, staging_s=loop.time() - start_s)
 
     async def activate(
         self, job: UpdateJob, *, resume_from: int, progress: ProgressSink
     ) -> TransferFigures:
-        if self.single_slot:
-            return await self._run(PROGRAM, job, progress, resume_from=resume_from)
-        return await self._run(ACTIVATE, job, progress)
+        phase = await self._site.writing_phase()
+        return await self._run(phase, job, progress, resume_from=resume_from)
 
     async def self_test(self, job: UpdateJob) -> None:
         await self._run(SELF_TEST, job, _unseen)
 
     async def confirm(self, job: UpdateJob) -> None:
-        """Nothing to keep or to give up where there is one slot."""
+        """Nothing to keep or to give up where there is one slot and nothing else."""
         await self._run(CONFIRM, job, _unseen)
 
     async def revert(self, job: UpdateJob, *, progress: ProgressSink) -> TransferFigures:
         if not self.single_slot:
             return await self._run(REVERT, job, progress)
+        # A copy that waits for its reset is taken back.
+        await self._run(REVERT, job, progress)
         if await self._old_image_runs(job):
             return TransferFigures()
         if job.present is None:
             raise UpdateError(
                 ecu=self.ecu, step="reverting", cause="its image from before is not at hand"
             )
-        back = replace(job, image=job.present, address=job.present_address)
-        figures = await self._run(PROGRAM, back, progress)
+        back = replace(
+            job,
+            image=job.present,
+            address=job.present_address,
+            image_sha256=job.before_sha256,
+            before_sha256=job.image_sha256,
+        )
+        figures = TransferFigures()
+        if self.staging_area:
+            figures += await self._run(STAGE, back, progress)
+        figures += await self._run(await self._site.writing_phase(), back, progress)
         if not await self._old_image_runs(job):
             raise UpdateError(
                 ecu=self.ecu, step="reverting", cause="does not run the image from before"

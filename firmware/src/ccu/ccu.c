@@ -1,10 +1,18 @@
 // Climate control unit: keeps the cabin at its set temperature with blower, temperature blend and
-// recirculation flap. Feed-forward from maps, a PI controller around it, three monitors.
+// recirculation flap, and says where the air is to go. Feed-forward from maps, a PI controller
+// around it, three monitors.
 
 #include "ccu.h"
 
 enum input { CABIN, AMBIENT, SETPOINT, EVAPORATOR, BLOWER_LEVEL, SUN, BLOWER_SILENT };
-enum output { BLOWER_REQUEST, BLEND, RECIRCULATION };
+enum output {
+    BLOWER_REQUEST,
+    BLEND,
+    RECIRCULATION,
+    DEFROST_REQUEST,
+    FACE_REQUEST,
+    FOOT_REQUEST
+};
 enum dtc { CABIN_DEVIATION, BLOWER_NOT_FOLLOWING, BLOWER_LOST };
 
 #define PROPORTIONAL 3.0   // K of outlet per K of cabin
@@ -32,6 +40,14 @@ static struct monitor lost_monitor = {.dtc = BLOWER_LOST, .fail_after = 0.5, .pa
 static void choose_air(double deviation) {
     if (deviation > 7.0) recirculation = 1.0;
     if (deviation < 5.0) recirculation = 0.0;
+}
+
+// Cool air to the face, warm air to the feet; a little always keeps the windscreen clear.
+static void distribute(double outlet) {
+    double warm = limit((outlet - 18.0) / 14.0, 0.0, 1.0);
+    io_write(DEFROST_REQUEST, between(10.0, 30.0, warm));
+    io_write(FACE_REQUEST, between(90.0, 0.0, warm));
+    io_write(FOOT_REQUEST, between(5.0, 80.0, warm));
 }
 
 static double intake_temperature(double cabin, double ambient) {
@@ -80,6 +96,7 @@ EXPORT("init") void init(void) {
     io_write(BLOWER_REQUEST, 0.0);
     io_write(BLEND, 0.0);
     io_write(RECIRCULATION, 0.0);
+    distribute(0.0);
 }
 
 EXPORT("step") void step(double dt) {
@@ -98,6 +115,7 @@ EXPORT("step") void step(double dt) {
     io_write(BLOWER_REQUEST, blower_request);
     io_write(BLEND, blend);
     io_write(RECIRCULATION, recirculation);
+    distribute(outlet);
     watch(cabin, setpoint, dt);
     io_kick();
 }

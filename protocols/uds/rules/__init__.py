@@ -35,6 +35,7 @@ from protocols.uds.rules.servers import (
     SERVERS,
     bootloader,
     single_slot_application,
+    staging_area_application,
     two_slot_application,
 )
 from protocols.uds.rules.special import (
@@ -82,6 +83,7 @@ __all__ = [
     "file_operations",
     "region_of",
     "single_slot_application",
+    "staging_area_application",
     "suppresses_positive",
     "two_slot_application",
 ]

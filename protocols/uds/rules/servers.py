@@ -1,6 +1,7 @@
 """Every kind of server that this project has, put together from its services' rows."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -98,6 +99,8 @@ _APPLICATION_SERVICES: Final[Mapping[int, ServiceRule]] = {
     ServiceId.TESTER_PRESENT: _TESTER_PRESENT,
 }
 
+#: 10 02 in an application, which gives way to its boot loader.
+_ENTRY: Final = SubFunctionRule(sessions=EXTENDED, functional=False)
 _PRECONDITIONS: Final = RoutineRule(sessions=NON_DEFAULT)
 _DIGEST: Final = RoutineRule(functional=False)
 _SELF_TEST: Final = RoutineRule(sessions=EXTENDED, functional=False)
@@ -174,7 +177,6 @@ def single_slot_application(
     more_routines: Mapping[int, RoutineRule] = _NO_MORE_ROUTINES,
 ) -> ServerRules:
     """An application that is programmed by its boot loader: 10 02, from the extended session."""
-    entry = SubFunctionRule(sessions=EXTENDED, functional=False)
     routines: dict[int, RoutineRule] = {
         RoutineId.CHECK_PRECONDITIONS: _PRECONDITIONS,
         RoutineId.SLOT_DIGEST: _DIGEST,
@@ -191,7 +193,7 @@ def single_slot_application(
             **data_services(data, data.writable.values()),
             **special_services(special, edition),
             ServiceId.SECURITY_ACCESS: _security_access((security_level, *more_levels), EXTENDED),
-            ServiceId.DIAGNOSTIC_SESSION_CONTROL: _session_control(entry),
+            ServiceId.DIAGNOSTIC_SESSION_CONTROL: _session_control(_ENTRY),
         },
         routines=routines,
         writable=data.writable,
@@ -200,6 +202,23 @@ def single_slot_application(
         nodes=nodes,
         special=special,
         edition=edition,
+        programming_restarts=True,
+    )
+
+
+def staging_area_application(application: ServerRules) -> ServerRules:
+    """One that programs a staging area as a two-slot application its other slot.
+
+    For the slot itself it gives way to its boot loader, as a single-slot application does.
+    """
+    services = {
+        **application.services,
+        ServiceId.DIAGNOSTIC_SESSION_CONTROL: _session_control(_ENTRY),
+    }
+    return replace(
+        application,
+        name="staging-area application",
+        services=services,
         programming_restarts=True,
     )
 
@@ -248,4 +267,9 @@ def bootloader(
 
 
 #: Every kind of server that this project has, for tests and drawings.
-SERVERS: Final = (two_slot_application(), single_slot_application(), bootloader())
+SERVERS: Final = (
+    two_slot_application(),
+    single_slot_application(),
+    staging_area_application(two_slot_application()),
+    bootloader(),
+)
