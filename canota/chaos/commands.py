@@ -3,9 +3,11 @@
 A sweep has its module in this package and its command here, as a function of `app`.
 """
 
+import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,16 +16,28 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from canota.chaos import model as models
+from canota.chaos import power_sweep
 from canota.chaos import vehicle as sweeps
 from canota.chaos.faults import FaultIdError, Kind
+from canota.chaos.power import Scenario, Sweep, Tally
+from canota.chaos.small_ecu import Subject, SweepError
 from canota.cli.exits import CommandError, Exit
-from canota.cli.output import Json, JsonOption, console, group, print_json, table
+from canota.cli.output import (
+    Json,
+    JsonOption,
+    console,
+    group,
+    print_json,
+    table,
+    write_file,
+)
 from canota.cli.serving import log_to_stderr
 
 app = group()
@@ -210,19 +224,22 @@ def _reproduce(fault: str, *, seed: int, as_json: bool) -> None:
 def _watched(runs: Iterable[sweeps.Run], total: int) -> Iterable[sweeps.Run]:
     """Pass the runs on, with a bar on the error output if that is a terminal."""
     shown = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+    with Progress(*_columns(), console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task("faults", total=total)
         for run in runs:
             if not run.is_sound:
                 bar.console.print(f"{run.fault}: {_words(run)}", markup=False, highlight=False)
             bar.advance(task)
             yield run
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
 
 
 def _print(
@@ -258,3 +275,81 @@ def _words(run: sweeps.Run) -> str:
     ]
     found = "; ".join(word for word in said if word)
     return found or f"{run.outcome} {f'({run.reason})' if run.reason else ''}".strip()
+
+
+@app.command()
+def power(
+    *,
+    full: Annotated[
+        bool, typer.Option("--full/--quick", help="Every flash layout and every way of being torn.")
+    ] = False,
+    seed: SeedOption = 0,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Sweep these boot profiles only; all if left out."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the JSON to a file, too.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Cut the power of an ECU at every flash operation of an update, and boot what is left.
+
+    Each page and each sector of an upgrade, of the way back, and of what follows a first cut is cut
+    before, inside (torn in several ways) and after it, for every boot profile. Then the ECU is made
+    anew from its cells: does an application start, which, and can the update still be finished?
+    Some cuts are made over real UDS and finished by the gateway. Exit code 1 if an ECU that has
+    room for two images does not boot, or if any cannot be recovered.
+    """
+    sweep = Sweep.full(seed) if full else Sweep.quick(seed)
+    try:
+        tallies = _tallied(power_sweep.subjects(sweep, profile), sweep)
+    except SweepError as error:
+        raise CommandError(str(error), Exit.FAILED) from error
+    result = power_sweep.as_json(tallies, seed=seed)
+    if output is not None:
+        write_file(output, f"{json.dumps(result, indent=2)}\n".encode())
+    if as_json:
+        print_json(result)
+    else:
+        _print_tallies(tallies, seed=seed)
+    if any(tally.failed for tally in tallies.values()):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _tallied(planned: Sequence[Subject], sweep: Sweep) -> dict[str, Tally]:
+    """Sweep, with a bar on the error output if that is a terminal."""
+    tallies = power_sweep.tallies_of(planned)
+    shown = Console(stderr=True)
+    with Progress(*_columns(), console=shown, transient=True, disable=not shown.is_terminal) as bar:
+        task = bar.add_task("cuts", total=power_sweep.total(planned, sweep))
+        for finding in power_sweep.swept(planned, sweep):
+            tallies[finding.point.profile].add(finding)
+            bar.update(task, advance=1, description=finding.point.profile)
+    return tallies
+
+
+def _print_tallies(tallies: Mapping[str, Tally], *, seed: int) -> None:
+    out = console()
+    numbers = ("cuts", *(one.value for one in Scenario), "no application", "not recovered")
+    shown = table("profile", *numbers, "", right=numbers)
+    for name, tally in tallies.items():
+        verdict = "failed" if tally.failed else "every cut ends well"
+        if tally.unbootable and not tally.failed:
+            verdict = "no application, and each one programmed again"
+        shown.add_row(
+            name,
+            f"{tally.cut_points:,}",
+            *(f"{tally.by_scenario[one]:,}" for one in Scenario),
+            f"{tally.unbootable:,}",
+            f"{tally.unrecoverable:,}",
+            verdict,
+        )
+    out.print(shown)
+    for failure in (text for tally in tallies.values() for text in tally.failures):
+        out.print(failure)
+    cut_points = sum(tally.cut_points for tally in tallies.values())
+    failed = [name for name, tally in tallies.items() if tally.failed]
+    said = f"failed: {', '.join(failed)}" if failed else "no ECU is lost"
+    out.print(f"{cut_points:,} cuts, seed {seed}: {said}")

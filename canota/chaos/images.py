@@ -77,9 +77,14 @@ def described(types: Mapping[str, EcuType]) -> VehicleDescription:
 def image(name: str, version: int, *, failed: bool = False) -> bytes:
     """A small image of version `version`.0.0; one with `failed` sets the ECU's first DTC."""
     ecu = _small(ecu_type(name))
-    module = bytes(wasmtime.wat2wasm(_APPLICATION.format(dtc=int(failed))))
-    made = Firmware(ecu=ecu, version=(version, 0, 0), module=_padded(module, name, version))
+    made = Firmware(ecu=ecu, version=(version, 0, 0), module=module(name, version, failed=failed))
     return ENCODERS[APPLICATIONS[name].container](made)
+
+
+def module(name: str, version: int, *, size: int = IMAGE_BYTES, failed: bool = False) -> bytes:
+    """A WebAssembly application that runs in any ECU, with so many bytes."""
+    runs = bytes(wasmtime.wat2wasm(_APPLICATION.format(dtc=int(failed))))
+    return _padded(runs, f"{name}/{version}", size)
 
 
 def _small(ecu: EcuType) -> EcuType:
@@ -92,15 +97,15 @@ def _small(ecu: EcuType) -> EcuType:
     return replace(ecu, slot=slot)
 
 
-def _padded(module: bytes, name: str, version: int) -> bytes:
-    """The module with a custom section of random bytes, so that it fills `IMAGE_BYTES`."""
+def _padded(runs: bytes, seed: str, size: int) -> bytes:
+    """The module with a custom section of random bytes, so that it fills `size` bytes."""
     # Five bytes in LEB128, whatever the length, so that it is known beforehand.
-    content = b"\x03pad" + random.Random(f"{name}/{version}").randbytes(  # noqa: S311 repeatable
-        IMAGE_BYTES - len(module)
+    content = b"\x03pad" + random.Random(seed).randbytes(  # noqa: S311 repeatable
+        size - len(runs)
     )
     length = len(content)
     leb128 = bytes((length >> 7 * part & 0x7F) | (0x80 if part < 4 else 0) for part in range(5))
-    return module + b"\x00" + leb128 + content
+    return runs + b"\x00" + leb128 + content
 
 
 def _crc32(made: Firmware) -> bytes:
@@ -164,7 +169,7 @@ ENCODERS: Final[Mapping[str, Callable[[Firmware], bytes]]] = {
 
 
 def _number(made: Firmware) -> str:
-    return f"{made.ecu.name.upper()}-CHAOS"
+    return f"{made.ecu.hardware_identifier}-SW"
 
 
 def _area(magic: int, entries: Mapping[mcuboot.Tlv, bytes]) -> bytes:

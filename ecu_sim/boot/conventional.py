@@ -106,7 +106,8 @@ class Conventional:
     def _decide(self, reset: ResetReason) -> Decision:
         if reset is ResetReason.PROGRAMMING:
             return StayInBootloader(reset.value)
-        slot = self._memory.flash.read(0, self._memory.slot_size)
+        # Behind it stands what a longer image has left: only what a new one needs was erased.
+        slot = crc32.image_at(self._memory.flash.read(0, self._memory.slot_size))
         if not crc32.CONTAINER.recognizes(slot):
             return StayInBootloader(f"no application ({self.record.state.name.lower()})")
         try:

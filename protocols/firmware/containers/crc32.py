@@ -70,6 +70,16 @@ def encode(image: Crc32Image) -> bytes:
     return head + _CRC.pack(zlib.crc32(image.payload, zlib.crc32(head))) + image.payload
 
 
+def image_at(memory: bytes) -> bytes:
+    """The image that memory begins with, by its header's size, whatever stands behind it.
+
+    All of the memory if no header of this container is there.
+    """
+    if len(memory) < HEADER_SIZE or memory[:4] != MAGIC:
+        return memory
+    return memory[: HEADER_SIZE + _HEADER.unpack_from(memory)[3]]
+
+
 def decode(image: bytes) -> Crc32Image:
     """Parse an image and check its CRC; `ContainerError` names the field that is wrong."""
     if len(image) < HEADER_SIZE:
