@@ -50,7 +50,7 @@ GROUPS: Final[dict[str, Group]] = {
     ),
     "diag": Group(
         module="canota.cli.diag",
-        help="Read what vehicles sent: trouble codes, identification, signals.",
+        help="Diagnose vehicles from afar: trouble codes, signals, routines.",
         panel=_FLEET,
     ),
     "report": Group(module="canota.cli.report", help="Export a campaign's report.", panel=_FLEET),

@@ -1,6 +1,7 @@
 """An operator's end of fleet.v1: calls with deadlines, errors as one line and an exit code."""
 
 import hashlib
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, cast
 
 import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -18,6 +20,8 @@ from protocols.fleet.v1 import (
     campaigns_pb2,
     campaigns_pb2_grpc,
     conditions_pb2,
+    diagnostic_jobs_pb2,
+    diagnostic_plans_pb2,
     diagnostics_pb2,
     diagnostics_pb2_grpc,
     releases_pb2,
@@ -255,6 +259,86 @@ class Operator:
             with self._errors():
                 page = self._diagnostics.ListSnapshots(request, ANSWER_S, self._metadata())
             yield from page.snapshots
+            if not (token := page.next_page_token):
+                return
+
+    def plan(self, vin: str) -> diagnostic_plans_pb2.DiagnosticPlan:
+        request = diagnostics_pb2.GetDiagnosticPlanRequest(name=f"vehicles/{vin}/diagnosticPlan")
+        with self._errors():
+            return self._diagnostics.GetDiagnosticPlan(request, ANSWER_S, self._metadata())
+
+    def set_plan(
+        self, plan: diagnostic_plans_pb2.DiagnosticPlan, fields: Sequence[str]
+    ) -> diagnostic_plans_pb2.DiagnosticPlan:
+        """Change these fields of a vehicle's plan; none: all."""
+        request = diagnostics_pb2.UpdateDiagnosticPlanRequest(
+            diagnostic_plan=plan, update_mask=FieldMask(paths=fields)
+        )
+        with self._errors():
+            return self._diagnostics.UpdateDiagnosticPlan(request, ANSWER_S, self._metadata())
+
+    def create_job(
+        self, vin: str, job: diagnostic_jobs_pb2.DiagnosticJob
+    ) -> diagnostic_jobs_pb2.DiagnosticJob:
+        request = diagnostics_pb2.CreateDiagnosticJobRequest(
+            parent=f"vehicles/{vin}", diagnostic_job=job, request_id=uuid.uuid4().hex
+        )
+        with self._errors():
+            return self._diagnostics.CreateDiagnosticJob(request, ANSWER_S, self._metadata())
+
+    def job(self, vin: str, job_id: str) -> diagnostic_jobs_pb2.DiagnosticJob:
+        name = f"vehicles/{vin}/diagnosticJobs/{job_id}"
+        request = diagnostics_pb2.GetDiagnosticJobRequest(name=name)
+        with self._errors():
+            return self._diagnostics.GetDiagnosticJob(request, ANSWER_S, self._metadata())
+
+    def jobs(self, vin: str) -> Iterator[diagnostic_jobs_pb2.DiagnosticJob]:
+        token = ""
+        while True:
+            request = diagnostics_pb2.ListDiagnosticJobsRequest(
+                parent=f"vehicles/{vin}", page_size=_PAGE, page_token=token
+            )
+            with self._errors():
+                page = self._diagnostics.ListDiagnosticJobs(request, ANSWER_S, self._metadata())
+            yield from page.diagnostic_jobs
+            if not (token := page.next_page_token):
+                return
+
+    def cancel_job(self, vin: str, job_id: str) -> diagnostic_jobs_pb2.DiagnosticJob:
+        name = f"vehicles/{vin}/diagnosticJobs/{job_id}"
+        request = diagnostics_pb2.CancelDiagnosticJobRequest(name=name)
+        with self._errors():
+            return self._diagnostics.CancelDiagnosticJob(request, ANSWER_S, self._metadata())
+
+    def follow(
+        self, vin: str, wanted: diagnostic_plans_pb2.SignalSubscription
+    ) -> diagnostic_plans_pb2.SignalSubscription:
+        request = diagnostics_pb2.CreateSignalSubscriptionRequest(
+            parent=f"vehicles/{vin}", signal_subscription=wanted, request_id=uuid.uuid4().hex
+        )
+        with self._errors():
+            return self._diagnostics.CreateSignalSubscription(request, ANSWER_S, self._metadata())
+
+    def watch_signals(self, subscription: str) -> Iterator[diagnostics_pb2.SignalBatch]:
+        """Every batch of a subscription, until it has ended."""
+        request = diagnostics_pb2.WatchSignalsRequest(name=subscription)
+        with self._errors():
+            yield from self._diagnostics.WatchSignals(request, None, self._metadata())
+
+    def stop_following(self, subscription: str) -> diagnostic_plans_pb2.SignalSubscription:
+        request = diagnostics_pb2.CancelSignalSubscriptionRequest(name=subscription)
+        with self._errors():
+            return self._diagnostics.CancelSignalSubscription(request, ANSWER_S, self._metadata())
+
+    def gaps(self, vin: str) -> Iterator[diagnostic_plans_pb2.DiagnosticGap]:
+        token = ""
+        while True:
+            request = diagnostics_pb2.ListDiagnosticGapsRequest(
+                parent=f"vehicles/{vin}", page_size=_PAGE, page_token=token
+            )
+            with self._errors():
+                page = self._diagnostics.ListDiagnosticGaps(request, ANSWER_S, self._metadata())
+            yield from page.diagnostic_gaps
             if not (token := page.next_page_token):
                 return
 

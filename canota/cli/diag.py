@@ -1,11 +1,17 @@
 """`canota diag`: what vehicles sent of themselves, without going to the car."""
 
+import csv
+import io
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from canota.cli import diag_jobs, diag_plan
 from canota.cli.client import Operator
+from canota.cli.exits import CommandError, Exit
 from canota.cli.output import (
     DEFAULT_CLOUD,
     CloudOption,
@@ -17,8 +23,11 @@ from canota.cli.output import (
     print_json,
     table,
     time_text,
+    write_file,
 )
-from cloud.fleet.dtcs import words
+from cloud.fleet.dtcs import Change, compare, words
+from cloud.messages.diagnostics import from_snapshot
+from cloud.reports.table import harmless
 from protocols.fleet.v1 import diagnostics_pb2
 
 app = group()
@@ -32,10 +41,20 @@ SnapshotOption = Annotated[
 @app.callback()
 def diag() -> None:
     """
-    Read what vehicles sent: trouble codes, identification, signals.
+    Diagnose vehicles from afar: trouble codes, signals, routines, without going to the car.
 
-    Gateways send a reading before and after each update.
+    Gateways send a reading before and after each update, by a vehicle's `schedule`, and when asked
+    (`snapshot`). `list`, `dtc`, `did`, `signals` and `changes` show readings, `watch` follows
+    signals, `clear` and `job` have something done.
     """
+
+
+app.command()(diag_jobs.snapshot)
+app.command()(diag_plan.schedule)
+app.command()(diag_plan.watch)
+app.command()(diag_jobs.clear)
+app.command()(diag_plan.gaps)
+app.add_typer(diag_jobs.app, name="job")
 
 
 @app.command(name="list")
@@ -139,6 +158,138 @@ def signals(
             *(f"{value:.6g}" for value in values),
         )
     console().print(shown if shown.row_count else "no signals")
+
+
+@app.command()
+def changes(
+    vin: VinArgument,
+    *,
+    since: Annotated[
+        str, typer.Option("--since", help="The earlier reading; without: the one before.")
+    ] = "",
+    snapshot: SnapshotOption = "latest",
+    cloud: CloudOption = DEFAULT_CLOUD,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Judge what became of each trouble code between two readings.
+
+    A code is new or gone only if its monitor has run to its end since; until then it is not
+    tested. Only ECUs that the later reading has are judged. Exit code 1: a code is new.
+    """
+    with Operator(cloud) as operator:
+        after = operator.snapshot(vin, snapshot)
+        before = operator.snapshot(vin, since) if since else _before(operator, vin, after)
+    judged = [
+        one
+        for one in compare(from_snapshot(before, vin=vin), from_snapshot(after, vin=vin))
+        if one.ecu in {ecu.ecu for ecu in after.ecus}
+    ]
+    if as_json:
+        print_json(
+            {
+                "before": _head(before),
+                "after": _head(after),
+                "changes": [
+                    {
+                        "ecu": one.ecu,
+                        "display": one.display,
+                        "text": one.text,
+                        "verdict": one.change.value,
+                        "status_before": one.before,
+                        "status_after": one.after,
+                        "network": one.network,
+                    }
+                    for one in judged
+                ],
+            }
+        )
+    else:
+        _print_head(before)
+        _print_head(after)
+        shown = table("verdict", "ECU", "code", "what it means", "before", "after")
+        for one in judged:
+            shown.add_row(
+                one.change.value.replace("_", " "),
+                one.ecu,
+                one.display,
+                one.text,
+                words(one.before),
+                words(one.after),
+            )
+        console().print(shown if shown.row_count else "no trouble codes")
+    if any(one.change is Change.NEW for one in judged):
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def export(
+    vin: VinArgument,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Its ending says: .json or .csv.")
+    ],
+    cloud: CloudOption = DEFAULT_CLOUD,
+) -> None:
+    """
+    Write all readings of a vehicle into a file: JSON with everything, CSV of the trouble codes.
+
+    `canota diag export WCANHVAC000000001 -o readings.csv`
+    """
+    if output.suffix not in {".json", ".csv"}:
+        raise CommandError(f"{output}: a name that ends in .json or .csv expected", Exit.USAGE)
+    with Operator(cloud) as operator:
+        names = [one.name.rpartition("/")[2] for one in operator.snapshots(vin)]
+        readings = [operator.snapshot(vin, name) for name in names]
+    if output.suffix == ".json":
+        text = json.dumps([plain(one) for one in readings], indent=2, ensure_ascii=False)
+        write_file(output, f"{text}\n".encode())
+    else:
+        write_file(output, _as_csv(readings).encode())
+    console().print(f"{output}: {len(readings)} readings")
+
+
+def _as_csv(readings: Sequence[diagnostics_pb2.DiagnosticSnapshot]) -> str:
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(
+        ["snapshot", "occasion", "time", "ecu", "code", "status", "in_words", "text", "stored"]
+    )
+    for reading in readings:
+        for ecu in reading.ecus:
+            for one in ecu.dtcs:
+                records = (*one.snapshots, *one.extended_data)
+                cells = (
+                    reading.name.rpartition("/")[2],
+                    reading.occasion,
+                    time_text(reading.time),
+                    ecu.ecu,
+                    one.display,
+                    f"{one.status:02X}",
+                    words(one.status),
+                    one.text,
+                    "; ".join(record.value for record in records if record.value),
+                )
+                writer.writerow([harmless(cell) for cell in cells])
+    return lines.getvalue()
+
+
+def _before(
+    operator: Operator, vin: str, after: diagnostics_pb2.DiagnosticSnapshot
+) -> diagnostics_pb2.DiagnosticSnapshot:
+    """The newest reading before one that has any of its ECUs."""
+    ecus = {ecu.ecu for ecu in after.ecus}
+    older = (
+        one
+        for one in operator.snapshots(vin)
+        if one.name != after.name
+        and one.time.ToMicroseconds() <= after.time.ToMicroseconds()
+        and ecus & {ecu.ecu for ecu in one.ecus}
+    )
+    found = next(older, None)
+    if found is None:
+        raise CommandError(f"{after.name}: there is no reading before it", Exit.NOT_FOUND)
+    return found
 
 
 def _reading(cloud: str, vin: str, snapshot: str) -> diagnostics_pb2.DiagnosticSnapshot:

@@ -38,7 +38,7 @@ def render_csv(report: CampaignReport) -> bytes:
     for vehicle in report.vehicles:
         head = (report.campaign_id, report.release_id, vehicle.vin, vehicle.outcome, vehicle.reason)
         for tail in _tails(vehicle):
-            writer.writerow([_harmless(cell) for cell in head + tail])
+            writer.writerow([harmless(cell) for cell in head + tail])
     return out.getvalue().encode()
 
 
@@ -66,5 +66,6 @@ def _ecu(ecu: EcuUpdate) -> tuple[str, ...]:
     )
 
 
-def _harmless(cell: str) -> str:
+def harmless(cell: str) -> str:
+    """Keep a spreadsheet from taking a text for a formula."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -151,15 +151,15 @@ def test_readings_come_by_schedule_of_the_ecus_asked_for_and_a_restart_keeps_to_
     tmp_path: Path,
 ) -> None:
     async def main(fleet: Fleet, desk: Desk) -> None:
-        desk.plan(period=seconds(600), ecus=["blower"])
+        desk.plan(period=seconds(120), ecus=["blower"])
         async with at_work(fleet):
-            await asyncio.sleep(700)
+            await asyncio.sleep(140)
         async with at_work(fleet):
-            await asyncio.sleep(700)
+            await asyncio.sleep(140)
         found = [one for one in fleet.snapshots() if one.occasion == "on_schedule"]
         times = sorted(one.time.ToMicroseconds() / 1e6 for one in found)
         assert [[ecu.ecu for ecu in one.ecus] for one in found] == [["blower"]] * 3
-        assert [round(later - times[0]) for later in times] == [0, 600, 1200]
+        assert [round(later - times[0]) for later in times] == [0, 120, 240]
 
     drive(tmp_path, main, "ccu", "blower")
 
@@ -176,11 +176,11 @@ def test_a_parked_car_is_not_woken_and_not_kept_awake_unless_the_plan_says_so(
             await asyncio.sleep(60)
             assert {node.mode for node in fleet.vehicle.nodes.values()} == {Mode.ASLEEP}
             taken = len(fleet.snapshots())
-            await asyncio.sleep(3600)
+            await asyncio.sleep(600)
             assert {node.mode for node in fleet.vehicle.nodes.values()} == {Mode.ASLEEP}
-            desk.plan(period=seconds(600), wake=True)
+            desk.plan(period=seconds(60), wake=True)
             await gateway.run_once()
-            await asyncio.sleep(1300)
+            await asyncio.sleep(150)
             await gateway.run_once()
             assert len(fleet.snapshots()) >= taken + 2
 
@@ -334,7 +334,7 @@ def test_wherever_a_gateway_is_cut_off_a_routine_is_started_at_most_once(tmp_pat
     async def main(fleet: Fleet, desk: Desk) -> None:
         fleet.vehicle.can_port("comfort", "logger").listen(hear, FrameHeader(0x7A0))
         ends = set()
-        for cut_s in (0.05, 0.1, 0.15, 0.17, 0.2, 0.3, 0.5, 1.0, 3.0, 6.0, 15.0):
+        for cut_s in (0.05, 0.1, 0.15, 0.2, 0.3, 1.0, 15.0):
             starts.clear()
             name = desk.create(SWEEP)
             async with at_work(fleet):
@@ -466,7 +466,7 @@ def _values(batch: diagnostics_pb2.SignalBatch, signal: str) -> list[float]:
 def test_what_was_read_while_the_cloud_was_away_arrives_later_each_once(tmp_path: Path) -> None:
     async def walk() -> None:
         cloud = cloud_in(tmp_path)
-        port = cloud.start()
+        cloud.start()
         async with car(tmp_path, ("blower",), cloud) as fleet:
             fleet.register()
             Desk(fleet).plan(period=seconds(60))
@@ -475,7 +475,8 @@ def test_what_was_read_while_the_cloud_was_away_arrives_later_each_once(tmp_path
                 await gateway.run_once()
                 cloud.stop()
                 await asyncio.sleep(290)
-            with cloud_in(tmp_path, port=port) as again:
+            # On another port: gRPC comes back to the old one by the wall clock only.
+            with cloud_in(tmp_path) as again:
                 back = Fleet(again, fleet.vehicle, fleet.folder, fleet.ecus)
                 assert await Gateway(back.options(), back.links()).run_once() is None
                 found = sorted(one.time.ToMicroseconds() for one in back.snapshots())
