@@ -46,7 +46,14 @@ from protocols.uds import (
 )
 from protocols.uds.data_formats import PLAIN, Decoder, derive_data_key
 from protocols.uds.dtc import StatusBit
-from protocols.uds.routine_status import ALFID, CheckStatus, Precondition, SelfTestStatus
+from protocols.uds.routine_status import (
+    ALFID,
+    ALL_CONDITIONS,
+    PRECONDITION_NRCS,
+    CheckStatus,
+    Precondition,
+    SelfTestStatus,
+)
 from protocols.uds.security_access import SEED_LENGTH, derive_key
 
 #: Seconds that the self-test watches the application before it speaks for it.
@@ -410,8 +417,14 @@ class EcuDevice:
             self._dtcs.set_logging(group, on=on)
 
     def check_session(self, session: Session) -> None:
-        if session is Session.PROGRAMMING and self._surroundings.hindrances():
-            raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "preconditions for programming not met")
+        if session is Session.PROGRAMMING:
+            self.check_conditions(ALL_CONDITIONS)
+
+    def check_conditions(self, conditions: frozenset[Precondition]) -> None:
+        found = self._surroundings.hindrances()
+        for one, nrc in PRECONDITION_NRCS.items():
+            if one in found and one in conditions:
+                raise Refusal(nrc, one.name.lower().replace("_", " "))
 
     def check_reset(self, reset: ResetType) -> None:
         """Any reset is allowed: what is half written is not what the next boot starts."""

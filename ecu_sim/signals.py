@@ -1,5 +1,6 @@
 """DBC messages as an ECU sends and hears them; unchanged content is not coded twice."""
 
+import math
 from collections.abc import Mapping
 
 from cantools.database.can import Message
@@ -77,6 +78,15 @@ class Heard:
                 if isinstance(value, int | float)
             }
         return self._decoded.get(signal)
+
+
+def is_available(database: str, message: str, signal: str, heard: Heard) -> bool:
+    """Whether the newest frame has a value of the signal within its limits."""
+    value = heard.value(signal)
+    found = _message(database, message).get_signal_by_name(signal)
+    low = -math.inf if found.minimum is None else float(found.minimum)
+    high = math.inf if found.maximum is None else float(found.maximum)
+    return value is not None and low <= value <= high
 
 
 def _limited(signal: DbcSignal, values: Mapping[str, float]) -> float:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from ecu_sim.ecus import BusOff, Constant, EcuType, OutputOf, Plant, Signal, Silence, Source
 from ecu_sim.plant import Cabin
-from ecu_sim.signals import Heard, header_of
+from ecu_sim.signals import Heard, header_of, is_available
 from protocols.can import CanPort, FrameHeader
 from protocols.uds.routine_status import Precondition
 
@@ -14,9 +14,14 @@ SPEED = Signal("vehicle", "VEH_Motion", "Speed", 0.0)
 SUPPLY = Signal("vehicle", "VEH_Power", "BatteryVoltage", 13.5)
 #: While it is on, an ECU keeps its wire awake.
 IGNITION = Signal("vehicle", "VEH_Power", "Terminal15", 1.0)
+GEAR = Signal("vehicle", "VEH_Motion", "Gear", 0.0)
+PARK = 0.0
 #: km/h and V.
 STANDSTILL_BELOW = 3.0
 LOWEST_SUPPLY = 11.0
+HIGHEST_SUPPLY = 16.0
+#: Seconds of silence after which what was heard counts no more.
+MISSING_AFTER_S = 2.0
 
 
 class CanController(Protocol):
@@ -155,12 +160,29 @@ class Values:
         return self._signal(IGNITION) >= 0.5
 
     def hindrances(self) -> tuple[Precondition, ...]:
-        """What stands in the way of programming now."""
+        """What stands in the way of programming now.
+
+        A signal that was never heard since the ECU started takes its default: on a bench there is
+        no car around it. One that was heard and is silent now, or not available, is missing.
+        """
+        missing = [one for one in (SPEED, GEAR, SUPPLY) if self._is_missing(one)]
+        supply = self._signal(SUPPLY)
         found = {
-            Precondition.VEHICLE_MOVING: self._signal(SPEED) >= STANDSTILL_BELOW,
-            Precondition.SUPPLY_VOLTAGE: self._signal(SUPPLY) < LOWEST_SUPPLY,
+            Precondition.VEHICLE_MOVING: (SPEED, self._signal(SPEED) >= STANDSTILL_BELOW),
+            Precondition.NOT_IN_PARK: (GEAR, self._signal(GEAR) != PARK),
+            Precondition.SUPPLY_VOLTAGE: (SUPPLY, supply < LOWEST_SUPPLY),
+            Precondition.SUPPLY_TOO_HIGH: (SUPPLY, supply > HIGHEST_SUPPLY),
         }
-        return tuple(condition for condition, hinders in found.items() if hinders)
+        known = [one for one, (of, hinders) in found.items() if hinders and of not in missing]
+        return (*known, *((Precondition.SIGNALS_MISSING,) if missing else ()))
+
+    def _is_missing(self, source: Signal) -> bool:
+        heard = self._heard.get((source.database, source.message))
+        if heard is None or heard.at is None:
+            return False
+        if self._silence(Silence(source.database, source.message)) > MISSING_AFTER_S:
+            return True
+        return not is_available(source.database, source.message, source.signal, heard)
 
     def _signal(self, source: Signal) -> float:
         heard = self._heard.get((source.database, source.message))

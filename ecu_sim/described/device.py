@@ -20,6 +20,7 @@ from ecu_sim.diagnostics.work import done
 from ecu_sim.memory import Flash, FlashGeometry, MemoryFaultError, Nvm
 from protocols.uds import CommunicationControl, CommunicationType, ResetType, Session
 from protocols.uds.data_formats import PLAIN, Decoder
+from protocols.uds.routine_status import Precondition
 
 _ALL_DTCS = 0xFFFFFF
 _CRC_LENGTH = 4
@@ -265,6 +266,9 @@ class DescribedDevice:
 
     def check_session(self, session: Session) -> None:
         """Any session that the rules let through."""
+
+    def check_conditions(self, conditions: frozenset[Precondition]) -> None:
+        """A described ECU hears nothing of the car."""
 
     def check_reset(self, reset: ResetType) -> None:
         """Any reset that the rules let through."""

@@ -8,6 +8,8 @@ from ecu_sim.descriptions.layout import Case, Field, LengthKey
 from ecu_sim.descriptions.operations import Operation, operations
 from ecu_sim.ecus import WIRES, DtcTraits, EcuType
 from protocols.uds.dtc import display
+from protocols.uds.routine_status import PRECONDITION_NRCS
+from protocols.uds.rules import Access, RoutineRule
 
 #: What JSON can say.
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
@@ -91,9 +93,23 @@ def _operation(operation: Operation) -> Plain:
                 "secured": access.secured,
                 "security_level": access.level or None,
                 "functional": access.functional,
+                **_conditions(access),
             }
             for program, access in operation.access.items()
         },
+    }
+
+
+def _conditions(access: Access) -> dict[str, Plain]:
+    """What a routine is refused against, each with its negative response code."""
+    if not isinstance(access, RoutineRule) or not access.conditions:
+        return {}
+    return {
+        "conditions": {
+            one.name.lower(): f"{nrc:02X}"
+            for one, nrc in PRECONDITION_NRCS.items()
+            if one in access.conditions
+        }
     }
 
 

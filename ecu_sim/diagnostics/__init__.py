@@ -17,6 +17,7 @@ from protocols.uds import (
     Session,
 )
 from protocols.uds.data_formats import Decoder
+from protocols.uds.routine_status import Precondition
 
 if TYPE_CHECKING:
     from ecu_sim.diagnostics.dtc import DtcMemory
@@ -201,6 +202,9 @@ class Device(Protocol):
 
     def check_session(self, session: Session) -> None:
         """Called before a session is entered; `Refusal(CONDITIONS_NOT_CORRECT)` to prevent it."""
+
+    def check_conditions(self, conditions: frozenset[Precondition]) -> None:
+        """Called before a routine that needs them; `Refusal` with the code of what is not met."""
 
     def check_reset(self, reset: ResetType) -> None:
         """Called before a reset; `Refusal(CONDITIONS_NOT_CORRECT)` to prevent it."""

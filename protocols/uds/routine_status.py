@@ -21,8 +21,12 @@ Numbers are big endian; status 00 is success. What cannot be done now is NRC 22,
 the application area NRC 31, a memory that fails NRC 72.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Final
+
+from protocols.uds.enums import Nrc
 
 #: addressAndLengthFormatIdentifier: four size bytes, four address bytes.
 ALFID: Final = 0x44
@@ -95,3 +99,24 @@ class Precondition(IntEnum):
 
     SUPPLY_VOLTAGE = 0x01
     VEHICLE_MOVING = 0x02
+    SUPPLY_TOO_HIGH = 0x03
+    NOT_IN_PARK = 0x04
+    #: What was heard before is silent, or says that it is not available.
+    SIGNALS_MISSING = 0x05
+
+
+#: What an ECU answers that is asked for something against a condition (ISO 14229-1 annex A); of
+#: several the first of these. Nothing in the standard says that a signal is missing.
+PRECONDITION_NRCS: Final[Mapping[Precondition, Nrc]] = MappingProxyType(
+    {
+        Precondition.VEHICLE_MOVING: Nrc.VEHICLE_SPEED_TOO_HIGH,
+        Precondition.NOT_IN_PARK: Nrc.SHIFTER_LEVER_NOT_IN_PARK,
+        Precondition.SUPPLY_VOLTAGE: Nrc.VOLTAGE_TOO_LOW,
+        Precondition.SUPPLY_TOO_HIGH: Nrc.VOLTAGE_TOO_HIGH,
+        Precondition.SIGNALS_MISSING: Nrc.CONDITIONS_NOT_CORRECT,
+    }
+)
+#: Writing into memory that does not run needs the supply alone: the car may be in use.
+SUPPLY_CONDITIONS: Final = frozenset({Precondition.SUPPLY_VOLTAGE, Precondition.SUPPLY_TOO_HIGH})
+#: What ends the running application needs all of it.
+ALL_CONDITIONS: Final = frozenset(Precondition)

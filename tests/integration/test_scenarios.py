@@ -198,7 +198,9 @@ def test_signals_change_and_go_back_and_a_moving_car_is_not_programmed(tmp_path:
         await expect(tester, "3E 00", "7e 00")
         await asyncio.sleep(3)
         assert still == bytes.fromhex("71010203 00 00")
-        assert moving == bytes.fromhex("71010203 01 01") + bytes((Precondition.VEHICLE_MOVING,))
+        assert moving == bytes.fromhex("71010203 01 02") + bytes(
+            (Precondition.VEHICLE_MOVING, Precondition.NOT_IN_PARK)
+        )
         assert await tester.ask(check) == still
         assert vehicle.rest_bus.value("Gear") == 0
 

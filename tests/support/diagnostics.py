@@ -21,6 +21,7 @@ from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
 from protocols.uds import CommunicationControl, CommunicationType, ResetType, Session
 from protocols.uds.data_formats import PLAIN, DataFormat, Decoder
+from protocols.uds.routine_status import Precondition
 from protocols.uds.rules import ServerRules
 from protocols.uds.security_access import compute_key
 
@@ -170,6 +171,13 @@ class BenchDevice:
     def check_session(self, session: Session) -> None:
         if not self.conditions:
             raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, session.name)
+
+    def check_conditions(
+        self,
+        conditions: frozenset[Precondition],  # noqa: ARG002 the port's
+    ) -> None:
+        if not self.conditions:
+            raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "conditions")
 
     def check_reset(self, reset: ResetType) -> None:
         if not self.conditions:

@@ -25,6 +25,8 @@ def _routine_control(state: ServerState, request: Request) -> Answer | Work:
     if state.download is not None and rule.secured:
         # What changes memory or boot state waits for the transfer's end.
         raise Refusal(Nrc.CONDITIONS_NOT_CORRECT, "a download is under way")
+    if rule.conditions:
+        state.device.check_conditions(rule.conditions)
     return Work(
         start=lambda _: state.device.routine(int.from_bytes(rid), option),
         finish=lambda status: Answer(positive(ServiceId.ROUTINE_CONTROL, control + rid + status)),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocols.uds.enums import RoutineControl, Session
+from protocols.uds.routine_status import Precondition
 
 ALL_SESSIONS: Final = frozenset(Session)
 NON_DEFAULT: Final = frozenset({Session.PROGRAMMING, Session.EXTENDED})
@@ -37,6 +38,8 @@ class RoutineRule(Access):
     """A routine, and which of 31's sub-functions it has."""
 
     controls: frozenset[RoutineControl] = START_ONLY
+    #: What it is refused against, with `PRECONDITION_NRCS`.
+    conditions: frozenset[Precondition] = frozenset()
 
     @property
     def runs_on(self) -> bool:

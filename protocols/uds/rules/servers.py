@@ -13,6 +13,7 @@ from protocols.uds.enums import (
     ServiceId,
     Session,
 )
+from protocols.uds.routine_status import ALL_CONDITIONS, SUPPLY_CONDITIONS
 from protocols.uds.rules.access import (
     EXTENDED,
     NON_DEFAULT,
@@ -135,10 +136,11 @@ def two_slot_application(
         RoutineId.CHECK_PRECONDITIONS: _PRECONDITIONS,
         RoutineId.SLOT_DIGEST: _DIGEST,
         RoutineId.SELF_TEST: _SELF_TEST,
-        RoutineId.ERASE_MEMORY: secured,
+        # The slot that does not run is filled while the car is in use.
+        RoutineId.ERASE_MEMORY: replace(secured, conditions=SUPPLY_CONDITIONS),
         RoutineId.CHECK_MEMORY: secured,
         RoutineId.CHECK_DEPENDENCIES: secured,
-        RoutineId.ACTIVATE: secured,
+        RoutineId.ACTIVATE: replace(secured, conditions=ALL_CONDITIONS),
         RoutineId.CONFIRM: secured,
         RoutineId.REVERT: secured,
         **more_routines,
@@ -237,7 +239,7 @@ def bootloader(
     secured = _secured(PROGRAMMING, security_level)
     routines: dict[int, RoutineRule] = {
         RoutineId.SLOT_DIGEST: _DIGEST,
-        RoutineId.ERASE_MEMORY: secured,
+        RoutineId.ERASE_MEMORY: replace(secured, conditions=ALL_CONDITIONS),
         RoutineId.CHECK_MEMORY: secured,
         RoutineId.CHECK_DEPENDENCIES: secured,
     }
