@@ -22,6 +22,7 @@ from cloud.api.campaigns import CampaignService
 from cloud.api.diagnostics import DiagnosticsService
 from cloud.api.guard import Guard
 from cloud.api.releases import ReleaseService
+from cloud.api.remote import RemoteAccessService
 from cloud.api.reports import ReportService
 from cloud.api.vehicles import VehicleService
 from cloud.management.grpc import GatewayManagement
@@ -32,6 +33,7 @@ from cloud.store.database import Database
 from cloud.store.errors import StoreError
 from cloud.store.files import Files, FreeSpace
 from cloud.store.now import Clock, VirtualClock, WallClock, from_microseconds
+from cloud.store.recordings import Recordings
 from cloud.store.store import Store
 from cloud.transfer.grpc import GatewayTransfer
 from protocols.fleet.v1 import (
@@ -39,6 +41,7 @@ from protocols.fleet.v1 import (
     diagnostics_pb2_grpc,
     gateway_pb2_grpc,
     releases_pb2_grpc,
+    remote_access_pb2_grpc,
     reports_pb2_grpc,
     vehicles_pb2_grpc,
 )
@@ -57,6 +60,7 @@ SERVICES: Final = tuple(
         "ReleaseService",
         "CampaignService",
         "DiagnosticsService",
+        "RemoteAccessService",
         "ReportService",
         "GatewayService",
     )
@@ -150,14 +154,17 @@ class Cloud:
         try:
             for name in ("", *SERVICES):
                 await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-            server = _server(options, store, checks)
+            remote = RemoteAccessService(store, Recordings(options.state_directory / "remote"))
+            server = _server(options, store, checks, remote)
             port = _bind(server, options)
             await server.start()
         except BaseException:
             await store.database.close()
             os.close(lock)
             raise
-        self._running = _Running(server=server, checks=checks, store=store, lock=lock, port=port)
+        self._running = _Running(
+            server=server, checks=checks, store=store, remote=remote, lock=lock, port=port
+        )
         _log.info("cloud-started target=%s", self.target)
         return port
 
@@ -167,6 +174,7 @@ class Cloud:
             return
         self._running = None
         running.store.changes.close()
+        await running.remote.close()
         await running.checks.enter_graceful_shutdown()
         await running.server.stop(_GRACE_S)
         await running.store.database.close()
@@ -195,6 +203,7 @@ class _Running:
     server: aio.Server
     checks: _Health
     store: Store
+    remote: RemoteAccessService
     lock: int
     port: int
 
@@ -321,7 +330,9 @@ def _new_nonce(seed: int | None) -> NewNonce:
     ).randbytes(NONCE_LENGTH)
 
 
-def _server(options: CloudOptions, store: Store, checks: _Health) -> aio.Server:
+def _server(
+    options: CloudOptions, store: Store, checks: _Health, remote: RemoteAccessService
+) -> aio.Server:
     server = aio.server(
         interceptors=[Guard(store.clock)],
         options=_SERVER_OPTIONS,
@@ -343,6 +354,7 @@ def _server(options: CloudOptions, store: Store, checks: _Health) -> aio.Server:
     gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
         GatewayService(store, poll_s=options.poll_s, new_nonce=new_nonce), server
     )
+    remote_access_pb2_grpc.add_RemoteAccessServiceServicer_to_server(remote, server)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection(
         (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server

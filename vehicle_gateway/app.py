@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,9 +16,11 @@ from typing import Final, Self
 
 import grpc
 
+from clock import is_virtual
 from dbc.vehicle import VehicleDescription
 from protocols.link import Link
-from protocols.preconditions import PreconditionError, parse
+from protocols.preconditions import PreconditionError, evaluate, parse
+from protocols.stream import ByteStream
 from protocols.uds import MalformedResponseError
 from vehicle_gateway.calls import Caller
 from vehicle_gateway.calls.budget import UNLIMITED, DataBudget, DataLimits
@@ -41,8 +43,15 @@ from vehicle_gateway.flashing import described, updaters
 from vehicle_gateway.flashing.key_hook import KeyHookError
 from vehicle_gateway.flashing.pace import Pace
 from vehicle_gateway.flashing.sequence import SequenceError
-from vehicle_gateway.management import ManagementError, Snapshot, UnreachableError, Withdrawal
+from vehicle_gateway.management import (
+    ManagementError,
+    RemoteScope,
+    Snapshot,
+    UnreachableError,
+    Withdrawal,
+)
 from vehicle_gateway.management.grpc import GrpcManagement, ProgressReporter
+from vehicle_gateway.management.grpc.remote import RemoteAccess
 from vehicle_gateway.outbox import Outbox, OutboxError
 from vehicle_gateway.software import description
 from vehicle_gateway.software.running import RunningSoftware
@@ -115,6 +124,8 @@ class GatewayOptions:
     data_limits: DataLimits = UNLIMITED
     #: What lies between gateway and cloud in virtual time; in real time a proxy does.
     link: Link | None = None
+    #: Connects to the vehicle's DoIP edge node for testers far away; None: they are refused.
+    edge_node: Callable[[], Awaitable[ByteStream]] | None = None
     #: What the driver says to every release; None: the driver is asked, see `driver.py`.
     standing_consent: Choice | None = None
     #: Told what the driver is asked, when that begins; must not raise or block.
@@ -249,10 +260,17 @@ class Gateway:
         answer = await parts.management.check_in(found, unfinished_campaign="")
         parts.next_check_in_s = answer.next_check_in_s
         parts.observer.take(answer.orders)
+        if answer.remote is not None:
+            parts.remote.begin(answer.remote)
+        if answer.offer is None and parts.remote.active:
+            return None  # Jobs wait too: they come again with the next check-in.
         if answer.offer is None:
             await parts.jobs.run(answer.orders.jobs)
             if answer.orders.jobs:
                 await parts.management.deliver()
+            return None
+        if parts.remote.active:
+            _LOG.info("update_waits campaign=%s cause=remote session", answer.offer.campaign)
             return None
         key = answer.offer.campaign.rpartition("/")[2]
         if any(parcel.key == key for parcel in parts.outbox.rejected("report")):
@@ -416,6 +434,7 @@ class _Open:
     channel: grpc.aio.Channel
     caller: Caller
     budget: DataBudget
+    remote: RemoteAccess
     now_us: Callable[[], int]
     readings: VehicleReadings
     interlock: CanInterlock
@@ -565,6 +584,13 @@ async def _opened(
         raise GatewayError(str(error)) from error
     management = GrpcManagement(channel, caller, outbox)
     readings, interlock = VehicleReadings(), CanInterlock()
+    remote = RemoteAccess(
+        channel,
+        caller,
+        edge=options.edge_node,
+        forbidden=partial(_forbidden, readings, options.description),
+    )
+    stack.push_async_callback(remote.close)
     artifacts = Artifacts(folder / "artifacts")
     try:
         vehicle = described(options.description)
@@ -632,6 +658,7 @@ async def _opened(
         channel=channel,
         caller=caller,
         budget=budget,
+        remote=remote,
         now_us=now_us,
         readings=readings,
         interlock=interlock,
@@ -665,6 +692,19 @@ async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+def _forbidden(readings: VehicleReadings, vehicle: VehicleDescription, scope: RemoteScope) -> str:
+    """What stands against a tester far away now; empty if nothing does."""
+    if is_virtual(asyncio.get_running_loop()):
+        return "a live stream needs real time"
+    if scope is RemoteScope.READ or not vehicle.conditions.safe:
+        return ""
+    evaluation = evaluate(parse(vehicle.conditions.safe), readings.read)
+    if evaluation.met:
+        return ""
+    unmet = ", ".join(one.condition for one in evaluation.unmet)
+    return f"the vehicle does not let itself be written to now: not met: {unmet}"
 
 
 def _recorders(

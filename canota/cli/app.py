@@ -53,6 +53,11 @@ GROUPS: Final[dict[str, Group]] = {
         help="Diagnose vehicles from afar: trouble codes, signals, routines.",
         panel=_FLEET,
     ),
+    "remote": Group(
+        module="canota.cli.remote",
+        help="Reach a vehicle's DoIP edge node with your own tester.",
+        panel=_FLEET,
+    ),
     "report": Group(module="canota.cli.report", help="Export a campaign's report.", panel=_FLEET),
     "cloud": Group(module="canota.cli.cloud", help="Run the back end.", panel=_PROGRAMS),
     "gateway": Group(

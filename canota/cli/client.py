@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, cast
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -26,6 +27,8 @@ from protocols.fleet.v1 import (
     diagnostics_pb2_grpc,
     releases_pb2,
     releases_pb2_grpc,
+    remote_access_pb2,
+    remote_access_pb2_grpc,
     reports_pb2,
     reports_pb2_grpc,
     vehicles_pb2,
@@ -96,6 +99,7 @@ class Operator:
         self._releases = releases_pb2_grpc.ReleaseServiceStub(self._channel)
         self._campaigns = campaigns_pb2_grpc.CampaignServiceStub(self._channel)
         self._diagnostics = diagnostics_pb2_grpc.DiagnosticsServiceStub(self._channel)
+        self._remote = remote_access_pb2_grpc.RemoteAccessServiceStub(self._channel)
         self._reports = reports_pb2_grpc.ReportServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -355,6 +359,50 @@ class Operator:
                 if progress:
                     progress(len(content))
         return bytes(content)
+
+    def create_remote_session(
+        self, vin: str, *, operator: str, purpose: str, scope: int, seconds: int
+    ) -> remote_access_pb2.CreateRemoteSessionResponse:
+        """Ask for a session; the answer alone holds the tester's token."""
+        request = remote_access_pb2.CreateRemoteSessionRequest(
+            parent=f"vehicles/{vin}",
+            operator=operator,
+            purpose=purpose,
+            scope=remote_access_pb2.RemoteScope.ValueType(scope),
+            duration=Duration(seconds=seconds),
+        )
+        with self._errors():
+            return self._remote.CreateRemoteSession(request, ANSWER_S, self._metadata())
+
+    def remote_session(self, name: str) -> remote_access_pb2.RemoteSession:
+        request = remote_access_pb2.GetRemoteSessionRequest(name=name)
+        with self._errors():
+            return self._remote.GetRemoteSession(request, ANSWER_S, self._metadata())
+
+    def remote_sessions(self, vin: str) -> Iterator[remote_access_pb2.RemoteSession]:
+        token = ""
+        while True:
+            request = remote_access_pb2.ListRemoteSessionsRequest(
+                parent=f"vehicles/{vin}", page_size=_PAGE, page_token=token
+            )
+            with self._errors():
+                page = self._remote.ListRemoteSessions(request, ANSWER_S, self._metadata())
+            yield from page.sessions
+            if not (token := page.next_page_token):
+                return
+
+    def revoke_remote_session(self, name: str, *, operator: str) -> remote_access_pb2.RemoteSession:
+        """End a session; one that has ended is answered as it is."""
+        request = remote_access_pb2.RevokeRemoteSessionRequest(name=name, operator=operator)
+        with self._errors():
+            return self._remote.RevokeRemoteSession(request, ANSWER_S, self._metadata())
+
+    def recording(self, name: str) -> bytes:
+        """What was said in a session, as JSON lines."""
+        request = remote_access_pb2.DownloadRecordingRequest(name=name)
+        with self._errors():
+            parts = self._remote.DownloadRecording(request, STREAM_S, self._metadata())
+            return b"".join(part.data for part in parts)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("canota-time-us", str(self._time_us())),) if self._time_us else ()

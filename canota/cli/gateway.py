@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from canota.cli.serving import log_to_stderr, say, until_stopped
 from canota.link_proxy import LinkProxy
 from dbc.vehicle import VehicleDescription
 from protocols.link import PROFILES, Link
+from protocols.stream import ByteStream
 from vehicle_gateway.app import (
     CloudAwayError,
     Gateway,
@@ -51,6 +52,8 @@ _LOG = logging.getLogger(__name__)
 
 app = group()
 
+#: What the edge node is called among links of its own.
+_EDGE: Final = "edge node"
 #: Seconds before wires that nobody serves are tried again.
 _WIRE_AGAIN_S: Final = 1.0
 #: What stands behind `--` is another command's.
@@ -121,6 +124,13 @@ def run(
     link_seed: Annotated[
         int, typer.Option(metavar="N", help="The same seed gives the same outages.")
     ] = 1,
+    remote_access: Annotated[
+        str,
+        typer.Option(
+            metavar="URI",
+            help="The vehicle's DoIP edge node, for testers far away: doip://HOST:PORT, or doips.",
+        ),
+    ] = "",
     data_per_campaign: Annotated[
         str,
         typer.Option(
@@ -169,6 +179,7 @@ def run(
             poll=seconds(poll, option="--poll"),
             observe=seconds(observe, option="--observe"),
             wires=wires,
+            remote_access=remote_access,
             data_limits=DataLimits(
                 campaign=_bytes(data_per_campaign, "--data-per-campaign"),
                 day=_bytes(data_per_day, "--data-per-day"),
@@ -196,6 +207,7 @@ async def _run(
     poll: float,
     observe: float,
     wires: dict[str, str],
+    remote_access: str,
     data_limits: DataLimits,
     link: Link | None,
     once: bool,
@@ -221,6 +233,7 @@ async def _run(
             standing_consent=consent,
             on_question=lambda question: say(_asked(question, state)),
             software=software,
+            edge_node=_edge_node(remote_access) if remote_access else None,
             rng=random.SystemRandom(),
         )
         return Gateway(options, links, on_progress=lambda step: bars.show([_step(step)]))
@@ -327,6 +340,11 @@ def _step(progress: Progress) -> EcuStep:
         bytes_total=progress.bytes_total,
         remaining_s=progress.remaining_s,
     )
+
+
+def _edge_node(uri: str) -> Callable[[], Awaitable[ByteStream]]:
+    links = UriLinks({_EDGE: uri})
+    return lambda: links.stream(_EDGE)
 
 
 def _bytes(value: str, option: str) -> int | None:

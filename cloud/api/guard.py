@@ -26,9 +26,15 @@ _OURS: Final = "/fleet.v1."
 #: Seconds that a call may take if its caller set no deadline.
 UNARY_S: Final = 30.0
 STREAM_S: Final = 15 * 60.0
-#: Calls that last as long as somebody watches.
+#: Calls that last as long as somebody watches or is connected.
 _ENDLESS: Final = frozenset(
-    {"/fleet.v1.CampaignService/WatchCampaign", "/fleet.v1.DiagnosticsService/WatchSignals"}
+    {
+        "/fleet.v1.CampaignService/WatchCampaign",
+        "/fleet.v1.DiagnosticsService/WatchSignals",
+        # They end with their session.
+        "/fleet.v1.RemoteAccessService/ConnectTester",
+        "/fleet.v1.RemoteAccessService/ConnectVehicle",
+    }
 )
 
 _Context: TypeAlias = "aio.ServicerContext[Any, Any]"  # Any: all messages pass here
@@ -82,7 +88,8 @@ class Guard(_Interceptor):
         if handler.unary_stream:
             guarded = self._stream(_aio(handler.unary_stream), method, limit_s=limit_s)
             return grpc.unary_stream_rpc_method_handler(guarded, **codec)
-        raise TypeError(f"{method}: streams in both directions have no guard")
+        guarded = self._stream(_aio(handler.stream_stream), method, limit_s=limit_s)
+        return grpc.stream_stream_rpc_method_handler(guarded, **codec)
 
     def _answer(self, behaviour: _Behaviour, method: str, *, limit_s: float | None) -> _Behaviour:
         async def guarded(request: object, context: _Context) -> object:

@@ -106,6 +106,10 @@ def diagnostic_gap_name(vin: str, number: int) -> str:
     return f"vehicles/{vin}/diagnosticGaps/{number}"
 
 
+def remote_session_name(vin: str, session_id: str) -> str:
+    return f"vehicles/{vin}/remoteSessions/{session_id}"
+
+
 def vin_of(name: str, *, field: str) -> str:
     """Take the VIN out of `vehicles/{vin}`."""
     return check_vin(_after("vehicles/", name, field), field=field)
@@ -145,6 +149,11 @@ def snapshot_of(name: str, *, field: str) -> tuple[str, str]:
 def diagnostic_job_of(name: str, *, field: str) -> tuple[str, str]:
     """Take VIN and identifier out of `vehicles/{vin}/diagnosticJobs/{id}`."""
     return _of_vehicle("diagnosticJobs", name, field)
+
+
+def remote_session_of(name: str, *, field: str) -> tuple[str, str]:
+    """Take VIN and identifier out of `vehicles/{vin}/remoteSessions/{id}`."""
+    return _of_vehicle("remoteSessions", name, field)
 
 
 def signal_subscription_of(name: str, *, field: str) -> tuple[str, str]:

@@ -21,18 +21,21 @@ from cloud.fleet.names import (
     diagnostic_job_of,
     signal_subscription_of,
 )
+from cloud.fleet.remote import RemoteState
 from cloud.fleet.vehicles import Ecu
 from cloud.messages.campaigns import from_phase, from_progress, to_outcome
 from cloud.messages.diagnostic_jobs import from_result, to_job
 from cloud.messages.diagnostic_plans import from_batch, from_gap, to_orders
 from cloud.messages.diagnostics import from_snapshot
 from cloud.messages.evidence import from_inventory, from_report, to_offer, to_withdrawal
+from cloud.messages.remote import to_session_offer
 from cloud.messages.times import to_duration
 from cloud.store import (
     campaigns,
     diagnostic_jobs,
     diagnostic_plans,
     releases,
+    remote_sessions,
     reports,
     signals,
     snapshots,
@@ -202,6 +205,9 @@ def _check_in(
             answer.withdrawal.CopyFrom(withdrawal)
         return answer, set()
     found, changed = campaigns.next_offer(connection, vin, now=now, new_nonce=new_nonce)
+    remote = remote_sessions.waiting_or_open(connection, vin, now=now)
+    if remote is not None and remote.state is RemoteState.WAITING:
+        answer.remote_session.CopyFrom(to_session_offer(remote, now=now))
     if found is None:
         # While a vehicle updates, its jobs wait here, where they can be taken back.
         jobs = diagnostic_jobs.fetch(connection, vin, now=now)

@@ -211,6 +211,18 @@ diagnostic_job = Table(
     Index(None, "vin", "state"),
 )
 
+remote_session = Table(
+    "remote_session",
+    metadata,
+    Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),
+    Column("vin", ForeignKey("vehicle.vin"), nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    UniqueConstraint("vin", "session_id"),
+    Index(None, "vin", "state"),
+)
+
 diagnostic_plan = Table(
     "diagnostic_plan",
     metadata,

@@ -90,6 +90,11 @@ class Caller:
         if self._budget is not None:
             self._budget.admit(coming)
 
+    def count(self, *, sent: int = 0, received: int = 0) -> None:
+        """Count bytes of a stream that the channel does not see."""
+        if self._budget is not None:
+            self._budget.charge(sent=sent, received=received)
+
     async def call(
         self,
         name: str,

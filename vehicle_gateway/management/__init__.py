@@ -5,6 +5,7 @@ A member is a package or module here; it satisfies `Management`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 from vehicle_gateway.diagnostics import EcuDiagnostics, SignalSeries
@@ -35,6 +36,28 @@ class CheckIn:
     withdrawal: "Withdrawal | None" = None
     #: What it wants of the vehicle's diagnostics.
     orders: Orders = field(default_factory=Orders)
+    #: A tester wants to reach the vehicle.
+    remote: "RemoteOffer | None" = None
+
+
+class RemoteScope(Enum):
+    """What a tester far away may ask of the vehicle."""
+
+    READ = "read"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteOffer:
+    """A remote session that waits for the gateway."""
+
+    #: `vehicles/{vin}/remoteSessions/{id}`.
+    name: str
+    scope: RemoteScope
+    #: What the gateway proves itself with.
+    token: bytes
+    #: Seconds until it ends.
+    remaining_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

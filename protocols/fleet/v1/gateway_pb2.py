@@ -30,63 +30,64 @@ from protocols.fleet.v1 import diagnostic_jobs_pb2 as protocols_dot_fleet_dot_v1
 from protocols.fleet.v1 import diagnostic_plans_pb2 as protocols_dot_fleet_dot_v1_dot_diagnostic__plans__pb2
 from protocols.fleet.v1 import diagnostics_pb2 as protocols_dot_fleet_dot_v1_dot_diagnostics__pb2
 from protocols.fleet.v1 import releases_pb2 as protocols_dot_fleet_dot_v1_dot_releases__pb2
+from protocols.fleet.v1 import remote_access_pb2 as protocols_dot_fleet_dot_v1_dot_remote__access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protocols/fleet/v1/gateway.proto\x12\x08\x66leet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"protocols/fleet/v1/campaigns.proto\x1a#protocols/fleet/v1/conditions.proto\x1a(protocols/fleet/v1/diagnostic_jobs.proto\x1a)protocols/fleet/v1/diagnostic_plans.proto\x1a$protocols/fleet/v1/diagnostics.proto\x1a!protocols/fleet/v1/releases.proto\"`\n\x0e\x43heckInRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12$\n\x04\x65\x63us\x18\x02 \x03(\x0b\x32\x16.fleet.v1.EcuInventory\x12\x1b\n\x13unfinished_campaign\x18\x03 \x01(\t\"\xca\x01\n\x0c\x45\x63uInventory\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x13\n\x0bhardware_id\x18\x03 \x01(\t\x12\x15\n\rserial_number\x18\x04 \x01(\t\x12\x17\n\x0fsoftware_number\x18\x05 \x01(\t\x12\x18\n\x10software_version\x18\x06 \x01(\t\x12\x18\n\x10supplier_version\x18\x07 \x01(\t\x12%\n\tread_back\x18\x08 \x01(\x0b\x32\x12.fleet.v1.ReadBack\"B\n\x08ReadBack\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x14\n\x0cimage_sha256\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\xfe\x01\n\x0f\x43heckInResponse\x12\x1e\n\x05offer\x18\x01 \x01(\x0b\x32\x0f.fleet.v1.Offer\x12\x30\n\rnext_check_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\nwithdrawal\x18\x14 \x01(\x0b\x32\x1c.fleet.v1.CampaignWithdrawal\x12\x35\n\x11\x64iagnostic_orders\x18\x1e \x01(\x0b\x32\x1a.fleet.v1.DiagnosticOrders\x12\x30\n\x0f\x64iagnostic_jobs\x18\x1f \x03(\x0b\x32\x17.fleet.v1.DiagnosticJob\"M\n\x12\x43\x61mpaignWithdrawal\x12\x10\n\x08\x63\x61mpaign\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\rsuperseded_by\x18\x03 \x01(\t\"\xf2\x01\n\x05Offer\x12\x10\n\x08\x63\x61mpaign\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05nonce\x18\x04 \x01(\x0c\x12&\n\x06images\x18\x05 \x03(\x0b\x32\x16.fleet.v1.OfferedImage\x12\x15\n\rpreconditions\x18\n \x01(\t\x12$\n\x06notice\x18\x0b \x01(\x0b\x32\x14.fleet.v1.UserNotice\x12\x18\n\x10\x63onsent_required\x18\x0c \x01(\x08\x12\'\n\x04wait\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\"]\n\x0cOfferedImage\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\x1e\n\x05image\x18\x02 \x01(\x0b\x32\x0f.fleet.v1.Image\x12 \n\x07present\x18\x03 \x01(\x0b\x32\x0f.fleet.v1.Image\"X\n\x0f\x44ownloadRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x13\n\x0b\x66ile_sha256\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x13\n\x0b\x63hunk_bytes\x18\x32 \x01(\r\"0\n\x10\x44ownloadResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x8d\x01\n\x15ReportProgressRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x1e\n\x05phase\x18\x04 \x01(\x0e\x32\x0f.fleet.v1.Phase\x12#\n\x04\x65\x63us\x18\x05 \x03(\x0b\x32\x15.fleet.v1.EcuProgress\"J\n\x16ReportProgressResponse\x12\x30\n\nwithdrawal\x18\x14 \x01(\x0b\x32\x1c.fleet.v1.CampaignWithdrawal\"f\n\x15UploadSnapshotRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12.\n\x08snapshot\x18\x02 \x01(\x0b\x32\x1c.fleet.v1.DiagnosticSnapshot\x12\x10\n\x08sequence\x18\x1e \x01(\x04\"\x18\n\x16UploadSnapshotResponse\"z\n\x1dSubmitDiagnosticResultRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12-\n\x06result\x18\x03 \x01(\x0b\x32\x1d.fleet.v1.DiagnosticJobResult\x12\x10\n\x08sequence\x18\x1e \x01(\x04\" \n\x1eSubmitDiagnosticResultResponse\"[\n\x14UploadSignalsRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x15.fleet.v1.SignalBatch\x12\x10\n\x08sequence\x18\x1e \x01(\x04\"\x17\n\x15UploadSignalsResponse\"E\n\x10ReportGapRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12$\n\x03gap\x18\x02 \x01(\x0b\x32\x17.fleet.v1.DiagnosticGap\"\x13\n\x11ReportGapResponse\"J\n\x13SubmitReportRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12&\n\x06report\x18\x02 \x01(\x0b\x32\x16.fleet.v1.UpdateReport\"J\n\x14SubmitReportResponse\x12\"\n\x07outcome\x18\x01 \x01(\x0e\x32\x11.fleet.v1.Outcome\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xbf\x03\n\x0cUpdateReport\x12\x10\n\x08\x63\x61mpaign\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\"\n\x07outcome\x18\x03 \x01(\x0e\x32\x11.fleet.v1.Outcome\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x04\x65\x63us\x18\x07 \x03(\x0b\x32\x13.fleet.v1.EcuResult\x12\x1d\n\x05steps\x18\x08 \x03(\x0b\x32\x0e.fleet.v1.Step\x12\x17\n\x0fsnapshot_before\x18\t \x01(\t\x12\x16\n\x0esnapshot_after\x18\n \x01(\t\x12\x12\n\nbytes_sent\x18\x32 \x01(\x04\x12\x16\n\x0e\x62ytes_received\x18\x33 \x01(\x04\x12-\n\nconditions\x18\x0b \x03(\x0b\x32\x19.fleet.v1.ConditionRecord\x12)\n\x08\x63onsents\x18\x0c \x03(\x0b\x32\x17.fleet.v1.ConsentRecord\"\xf0\x02\n\tEcuResult\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\x13\n\x0bhardware_id\x18\x02 \x01(\t\x12\x0c\n\x04wire\x18\x03 \x01(\t\x12\x16\n\x0eversion_before\x18\x04 \x01(\t\x12\x15\n\rversion_after\x18\x05 \x01(\t\x12\x1d\n\x15software_number_after\x18\x06 \x01(\t\x12\x1e\n\x16supplier_version_after\x18\x07 \x01(\t\x12\x14\n\x0cimage_sha256\x18\x08 \x01(\x0c\x12\x13\n\x0bimage_bytes\x18\t \x01(\x04\x12%\n\tread_back\x18\n \x01(\x0b\x32\x12.fleet.v1.ReadBack\x12\x18\n\x10transfer_seconds\x18\x0b \x01(\x01\x12\x15\n\rbound_seconds\x18\x0c \x01(\x01\x12\x17\n\x0fstaging_seconds\x18\r \x01(\x01\x12\x1a\n\x12out_of_use_seconds\x18\x0e \x01(\x01\x12\r\n\x05\x65rror\x18\x0f \x01(\t\"\x9e\x01\n\x04Step\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0b\n\x03\x65\x63u\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x08\x32\x93\x05\n\x0eGatewayService\x12>\n\x07\x43heckIn\x12\x18.fleet.v1.CheckInRequest\x1a\x19.fleet.v1.CheckInResponse\x12\x43\n\x08\x44ownload\x12\x19.fleet.v1.DownloadRequest\x1a\x1a.fleet.v1.DownloadResponse0\x01\x12S\n\x0eReportProgress\x12\x1f.fleet.v1.ReportProgressRequest\x1a .fleet.v1.ReportProgressResponse\x12S\n\x0eUploadSnapshot\x12\x1f.fleet.v1.UploadSnapshotRequest\x1a .fleet.v1.UploadSnapshotResponse\x12k\n\x16SubmitDiagnosticResult\x12\'.fleet.v1.SubmitDiagnosticResultRequest\x1a(.fleet.v1.SubmitDiagnosticResultResponse\x12P\n\rUploadSignals\x12\x1e.fleet.v1.UploadSignalsRequest\x1a\x1f.fleet.v1.UploadSignalsResponse\x12\x44\n\tReportGap\x12\x1a.fleet.v1.ReportGapRequest\x1a\x1b.fleet.v1.ReportGapResponse\x12M\n\x0cSubmitReport\x12\x1d.fleet.v1.SubmitReportRequest\x1a\x1e.fleet.v1.SubmitReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protocols/fleet/v1/gateway.proto\x12\x08\x66leet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"protocols/fleet/v1/campaigns.proto\x1a#protocols/fleet/v1/conditions.proto\x1a(protocols/fleet/v1/diagnostic_jobs.proto\x1a)protocols/fleet/v1/diagnostic_plans.proto\x1a$protocols/fleet/v1/diagnostics.proto\x1a!protocols/fleet/v1/releases.proto\x1a&protocols/fleet/v1/remote_access.proto\"`\n\x0e\x43heckInRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12$\n\x04\x65\x63us\x18\x02 \x03(\x0b\x32\x16.fleet.v1.EcuInventory\x12\x1b\n\x13unfinished_campaign\x18\x03 \x01(\t\"\xca\x01\n\x0c\x45\x63uInventory\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x13\n\x0bhardware_id\x18\x03 \x01(\t\x12\x15\n\rserial_number\x18\x04 \x01(\t\x12\x17\n\x0fsoftware_number\x18\x05 \x01(\t\x12\x18\n\x10software_version\x18\x06 \x01(\t\x12\x18\n\x10supplier_version\x18\x07 \x01(\t\x12%\n\tread_back\x18\x08 \x01(\x0b\x32\x12.fleet.v1.ReadBack\"B\n\x08ReadBack\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x14\n\x0cimage_sha256\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\xb4\x02\n\x0f\x43heckInResponse\x12\x1e\n\x05offer\x18\x01 \x01(\x0b\x32\x0f.fleet.v1.Offer\x12\x30\n\rnext_check_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\nwithdrawal\x18\x14 \x01(\x0b\x32\x1c.fleet.v1.CampaignWithdrawal\x12\x35\n\x11\x64iagnostic_orders\x18\x1e \x01(\x0b\x32\x1a.fleet.v1.DiagnosticOrders\x12\x30\n\x0f\x64iagnostic_jobs\x18\x1f \x03(\x0b\x32\x17.fleet.v1.DiagnosticJob\x12\x34\n\x0eremote_session\x18\x32 \x01(\x0b\x32\x1c.fleet.v1.RemoteSessionOffer\"M\n\x12\x43\x61mpaignWithdrawal\x12\x10\n\x08\x63\x61mpaign\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\rsuperseded_by\x18\x03 \x01(\t\"\xf2\x01\n\x05Offer\x12\x10\n\x08\x63\x61mpaign\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05nonce\x18\x04 \x01(\x0c\x12&\n\x06images\x18\x05 \x03(\x0b\x32\x16.fleet.v1.OfferedImage\x12\x15\n\rpreconditions\x18\n \x01(\t\x12$\n\x06notice\x18\x0b \x01(\x0b\x32\x14.fleet.v1.UserNotice\x12\x18\n\x10\x63onsent_required\x18\x0c \x01(\x08\x12\'\n\x04wait\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\"]\n\x0cOfferedImage\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\x1e\n\x05image\x18\x02 \x01(\x0b\x32\x0f.fleet.v1.Image\x12 \n\x07present\x18\x03 \x01(\x0b\x32\x0f.fleet.v1.Image\"X\n\x0f\x44ownloadRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x13\n\x0b\x66ile_sha256\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x13\n\x0b\x63hunk_bytes\x18\x32 \x01(\r\"0\n\x10\x44ownloadResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x8d\x01\n\x15ReportProgressRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x1e\n\x05phase\x18\x04 \x01(\x0e\x32\x0f.fleet.v1.Phase\x12#\n\x04\x65\x63us\x18\x05 \x03(\x0b\x32\x15.fleet.v1.EcuProgress\"J\n\x16ReportProgressResponse\x12\x30\n\nwithdrawal\x18\x14 \x01(\x0b\x32\x1c.fleet.v1.CampaignWithdrawal\"f\n\x15UploadSnapshotRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12.\n\x08snapshot\x18\x02 \x01(\x0b\x32\x1c.fleet.v1.DiagnosticSnapshot\x12\x10\n\x08sequence\x18\x1e \x01(\x04\"\x18\n\x16UploadSnapshotResponse\"z\n\x1dSubmitDiagnosticResultRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12-\n\x06result\x18\x03 \x01(\x0b\x32\x1d.fleet.v1.DiagnosticJobResult\x12\x10\n\x08sequence\x18\x1e \x01(\x04\" \n\x1eSubmitDiagnosticResultResponse\"[\n\x14UploadSignalsRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x15.fleet.v1.SignalBatch\x12\x10\n\x08sequence\x18\x1e \x01(\x04\"\x17\n\x15UploadSignalsResponse\"E\n\x10ReportGapRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12$\n\x03gap\x18\x02 \x01(\x0b\x32\x17.fleet.v1.DiagnosticGap\"\x13\n\x11ReportGapResponse\"J\n\x13SubmitReportRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12&\n\x06report\x18\x02 \x01(\x0b\x32\x16.fleet.v1.UpdateReport\"J\n\x14SubmitReportResponse\x12\"\n\x07outcome\x18\x01 \x01(\x0e\x32\x11.fleet.v1.Outcome\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xbf\x03\n\x0cUpdateReport\x12\x10\n\x08\x63\x61mpaign\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\"\n\x07outcome\x18\x03 \x01(\x0e\x32\x11.fleet.v1.Outcome\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x04\x65\x63us\x18\x07 \x03(\x0b\x32\x13.fleet.v1.EcuResult\x12\x1d\n\x05steps\x18\x08 \x03(\x0b\x32\x0e.fleet.v1.Step\x12\x17\n\x0fsnapshot_before\x18\t \x01(\t\x12\x16\n\x0esnapshot_after\x18\n \x01(\t\x12\x12\n\nbytes_sent\x18\x32 \x01(\x04\x12\x16\n\x0e\x62ytes_received\x18\x33 \x01(\x04\x12-\n\nconditions\x18\x0b \x03(\x0b\x32\x19.fleet.v1.ConditionRecord\x12)\n\x08\x63onsents\x18\x0c \x03(\x0b\x32\x17.fleet.v1.ConsentRecord\"\xf0\x02\n\tEcuResult\x12\x0b\n\x03\x65\x63u\x18\x01 \x01(\t\x12\x13\n\x0bhardware_id\x18\x02 \x01(\t\x12\x0c\n\x04wire\x18\x03 \x01(\t\x12\x16\n\x0eversion_before\x18\x04 \x01(\t\x12\x15\n\rversion_after\x18\x05 \x01(\t\x12\x1d\n\x15software_number_after\x18\x06 \x01(\t\x12\x1e\n\x16supplier_version_after\x18\x07 \x01(\t\x12\x14\n\x0cimage_sha256\x18\x08 \x01(\x0c\x12\x13\n\x0bimage_bytes\x18\t \x01(\x04\x12%\n\tread_back\x18\n \x01(\x0b\x32\x12.fleet.v1.ReadBack\x12\x18\n\x10transfer_seconds\x18\x0b \x01(\x01\x12\x15\n\rbound_seconds\x18\x0c \x01(\x01\x12\x17\n\x0fstaging_seconds\x18\r \x01(\x01\x12\x1a\n\x12out_of_use_seconds\x18\x0e \x01(\x01\x12\r\n\x05\x65rror\x18\x0f \x01(\t\"\x9e\x01\n\x04Step\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0b\n\x03\x65\x63u\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x08\x32\x93\x05\n\x0eGatewayService\x12>\n\x07\x43heckIn\x12\x18.fleet.v1.CheckInRequest\x1a\x19.fleet.v1.CheckInResponse\x12\x43\n\x08\x44ownload\x12\x19.fleet.v1.DownloadRequest\x1a\x1a.fleet.v1.DownloadResponse0\x01\x12S\n\x0eReportProgress\x12\x1f.fleet.v1.ReportProgressRequest\x1a .fleet.v1.ReportProgressResponse\x12S\n\x0eUploadSnapshot\x12\x1f.fleet.v1.UploadSnapshotRequest\x1a .fleet.v1.UploadSnapshotResponse\x12k\n\x16SubmitDiagnosticResult\x12\'.fleet.v1.SubmitDiagnosticResultRequest\x1a(.fleet.v1.SubmitDiagnosticResultResponse\x12P\n\rUploadSignals\x12\x1e.fleet.v1.UploadSignalsRequest\x1a\x1f.fleet.v1.UploadSignalsResponse\x12\x44\n\tReportGap\x12\x1a.fleet.v1.ReportGapRequest\x1a\x1b.fleet.v1.ReportGapResponse\x12M\n\x0cSubmitReport\x12\x1d.fleet.v1.SubmitReportRequest\x1a\x1e.fleet.v1.SubmitReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protocols.fleet.v1.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKINREQUEST']._serialized_start=342
-  _globals['_CHECKINREQUEST']._serialized_end=438
-  _globals['_ECUINVENTORY']._serialized_start=441
-  _globals['_ECUINVENTORY']._serialized_end=643
-  _globals['_READBACK']._serialized_start=645
-  _globals['_READBACK']._serialized_end=711
-  _globals['_CHECKINRESPONSE']._serialized_start=714
-  _globals['_CHECKINRESPONSE']._serialized_end=968
-  _globals['_CAMPAIGNWITHDRAWAL']._serialized_start=970
-  _globals['_CAMPAIGNWITHDRAWAL']._serialized_end=1047
-  _globals['_OFFER']._serialized_start=1050
-  _globals['_OFFER']._serialized_end=1292
-  _globals['_OFFEREDIMAGE']._serialized_start=1294
-  _globals['_OFFEREDIMAGE']._serialized_end=1387
-  _globals['_DOWNLOADREQUEST']._serialized_start=1389
-  _globals['_DOWNLOADREQUEST']._serialized_end=1477
-  _globals['_DOWNLOADRESPONSE']._serialized_start=1479
-  _globals['_DOWNLOADRESPONSE']._serialized_end=1527
-  _globals['_REPORTPROGRESSREQUEST']._serialized_start=1530
-  _globals['_REPORTPROGRESSREQUEST']._serialized_end=1671
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=1673
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1747
-  _globals['_UPLOADSNAPSHOTREQUEST']._serialized_start=1749
-  _globals['_UPLOADSNAPSHOTREQUEST']._serialized_end=1851
-  _globals['_UPLOADSNAPSHOTRESPONSE']._serialized_start=1853
-  _globals['_UPLOADSNAPSHOTRESPONSE']._serialized_end=1877
-  _globals['_SUBMITDIAGNOSTICRESULTREQUEST']._serialized_start=1879
-  _globals['_SUBMITDIAGNOSTICRESULTREQUEST']._serialized_end=2001
-  _globals['_SUBMITDIAGNOSTICRESULTRESPONSE']._serialized_start=2003
-  _globals['_SUBMITDIAGNOSTICRESULTRESPONSE']._serialized_end=2035
-  _globals['_UPLOADSIGNALSREQUEST']._serialized_start=2037
-  _globals['_UPLOADSIGNALSREQUEST']._serialized_end=2128
-  _globals['_UPLOADSIGNALSRESPONSE']._serialized_start=2130
-  _globals['_UPLOADSIGNALSRESPONSE']._serialized_end=2153
-  _globals['_REPORTGAPREQUEST']._serialized_start=2155
-  _globals['_REPORTGAPREQUEST']._serialized_end=2224
-  _globals['_REPORTGAPRESPONSE']._serialized_start=2226
-  _globals['_REPORTGAPRESPONSE']._serialized_end=2245
-  _globals['_SUBMITREPORTREQUEST']._serialized_start=2247
-  _globals['_SUBMITREPORTREQUEST']._serialized_end=2321
-  _globals['_SUBMITREPORTRESPONSE']._serialized_start=2323
-  _globals['_SUBMITREPORTRESPONSE']._serialized_end=2397
-  _globals['_UPDATEREPORT']._serialized_start=2400
-  _globals['_UPDATEREPORT']._serialized_end=2847
-  _globals['_ECURESULT']._serialized_start=2850
-  _globals['_ECURESULT']._serialized_end=3218
-  _globals['_STEP']._serialized_start=3221
-  _globals['_STEP']._serialized_end=3379
-  _globals['_GATEWAYSERVICE']._serialized_start=3382
-  _globals['_GATEWAYSERVICE']._serialized_end=4041
+  _globals['_CHECKINREQUEST']._serialized_start=382
+  _globals['_CHECKINREQUEST']._serialized_end=478
+  _globals['_ECUINVENTORY']._serialized_start=481
+  _globals['_ECUINVENTORY']._serialized_end=683
+  _globals['_READBACK']._serialized_start=685
+  _globals['_READBACK']._serialized_end=751
+  _globals['_CHECKINRESPONSE']._serialized_start=754
+  _globals['_CHECKINRESPONSE']._serialized_end=1062
+  _globals['_CAMPAIGNWITHDRAWAL']._serialized_start=1064
+  _globals['_CAMPAIGNWITHDRAWAL']._serialized_end=1141
+  _globals['_OFFER']._serialized_start=1144
+  _globals['_OFFER']._serialized_end=1386
+  _globals['_OFFEREDIMAGE']._serialized_start=1388
+  _globals['_OFFEREDIMAGE']._serialized_end=1481
+  _globals['_DOWNLOADREQUEST']._serialized_start=1483
+  _globals['_DOWNLOADREQUEST']._serialized_end=1571
+  _globals['_DOWNLOADRESPONSE']._serialized_start=1573
+  _globals['_DOWNLOADRESPONSE']._serialized_end=1621
+  _globals['_REPORTPROGRESSREQUEST']._serialized_start=1624
+  _globals['_REPORTPROGRESSREQUEST']._serialized_end=1765
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=1767
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1841
+  _globals['_UPLOADSNAPSHOTREQUEST']._serialized_start=1843
+  _globals['_UPLOADSNAPSHOTREQUEST']._serialized_end=1945
+  _globals['_UPLOADSNAPSHOTRESPONSE']._serialized_start=1947
+  _globals['_UPLOADSNAPSHOTRESPONSE']._serialized_end=1971
+  _globals['_SUBMITDIAGNOSTICRESULTREQUEST']._serialized_start=1973
+  _globals['_SUBMITDIAGNOSTICRESULTREQUEST']._serialized_end=2095
+  _globals['_SUBMITDIAGNOSTICRESULTRESPONSE']._serialized_start=2097
+  _globals['_SUBMITDIAGNOSTICRESULTRESPONSE']._serialized_end=2129
+  _globals['_UPLOADSIGNALSREQUEST']._serialized_start=2131
+  _globals['_UPLOADSIGNALSREQUEST']._serialized_end=2222
+  _globals['_UPLOADSIGNALSRESPONSE']._serialized_start=2224
+  _globals['_UPLOADSIGNALSRESPONSE']._serialized_end=2247
+  _globals['_REPORTGAPREQUEST']._serialized_start=2249
+  _globals['_REPORTGAPREQUEST']._serialized_end=2318
+  _globals['_REPORTGAPRESPONSE']._serialized_start=2320
+  _globals['_REPORTGAPRESPONSE']._serialized_end=2339
+  _globals['_SUBMITREPORTREQUEST']._serialized_start=2341
+  _globals['_SUBMITREPORTREQUEST']._serialized_end=2415
+  _globals['_SUBMITREPORTRESPONSE']._serialized_start=2417
+  _globals['_SUBMITREPORTRESPONSE']._serialized_end=2491
+  _globals['_UPDATEREPORT']._serialized_start=2494
+  _globals['_UPDATEREPORT']._serialized_end=2941
+  _globals['_ECURESULT']._serialized_start=2944
+  _globals['_ECURESULT']._serialized_end=3312
+  _globals['_STEP']._serialized_start=3315
+  _globals['_STEP']._serialized_end=3473
+  _globals['_GATEWAYSERVICE']._serialized_start=3476
+  _globals['_GATEWAYSERVICE']._serialized_end=4135
 # @@protoc_insertion_point(module_scope)

@@ -15,6 +15,7 @@ from protocols.fleet.v1 import diagnostic_jobs_pb2 as _diagnostic_jobs_pb2
 from protocols.fleet.v1 import diagnostic_plans_pb2 as _diagnostic_plans_pb2
 from protocols.fleet.v1 import diagnostics_pb2 as _diagnostics_pb2
 from protocols.fleet.v1 import releases_pb2 as _releases_pb2
+from protocols.fleet.v1 import remote_access_pb2 as _remote_access_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -138,6 +139,7 @@ class CheckInResponse(_message.Message):
     WITHDRAWAL_FIELD_NUMBER: _builtins.int
     DIAGNOSTIC_ORDERS_FIELD_NUMBER: _builtins.int
     DIAGNOSTIC_JOBS_FIELD_NUMBER: _builtins.int
+    REMOTE_SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def offer(self) -> Global___Offer:
         """Unset: nothing to do."""
@@ -154,6 +156,10 @@ class CheckInResponse(_message.Message):
     def diagnostic_jobs(self) -> _containers.RepeatedCompositeFieldContainer[_diagnostic_jobs_pb2.DiagnosticJob]:
         """Jobs without a result, oldest first, at most 8: also those that the gateway has already."""
 
+    @_builtins.property
+    def remote_session(self) -> _remote_access_pb2.RemoteSessionOffer:
+        """A tester wants to reach the vehicle; never while it updates."""
+
     def __init__(
         self,
         *,
@@ -162,10 +168,11 @@ class CheckInResponse(_message.Message):
         withdrawal: Global___CampaignWithdrawal | None = ...,
         diagnostic_orders: _diagnostic_plans_pb2.DiagnosticOrders | None = ...,
         diagnostic_jobs: _abc.Iterable[_diagnostic_jobs_pb2.DiagnosticJob] | None = ...,
+        remote_session: _remote_access_pb2.RemoteSessionOffer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["diagnostic_orders", b"diagnostic_orders", "next_check_in", b"next_check_in", "offer", b"offer", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["diagnostic_orders", b"diagnostic_orders", "next_check_in", b"next_check_in", "offer", b"offer", "remote_session", b"remote_session", "withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["diagnostic_jobs", b"diagnostic_jobs", "diagnostic_orders", b"diagnostic_orders", "next_check_in", b"next_check_in", "offer", b"offer", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diagnostic_jobs", b"diagnostic_jobs", "diagnostic_orders", b"diagnostic_orders", "next_check_in", b"next_check_in", "offer", b"offer", "remote_session", b"remote_session", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,6 +34,7 @@ from vehicle_gateway.diagnostics.orders import (
     TakeSnapshot,
 )
 from vehicle_gateway.management import CheckIn, ManagementError, Snapshot, Withdrawal
+from vehicle_gateway.management.grpc.remote import remote_offer_of
 from vehicle_gateway.outbox import Gap
 from vehicle_gateway.update import Inventory, Progress, ReadBack
 from vehicle_gateway.update.account import (
@@ -110,11 +111,15 @@ def check_in_of(message: gateway_pb2.CheckInResponse) -> CheckIn:
         raise ManagementError(f"next_check_in: {seconds} s is no duration") from error
     if wait_s < 0:
         raise ManagementError(f"next_check_in: {wait_s} s lie in the past")
+    remote = None
+    if message.HasField("remote_session"):
+        remote = remote_offer_of(message.remote_session)
     return CheckIn(
         offer=offer,
         next_check_in_s=wait_s,
         withdrawal=withdrawal_of(message),
         orders=orders_of(message),
+        remote=remote,
     )
 
 
