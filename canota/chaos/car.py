@@ -49,25 +49,50 @@ OBSERVE_S: Final = 1.0
 class Site:
     """What all runs of one process share: a cloud with two releases, and a factory-new car."""
 
-    def __init__(self, folder: Path, types: Mapping[str, EcuType], *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        types: Mapping[str, EcuType],
+        *,
+        seed: int = 0,
+        versions: tuple[int, ...] = (OLD, NEW),
+        failing: frozenset[int] = frozenset(),
+        poll_s: float = 30.0,
+    ) -> None:
+        """Releases `versions`, the first from the factory; those `failing` set a trouble code."""
         self.folder = folder
         self.types = types
         self.description = described(self.types)
         self.seed = seed
-        self._cloud = CloudThread(
-            CloudOptions(state_directory=folder / "cloud", virtual_clock=True, seed=seed)
+        self.versions = versions
+        self._failing = failing
+        self._options = CloudOptions(
+            state_directory=folder / "cloud", virtual_clock=True, seed=seed, poll_s=poll_s
         )
 
     def open(self) -> None:
-        self._cloud.start()
-        self.operator = Operator(self._cloud.target)
-        for version in (OLD, NEW):
+        self._start_cloud(self._options)
+        for version in self.versions:
             files = [self._file(name, version) for name in self.types]
             self.operator.create_release(f"v{version}", files, version=f"{version}.0.0")
 
     def close(self) -> None:
         self.operator.close()
         self._cloud.stop()
+
+    def rebuild_cloud(self) -> None:
+        """Drop the cloud, and make it again from its files."""
+        port = int(self.target.rpartition(":")[2])
+        self.close()
+        self._start_cloud(replace(self._options, port=port))
+
+    def image(self, name: str, version: int) -> bytes:
+        return image(name, version, failed=version in self._failing)
+
+    def _start_cloud(self, options: CloudOptions) -> None:
+        self._cloud = CloudThread(options)
+        self._cloud.start()
+        self.operator = Operator(self._cloud.target)
 
     @property
     def target(self) -> str:
@@ -93,7 +118,7 @@ class Site:
         )
         if new and not self._factory.exists():
             for name in self.types:
-                vehicle.provision(name, image(name, OLD))
+                vehicle.provision(name, self.image(name, self.versions[0]))
             shutil.copytree(folder, self._factory)
         return vehicle
 
@@ -103,7 +128,7 @@ class Site:
 
     def _file(self, name: str, version: int) -> ReleaseFile:
         ecu = self.types[name]
-        content = Image(address=ecu.application_base, data=image(name, version))
+        content = Image(address=ecu.application_base, data=self.image(name, version))
         return ReleaseFile(
             hardware_id=ecu.hardware_identifier,
             path=Path(f"{name}-{version}.0.0.hex"),
@@ -124,10 +149,15 @@ class Car:
     vehicle: Vehicle = field(init=False)
     state: Path = field(init=False)
     began_s: float = field(init=False)
+    _life: Life | None = None
+    _process: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    def __post_init__(self) -> None:
         self.began_s = asyncio.get_running_loop().time()
         self.state = self.folder / "gateway-0"
+        self.state.mkdir(parents=True)
+
+    async def start(self) -> None:
         self.vehicle = self.site.vehicle(self.vin, self.folder / "ecus")
         self.instruments.nodes = self.vehicle.nodes
         if self.instruments.wants_flash:
@@ -139,6 +169,23 @@ class Car:
 
     async def stop(self) -> None:
         await self.vehicle.stop()
+
+    async def drop(self) -> None:
+        """Every object of the car and of its gateway is gone: `start` again makes new ones."""
+        await self.kill_gateway()
+        await self.vehicle.kill()
+
+    async def begin(self) -> None:
+        """Start the gateway's process: it works until it is killed."""
+        self._process = asyncio.create_task(self.live(lambda gateway: gateway.run()))
+
+    async def kill_gateway(self) -> None:
+        if self._process is not None:
+            await asyncio.sleep(0)  # It has at least begun.
+            if self._life is not None:
+                self._life.end()
+            await self._process
+            self._process = None
 
     @property
     def nodes(self) -> Mapping[str, EcuNode]:
@@ -163,23 +210,26 @@ class Car:
         holds = self.holds()
         await self.power_cycle()
         (assignment,) = self.site.operator.campaign(campaign).assignments
-        found = self.site.operator.vehicle(self.vin)
         return Evidence(
             restless=restless,
             holds=holds,
             runs=self.runs(),
             outcome=str(plain(assignment)["outcome"]),
             reason=assignment.reason,
-            record={
-                ecu.ecu: Recorded(version=ecu.software_version, sha256=ecu.image_sha256)
-                for ecu in found.ecus
-            },
+            record=self.record(),
         )
+
+    def record(self) -> dict[str, Recorded]:
+        """What the cloud holds of each ECU."""
+        return {
+            ecu.ecu: Recorded(version=ecu.software_version, sha256=ecu.image_sha256)
+            for ecu in self.site.operator.vehicle(self.vin).ecus
+        }
 
     async def live(self, work: Callable[[Gateway], Coroutine[None, None, None]]) -> None:
         """One life of the gateway, in which `work` is done; shorter if it is killed."""
         self.lives += 1
-        life = Life(self.state, self.folder / f"gateway-{self.lives}")
+        life = self._life = Life(self.state, self.folder / f"gateway-{self.lives}")
         instruments = self.instruments
         seams = Seams(
             open_journal=lambda path: FaultyJournal(path, instruments, life),
@@ -269,23 +319,27 @@ class Car:
         return {name: self._held(ecu) for name, ecu in self.site.types.items()}
 
     def _held(self, ecu: EcuType) -> Held:
-        hardware = self.nodes[ecu.name].hardware
-        memory = hardware.memory
-        record = TwoCopyRecord(
-            _copy(hardware.data_flash), address=0, copy_size=DATA_FLASH.sector_size
-        )
-        copied = replace(memory, flash=_copy(memory.flash), record=record)
-        boot = boot_profile(ecu.boot_profile).open(copied, hardware.trust)
-        decision = result_of(boot.boot(ResetReason.POWER_ON))
-        if not isinstance(decision, Application):
-            return Held(version=0, flaw=f"stays in its boot loader: {decision.reason}")
-        held = boot.active_image()
-        sha256 = hashlib.sha256(held).digest()
-        for version in (OLD, NEW):
-            if held == image(ecu.name, version):
-                flaw = "only on trial" if decision.on_trial else ""
-                return Held(version=version, sha256=sha256, flaw=flaw)
-        return Held(version=0, sha256=sha256, flaw=f"boots {len(held)} bytes of neither image")
+        images = {version: self.site.image(ecu.name, version) for version in self.site.versions}
+        return held_by(self.nodes[ecu.name], images)
+
+
+def held_by(node: EcuNode, images: Mapping[int, bytes]) -> Held:
+    """What an ECU would boot, by a copy of its flash; `images` are those that it may hold."""
+    memory = node.hardware.memory
+    data = _copy(node.hardware.data_flash)
+    record = TwoCopyRecord(data, address=0, copy_size=DATA_FLASH.sector_size)
+    copied = replace(memory, flash=_copy(memory.flash), record=record)
+    boot = boot_profile(node.ecu.boot_profile).open(copied, node.hardware.trust)
+    decision = result_of(boot.boot(ResetReason.POWER_ON))
+    if not isinstance(decision, Application):
+        return Held(version=0, flaw=f"stays in its boot loader: {decision.reason}")
+    held = boot.active_image()
+    sha256 = hashlib.sha256(held).digest()
+    for version, content in images.items():
+        if held == content:
+            flaw = "only on trial" if decision.on_trial else ""
+            return Held(version=version, sha256=sha256, flaw=flaw)
+    return Held(version=0, sha256=sha256, flaw=f"boots {len(held)} bytes of none of its images")
 
 
 def _copy(flash: Flash) -> Flash:

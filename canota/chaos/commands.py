@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from canota.chaos import model as models
-from canota.chaos import power_sweep
+from canota.chaos import power_sweep, processes, programs
 from canota.chaos import vehicle as sweeps
 from canota.chaos.faults import FaultIdError, Kind
 from canota.chaos.power import Scenario, Sweep, Tally
@@ -41,6 +41,8 @@ from canota.cli.output import (
 from canota.cli.serving import log_to_stderr
 
 app = group()
+
+T = TypeVar("T")
 
 SeedOption = Annotated[int, typer.Option(help="Repeats the sample and every random draw.")]
 FullOption = Annotated[bool, typer.Option("--full", help="Try every point, not a sample.")]
@@ -89,10 +91,8 @@ def vehicle(
         with sweeps.folder_in_memory() as folder:
             points = sweeps.record(folder, seed=seed)
             planned = sweeps.plan(points, seed=seed, count=None if full else faults, only=only)
-            runs = sweeps.sweep(
-                planned, folder, seed=seed, workers=workers or len(os.sched_getaffinity(0))
-            )
-            done = list(_watched(runs, len(planned.faults)))
+            runs = sweeps.sweep(planned, folder, seed=seed, workers=workers or _cores())
+            done = list(_counted(runs, len(planned.faults)))
     except (sweeps.SweepError, FaultIdError) as error:
         raise CommandError(str(error), Exit.FAILED) from error
     failed = [run for run in done if not run.is_sound]
@@ -199,6 +199,120 @@ def _print_explored(
     out.print(f"{sum(one.states for one in done):,} distinct states: {verdict}")
 
 
+@app.command(name="random")
+def random_(
+    *,
+    seeds: Annotated[int, typer.Option(min=1, help="How many programs.")] = 50,
+    first: Annotated[int, typer.Option(min=1, help="The seed of the first one.")] = 1,
+    reproduce: Annotated[
+        int | None,
+        typer.Option(metavar="SEED", help="One program again, told line by line."),
+    ] = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Live through random programs of ten minutes, in which everything is dropped and made again.
+
+    Campaigns are started and cancelled, power is cut, writes are torn, messages spoilt, the cloud
+    is away, the ignition is off. Every object of car, gateway and cloud is dropped at random
+    instants and made again from its files. When the faults have ceased, all ECUs must have one
+    release, nothing may be lost, and the cloud must know it. Exit code 1 if not.
+    """
+    with sweeps.folder_in_memory() as folder:
+        if reproduce is not None:
+            log_to_stderr(verbose=False)
+            done = [programs.play(reproduce, folder, log=console().print)]
+        else:
+            played = programs.play_all(
+                range(first, first + seeds), folder, workers=workers or _cores()
+            )
+            done = sorted(_counted(played, seeds), key=lambda one: one.seed)
+    failed = [one for one in done if not one.is_sound]
+    if as_json:
+        print_json(
+            {
+                "programs": len(done),
+                "operations": dict(_sum(one.operations for one in done)),
+                "outcomes": dict(Counter(word for one in done for word in one.outcomes)),
+                "half_updated": sum(bool(one.half_updated) for one in done),
+                "lost": sum(bool(one.lost) for one in done),
+                "cloud_disagrees": sum(bool(one.cloud_disagrees) for one in done),
+                "failures": [one.seed for one in failed],
+            }
+        )
+    else:
+        _print_programs(done, failed)
+    if failed:
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def kill(
+    *,
+    kills: Annotated[int, typer.Option(min=1, help="How many processes are killed.")] = 10,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Kill real processes in the midst of an update in real time, and start them again.
+
+    `canota cloud serve`, `canota ecus serve` and `canota gateway run` update a car over loopback;
+    at random instants one of them gets `kill -9`. In the end the flash files must be all new or
+    all old, and the cloud must know which. Takes a minute. Exit code 1 if they are not.
+    """
+    shown = Console(stderr=True, highlight=False)
+    with sweeps.folder_in_memory() as folder:
+        try:
+            killed = processes.kill_processes(folder, kills=kills, seed=seed, log=shown.print)
+        except processes.KillError as error:
+            raise CommandError(str(error), Exit.FAILED) from error
+    if as_json:
+        print_json(
+            {
+                "kills": dict(killed.kills),
+                "outcome": killed.outcome,
+                "reason": killed.reason,
+                "half_updated": killed.judgement.half_updated,
+                "cloud_disagrees": killed.judgement.cloud_disagrees,
+            }
+        )
+    else:
+        told = ", ".join(f"{name} {number}" for name, number in killed.kills.items())
+        out = console()
+        out.print(f"killed: {told}")
+        out.print(_words(killed))
+    if not killed.is_sound:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _print_programs(done: Sequence[programs.Played], failed: Sequence[programs.Played]) -> None:
+    out = console()
+    shown = table("seed", "operations", "campaigns", "release", "verdict", right=("operations",))
+    for one in done:
+        shown.add_row(
+            str(one.seed),
+            str(sum(one.operations.values())),
+            ", ".join(word.replace("_", " ") or "no end" for word in one.outcomes),
+            f"{one.version}.0.0",
+            one.half_updated or one.lost or one.cloud_disagrees or "whole",
+        )
+    out.print(shown)
+    operations = _sum(one.operations for one in done)
+    out.print(", ".join(f"{name}: {number}" for name, number in sorted(operations.items())))
+    verdict = f"{len(failed)} of them failed" if failed else "every car is whole"
+    out.print(f"{len(done)} programs of ten minutes: {verdict}")
+    if failed:
+        out.print(f"again: canota chaos random --reproduce {failed[0].seed}")
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return total
+
+
 def _reproduce(fault: str, *, seed: int, as_json: bool) -> None:
     out = console()
     if not as_json:
@@ -221,16 +335,18 @@ def _reproduce(fault: str, *, seed: int, as_json: bool) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-def _watched(runs: Iterable[sweeps.Run], total: int) -> Iterable[sweeps.Run]:
-    """Pass the runs on, with a bar on the error output if that is a terminal."""
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _counted(played: Iterable[T], total: int) -> Iterable[T]:
+    """Pass them on, with a bar on the error output if that is a terminal."""
     shown = Console(stderr=True)
     with Progress(*_columns(), console=shown, transient=True, disable=not shown.is_terminal) as bar:
-        task = bar.add_task("faults", total=total)
-        for run in runs:
-            if not run.is_sound:
-                bar.console.print(f"{run.fault}: {_words(run)}", markup=False, highlight=False)
+        task = bar.add_task("", total=total)
+        for one in played:
             bar.advance(task)
-            yield run
+            yield one
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
@@ -267,7 +383,7 @@ def _print(
         out.print(f"again: canota chaos vehicle --seed {seed} --reproduce {failed[0].fault}")
 
 
-def _words(run: sweeps.Run) -> str:
+def _words(run: sweeps.Run | processes.Killed) -> str:
     judged = run.judgement
     said = [
         f"half updated: {judged.half_updated}" if judged.half_updated else "",

@@ -55,21 +55,34 @@ class Judgement:
 
 def judge(evidence: Evidence) -> Judgement:
     """Whether the car is all new or all old, and whether the cloud knows which."""
-    return Judgement(half_updated=_half(evidence), cloud_disagrees=_disagreement(evidence))
+    return Judgement(
+        half_updated=mixture(evidence.holds, evidence.runs), cloud_disagrees=_disagreement(evidence)
+    )
 
 
-def _half(evidence: Evidence) -> str:
-    flaws = [f"{ecu}: {held.flaw}" for ecu, held in evidence.holds.items() if held.flaw]
+def mixture(holds: Mapping[str, Held], runs: Mapping[str, str]) -> str:
+    """Why the ECUs are not all of one version, by their flash and by what runs; empty if so."""
+    flaws = [f"{ecu}: {held.flaw}" for ecu, held in holds.items() if held.flaw]
     flaws += [
-        f"{ecu}: runs {evidence.runs[ecu] or 'nothing'}, its flash holds {held.version}.0.0"
-        for ecu, held in evidence.holds.items()
-        if not held.flaw and evidence.runs[ecu] != f"{held.version}.0.0"
+        f"{ecu}: runs {runs[ecu] or 'nothing'}, its flash holds {held.version}.0.0"
+        for ecu, held in holds.items()
+        if not held.flaw and runs[ecu] != f"{held.version}.0.0"
     ]
     if flaws:
         return "; ".join(flaws)
-    if len({held.version for held in evidence.holds.values()}) > 1:
-        return ", ".join(f"{ecu} {held.version}.0.0" for ecu, held in evidence.holds.items())
+    if len({held.version for held in holds.values()}) > 1:
+        return ", ".join(f"{ecu} {held.version}.0.0" for ecu, held in holds.items())
     return ""
+
+
+def difference(holds: Mapping[str, Held], record: Mapping[str, Recorded]) -> str:
+    """Where the cloud's record is not what the ECUs hold."""
+    return "; ".join(
+        f"{ecu}: recorded are {found.version} and {found.sha256.hex()[:16]}"
+        for ecu, held in holds.items()
+        for found in [record[ecu]]
+        if (found.version, found.sha256) != (f"{held.version}.0.0", held.sha256)
+    )
 
 
 def _disagreement(evidence: Evidence) -> str:
@@ -85,10 +98,4 @@ def _disagreement(evidence: Evidence) -> str:
     ]
     if wrong:
         return f"{evidence.outcome}, but {', '.join(wrong)}"
-    wrong = [
-        f"{ecu}: recorded are {found.version} and {found.sha256.hex()[:16]}"
-        for ecu, held in evidence.holds.items()
-        for found in [evidence.record[ecu]]
-        if (found.version, found.sha256) != (f"{held.version}.0.0", held.sha256)
-    ]
-    return "; ".join(wrong)
+    return difference(evidence.holds, evidence.record)

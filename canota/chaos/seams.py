@@ -5,6 +5,7 @@ the one fault where its point comes. Nothing behind them knows of it.
 """
 
 import asyncio
+import logging
 import random
 import shutil
 from collections import Counter
@@ -42,9 +43,17 @@ from vehicle_gateway.wires import (
     Wire,
 )
 
+#: Takes what is told, line by line.
+Log = Callable[[str], None]
+
 #: Seconds for which an ECU's supply is gone, and for which the cloud is away.
 POWER_OFF_S: Final = 1.0
 AWAY_S: Final = 90.0
+
+
+def quiet() -> None:
+    """What the programs log of faults that are made on purpose is no news."""
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 class KilledError(BaseException):
@@ -73,7 +82,7 @@ class Instruments:
     fault: Fault | None
     rng: random.Random
     #: Told of everything that is counted; None: nobody listens.
-    tell: Callable[[str], None] | None = None
+    tell: Log | None = None
     nodes: Mapping[str, EcuNode] = field(default_factory=dict)
     #: Whether points are counted: they are from the campaign's start on.
     armed: bool = False

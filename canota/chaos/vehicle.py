@@ -6,13 +6,12 @@ that cloud, each with a car and a campaign of its own.
 """
 
 import asyncio
-import logging
 import multiprocessing
 import random
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from canota.chaos.car import Car, Site
 from canota.chaos.faults import Fault, FaultIdError, Kind, Points, every_fault, parse
 from canota.chaos.images import small_types
 from canota.chaos.judge import Judgement, judge
-from canota.chaos.seams import Instruments
+from canota.chaos.seams import Instruments, Log, quiet
 from ecu_sim.ecus import EcuType
 
 #: Faults of a quick sweep.
@@ -33,8 +32,6 @@ QUICK: Final = 520
 #: Runs that a process is given at once.
 _BATCH: Final = 4
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 a folder of our own is made in it
-
-Log = Callable[[str], None]
 
 
 class SweepError(Exception):
@@ -227,7 +224,7 @@ _bench: Bench | None = None
 
 def _begin(folder: Path, seed: int) -> None:
     global _bench  # noqa: PLW0603 what an initializer of a pool is for
-    logging.getLogger().addHandler(logging.NullHandler())  # what fails on purpose is no news
+    quiet()
     name = multiprocessing.current_process().name
     _bench = Bench(folder / name, seed=seed)
     _bench.__enter__()  # its process ends with it
