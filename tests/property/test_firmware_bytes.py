@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.firmware import FirmwareError
-from protocols.firmware.containers import crc32, declared, mcuboot, sha512
+from protocols.firmware.containers import cmac, crc32, declared, mcuboot, sha512
 from protocols.firmware.formats import MAX_SPAN, FormatError, Image, formats
 from tests.support.images import crc32_image
 
@@ -57,7 +57,7 @@ def test_files_that_bincopy_writes_are_read(image: Image, record_bytes: int) -> 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_behind_a_magic_number_give_an_image_or_a_container_error(data: bytes) -> None:
-    for magic in (mcuboot.MAGIC.to_bytes(4, "little"), crc32.MAGIC, sha512.MAGIC):
+    for magic in (mcuboot.MAGIC.to_bytes(4, "little"), crc32.MAGIC, sha512.MAGIC, cmac.MAGIC):
         try:
             stated = declared(magic + data)
         except FirmwareError:

@@ -69,17 +69,20 @@ def test_in_winter_the_electric_heater_makes_up_for_a_cold_heater_core(
     assert not loop.first_failures.keys() & {("ptc", 0), ("ptc", 1)}
 
 
-@pytest.mark.parametrize("hindrance", ["not asked", "high voltage off", "too high", "warm day"])
+@pytest.mark.parametrize(
+    "hindrance", ["not asked", "high voltage off", "too high", "not available", "warm day"]
+)
 def test_the_heater_heats_only_when_it_may(hindrance: str) -> None:
     day = Surroundings(coolant_c=10.0) if hindrance == "warm day" else WINTER
     loop = ClosedLoop({"ptc": "2.0.0"}, day)
     loop.cabin.blower_drive, loop.cabin.blend = 0.5, 1.0
     if hindrance == "not asked":
         loop.heating_request = 0.0
-    loop.high_voltage = {"high voltage off": 0.0, "too high": 470.0}.get(hindrance, 398.0)
+    voltages = {"high voltage off": 0.0, "too high": 470.0, "not available": 1638.3}
+    loop.high_voltage = voltages.get(hindrance, 398.0)
     loop.run(20.0)
     assert loop.cabin.heater_power_w == 0.0
-    # A circuit that is switched off is no fault.
+    # A circuit that is switched off is no fault, and neither is a voltage that nobody knows.
     assert loop.first_failures.keys() == ({("ptc", 1)} if hindrance == "too high" else set())
 
 

@@ -15,6 +15,7 @@ enum dtc { OVER_TEMPERATURE, VOLTAGE_OUT_OF_RANGE };
 #define SWITCHED_OFF 60.0      // V below which the high-voltage circuit is off, which is no fault
 #define MINIMUM_VOLTAGE 250.0
 #define MAXIMUM_VOLTAGE 450.0
+#define AVAILABLE 1000.0       // V above which the signal says that it is not available
 
 static struct integrator trim = {.authority = 6000.0};
 static double power;
@@ -38,7 +39,7 @@ static double wanted_power(double air, double ambient, double voltage, double mo
 
 static void watch(double element, double voltage, double dt) {
     monitor_step(&temperature_monitor, element > ELEMENT_MAXIMUM, dt);
-    if (voltage < SWITCHED_OFF) {
+    if (voltage < SWITCHED_OFF || voltage > AVAILABLE) {
         monitor_hold(&voltage_monitor);
     } else {
         monitor_step(&voltage_monitor, !in_range(voltage), dt);
