@@ -16,7 +16,7 @@ from dbc.vehicle import VehicleDescription, describe_vehicle
 from ecu_sim.ecus import EcuType, ecu_names, ecu_type
 from firmware import KEYS, dev_keys
 from firmware.applications import APPLICATIONS
-from protocols.firmware.containers import cmac, crc32, mcuboot
+from protocols.firmware.containers import cmac, crc32, mcuboot, sha512
 
 #: One slot, its sectors, and the most that a page has.
 SLOT_BYTES: Final = 0x8000
@@ -109,14 +109,20 @@ def _padded(runs: bytes, seed: str, size: int) -> bytes:
 
 
 def _crc32(made: Firmware) -> bytes:
-    return crc32.encode(
-        crc32.Crc32Image(
-            hardware_id=made.ecu.hardware_identifier,
-            software_number=_number(made),
-            supplier_version="CHAOS",
-            version_numbers=(*made.version, 0),
-            payload=made.module,
-        )
+    return crc32.encode(_crc32_image(made))
+
+
+def _sha512(made: Firmware) -> bytes:
+    return sha512.encode(_crc32_image(made))
+
+
+def _crc32_image(made: Firmware) -> crc32.Crc32Image:
+    return crc32.Crc32Image(
+        hardware_id=made.ecu.hardware_identifier,
+        software_number=_number(made),
+        supplier_version="CHAOS",
+        version_numbers=(*made.version, 0),
+        payload=made.module,
     )
 
 
@@ -165,6 +171,7 @@ ENCODERS: Final[Mapping[str, Callable[[Firmware], bytes]]] = {
     "cmac": _cmac,
     "crc32": _crc32,
     "mcuboot": _mcuboot,
+    "sha512": _sha512,
 }
 
 
