@@ -119,6 +119,8 @@ class Cabin:
         self.defrost_lever = 0.0
         self.face_lever = 1.0
         self.foot_lever = 0.0
+        #: Outlets whose flap is stuck: its motor turns in vain.
+        self.stuck: frozenset[str] = frozenset()
         self._levers = {outlet: _limited(self._wanted(outlet), 1.0) for outlet in _OUTLETS}
         self._windscreen = self.surroundings.cabin_c
         self._outlet = self.surroundings.ambient_c
@@ -287,6 +289,8 @@ class Cabin:
         """Each lever goes to where it is wanted, at the speed of its motor."""
         most = self._body.lever_per_s * dt_s
         for outlet, travel in self._levers.items():
+            if outlet in self.stuck:
+                continue
             left = _limited(self._wanted(outlet), 1.0) - travel
             self._levers[outlet] = travel + min(max(left, -most), most)
 

@@ -5,7 +5,7 @@ tester's hands (2F) and a sweep never hold one output together, and a sweep ends
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,6 +59,7 @@ class OutputSweep:
 
     def _run(self) -> Job:
         sweep = self._sweep
+        yield from self._settle()
         for step in range(sweep.steps + 1):
             value = sweep.first + (sweep.last - sweep.first) * step / sweep.steps
             self._channels.output_channels.override(sweep.channel, value)
@@ -67,10 +68,21 @@ class OutputSweep:
                 self._end(RoutineState.ABORTED)
                 return b""
             self._steps = step
-            measured = round(self._channels.value_of(sweep.measured) / sweep.scale)
-            self._measured.append(min(max(measured, 0), _GREATEST))
+            self._measured.append(self._measure())
         self._end(RoutineState.FINISHED)
         return b""
+
+    def _settle(self) -> Generator[float, None, None]:
+        """Go to the first value, which what is measured may be far from."""
+        sweep, waited_s = self._sweep, 0.0
+        self._channels.output_channels.override(sweep.channel, sweep.first)
+        while waited_s < sweep.settle_s and self._measure() != round(sweep.first / sweep.scale):
+            yield sweep.step_s
+            waited_s += sweep.step_s
+
+    def _measure(self) -> int:
+        measured = round(self._channels.value_of(self._sweep.measured) / self._sweep.scale)
+        return min(max(measured, 0), _GREATEST)
 
     def _end(self, state: RoutineState) -> None:
         self._state = state

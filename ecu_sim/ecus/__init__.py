@@ -206,6 +206,8 @@ class Sweep:
     #: Steps from the first to the last, of so many seconds each.
     steps: int = 10
     step_s: float = 0.5
+    #: Before the first step, so long at most until what is measured is at the first value.
+    settle_s: float = 0.0
     #: What follows the output: raw = round(value / scale), two bytes, unsigned.
     measured: Source
     unit: str

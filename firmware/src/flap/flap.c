@@ -17,11 +17,11 @@ static double requested[FLAPS];  // %, held while nobody asks
 static double running;
 
 static struct monitor supply_monitor = {.dtc = SUPPLY_LOW, .fail_after = 1.0, .pass_after = 1.0};
-// Longer than a sweep takes, in which a tester holds the flap.
+// Longer than a sweep takes, in which a tester holds the flap, and its way back.
 static struct monitor travel_monitors[FLAPS] = {
-    {.dtc = NOT_REACHED + DEFROST, .fail_after = 8.0, .pass_after = 2.0},
-    {.dtc = NOT_REACHED + FACE, .fail_after = 8.0, .pass_after = 2.0},
-    {.dtc = NOT_REACHED + FOOT, .fail_after = 8.0, .pass_after = 2.0},
+    {.dtc = NOT_REACHED + DEFROST, .fail_after = 15.0, .pass_after = 2.0},
+    {.dtc = NOT_REACHED + FACE, .fail_after = 15.0, .pass_after = 2.0},
+    {.dtc = NOT_REACHED + FOOT, .fail_after = 15.0, .pass_after = 2.0},
 };
 static struct monitor lost_monitor = {.dtc = REQUEST_LOST, .fail_after = 0.5, .pass_after = 0.5};
 
