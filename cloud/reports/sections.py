@@ -422,6 +422,8 @@ _VERDICTS: Final[dict[str, tuple[str, str]]] = {
 _OCCASIONS: Final[dict[str, str]] = {
     "waiting": "waited for",
     "cleared": "begun on, watched until the commit",
+    "refused": "not met in time",
+    "violated": "no longer met: turned back",
 }
 
 

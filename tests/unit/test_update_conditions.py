@@ -16,6 +16,7 @@ from protocols.preconditions.databases import definitions
 from tests.support.gateway import SimulatedVehicle
 from vehicle_gateway.driver import FolderConsent, give_answer, open_question
 from vehicle_gateway.update import UpdateError
+from vehicle_gateway.update.account import UpdateReport
 from vehicle_gateway.update.conditions import GRACE_S, SETTLE_S, VehicleClearance
 from vehicle_gateway.update.consent import Answer, Choice, Question
 from vehicle_gateway.update.coordinator import Outcome
@@ -514,7 +515,7 @@ def test_a_whole_update_under_real_conditions_turns_back_when_the_battery_drops(
     vehicle = SimulatedVehicle(tmp_path, ecus=("ccu", "blower"))
     car = Car()
 
-    async def run() -> tuple[Outcome, str]:
+    async def run() -> UpdateReport:
         loop = asyncio.get_running_loop()
         vehicle.clearance = VehicleClearance(  # type: ignore[assignment]  # the real one
             vehicle=describe_vehicle(),
@@ -529,11 +530,18 @@ def test_a_whole_update_under_real_conditions_turns_back_when_the_battery_drops(
                 car.set(BatteryVoltage=11.2)
 
         vehicle.on_note = drop
-        report = await vehicle.update()
-        return report.outcome, report.reason
+        return await vehicle.update()
 
-    outcome, reason = clock.run(run(), virtual=True)
+    report = clock.run(run(), virtual=True)
+    outcome, reason = report.outcome, report.reason
     assert outcome is Outcome.ROLLED_BACK
+    violated = [one for one in report.conditions if one.occasion == "violated"]
+    assert [(one.signal, one.value) for one in violated if one.verdict != "met"] == [
+        ("BatteryVoltage", "11.2 V"),
+        ("EnergyReserve", "0"),
+    ]
+    assert {one.occasion for one in report.conditions} == {"cleared", "violated"}
+    assert all(one.value_us for one in violated)
     assert reason.startswith("preconditions: BatteryVoltage >= 12 V: is 11.2 V (VEH_Power, comfort")
     assert vehicle.versions() == {"ccu": "1.0.0", "blower": "1.0.0"}
     assert car.engaged[-2:] == [True, False]

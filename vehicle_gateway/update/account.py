@@ -29,7 +29,8 @@ class ConditionRecord:
     """One comparison as it was judged at `time_us`; texts as the journal has them."""
 
     time_us: int
-    #: `waiting`: it was waited for. `cleared`: activation began on it.
+    #: `waiting`: it was waited for. `cleared`: activation began on it. `refused`: it was not met in
+    #: time. `violated`: it was no longer met, and the update turned back.
     occasion: str
     origin: str
     condition: str
@@ -178,14 +179,23 @@ def report(
     )
 
 
+#: Entry -> why its conditions are told.
+OCCASIONS: Final[Mapping[Kind, str]] = {
+    Kind.WAITING: "waiting",
+    Kind.CLEARED: "cleared",
+    Kind.REFUSED: "refused",
+    Kind.FAILED: "violated",
+}
+
+
 def _conditions(entry: Entry) -> list[ConditionRecord]:
-    if entry.kind not in {Kind.WAITING, Kind.CLEARED}:
+    if entry.kind not in OCCASIONS:
         return []
     found = entry.fields.get("conditions", [])
     return [
         ConditionRecord(
             time_us=entry.time_us,
-            occasion=entry.kind.value,
+            occasion=OCCASIONS[entry.kind],
             value_us=int(one["time_us"]),
             **{
                 name: str(one[name])

@@ -12,6 +12,15 @@ from vehicle_gateway.update import UpdateError
 from vehicle_gateway.update.journal import Entry, Kind
 from vehicle_gateway.update.offer import Offer
 
+
+class ConditionsError(UpdateError):
+    """Conditions that are not met, with what each was judged on, for the journal."""
+
+    def __init__(self, *, step: str, cause: str, conditions: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(ecu="", step=step, cause=cause)
+        self.conditions = tuple(conditions)
+
+
 #: Writes an entry of the whole vehicle to the journal: its kind and its fields.
 Note = Callable[[Kind, Mapping[str, Any]], None]
 

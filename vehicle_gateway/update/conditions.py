@@ -29,7 +29,7 @@ from protocols.preconditions import (
 )
 from protocols.preconditions.energy import ENERGY_RESERVE, Supply, energy_reserve
 from vehicle_gateway.update import UpdateError
-from vehicle_gateway.update.clearance import Note
+from vehicle_gateway.update.clearance import ConditionsError, Note
 from vehicle_gateway.update.consent import Choice, Consent, Question, question_id
 from vehicle_gateway.update.energy import out_of_use_s
 from vehicle_gateway.update.journal import Entry, Kind
@@ -173,7 +173,7 @@ class VehicleClearance:
             return
         if self._unknown_since is not None and now - self._unknown_since < GRACE_S:
             return
-        raise UpdateError(ecu="", step=_STEP, cause=_words(evaluation.unmet))
+        raise self._unmet(self._watched, _words(evaluation.unmet))
 
     async def safe(self, offer: Offer) -> None:
         """See `Clearance`: what the vehicle calls safe, and what the ECUs concerned want."""
@@ -340,14 +340,17 @@ class VehicleClearance:
         if not answered:
             cause = f"the driver did not answer within {offer.wait_s:g} s"
             return UpdateError(ecu="", step="consent", cause=cause)
-        cause = f"not met within {offer.wait_s:g} s: {_words(self._evaluate(rules).unmet)}"
-        return UpdateError(ecu="", step=_STEP, cause=cause)
+        unmet = _words(self._evaluate(rules).unmet)
+        return self._unmet(rules, f"not met within {offer.wait_s:g} s: {unmet}")
+
+    def _unmet(self, rules: Sequence[Rule], cause: str) -> ConditionsError:
+        return ConditionsError(step=_STEP, cause=cause, conditions=self._records(rules))
 
     def _found(self, offer: Offer, rules: Sequence[Rule]) -> Mapping[str, Any]:
         """What the clearance stands on; `UpdateError` if it does not stand."""
         evaluation = self._evaluate(rules)
         if not evaluation.met:
-            raise UpdateError(ecu="", step=_STEP, cause=_words(evaluation.unmet))
+            raise self._unmet(rules, _words(evaluation.unmet))
         self._watched = tuple(rules)
         self._unknown_since = None
         return {

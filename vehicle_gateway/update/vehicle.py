@@ -21,7 +21,7 @@ from vehicle_gateway.update import (
 )
 from vehicle_gateway.update.account import Opening, UpdateReport, opening_of, report
 from vehicle_gateway.update.begin import inventories, inventory_of
-from vehicle_gateway.update.clearance import Clearance
+from vehicle_gateway.update.clearance import Clearance, ConditionsError
 from vehicle_gateway.update.coordinator import (
     Direction,
     EcuState,
@@ -735,7 +735,10 @@ class VehicleUpdate:
         name = ecu or (error.ecu if error.ecu in known else "")
         # What a whole wire refuses may be another ECU's refusal.
         cause = f"{error.ecu}: {error.cause}" if error.ecu not in {"", name} else error.cause
-        self._note(kind, name, started_us=started_us, step=error.step, cause=cause)
+        more: dict[str, Any] = {}
+        if isinstance(error, ConditionsError):
+            more["conditions"] = error.conditions
+        self._note(kind, name, started_us=started_us, step=error.step, cause=cause, **more)
 
     def _note(self, kind: Kind, ecu: str = "", *, sync: bool = True, **fields: object) -> None:
         entry = Entry(kind=kind, ecu=ecu, time_us=self._now_us(), fields=fields)

@@ -72,7 +72,10 @@ class ConditionRecord(_message.Message):
     VALUE_TIME_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     occasion: _builtins.str
-    """`waiting`: it kept the vehicle from being updated. `cleared`: activation began on it."""
+    """`waiting`: it kept the vehicle from being updated. `cleared`: activation began on it.
+    `refused`: it was not met in time. `violated`: it was no longer met before the commit, and the
+    update turned back.
+    """
     origin: _builtins.str
     """Whose condition it is: `release`, `vehicle`, `interlock` or an ECU's name."""
     condition: _builtins.str
