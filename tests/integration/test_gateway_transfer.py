@@ -13,6 +13,7 @@ import clock
 from tests.support.gateway_cloud import ScriptedCloud, scripted
 from vehicle_gateway.calls import Caller
 from vehicle_gateway.calls.policy import RetryPolicy
+from vehicle_gateway.diagnostics.orders import SignalBatch
 from vehicle_gateway.management import Snapshot, UnreachableError
 from vehicle_gateway.management.grpc import GrpcManagement
 from vehicle_gateway.outbox import Outbox
@@ -174,6 +175,38 @@ def test_what_is_kept_is_delivered_in_order_once_the_cloud_takes_it(tmp_path: Pa
 
     run(cloud, test)
     assert cloud.received == ["vehicles/V/snapshots/a", "vehicles/V/snapshots/b"]
+
+
+def test_what_had_to_go_while_the_cloud_was_away_is_told_before_the_newest_signals(
+    tmp_path: Path,
+) -> None:
+    cloud = ScriptedCloud()
+
+    async def test(channel: grpc.aio.Channel, caller: Caller) -> None:
+        management = GrpcManagement(channel, caller, Outbox(tmp_path, capacity=2))
+        for second in range(4):
+            management.keep_batch(
+                SignalBatch(
+                    subscription="vehicles/V/signalSubscriptions/s",
+                    time_us=second * 1_000_000,
+                    loop_time_s=float(second),
+                    series=(),
+                    errors=(),
+                    last=False,
+                )
+            )
+        management.keep_snapshot(snapshot("a"))
+        assert await management.deliver() == ()
+
+    run(cloud, test)
+    # Of four batches three went, in one account; it has the number that came after the first.
+    (told,) = cloud.gaps
+    assert (told.kind, told.count) == ("live", 3)
+    assert cloud.received == [
+        told.name,
+        "vehicles/V/snapshots/a",
+        "vehicles/V/signalSubscriptions/s",
+    ]
 
 
 def test_what_the_cloud_refuses_for_good_is_kept_apart_and_the_rest_goes_on(

@@ -218,9 +218,15 @@ def test_no_ecu_is_asked_for_anything_by_the_plan_while_an_update_activates(
     drive(tmp_path, main, "ccu", "blower")
 
 
-def test_a_flap_is_swept_from_afar_and_its_travel_comes_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ecu", "least", "greatest"), [("ccu", 0, 100), ("flap", 0, 100), ("blower", 0, 3000)]
+)
+def test_an_output_is_swept_from_afar_and_its_travel_comes_back(
+    tmp_path: Path, ecu: str, least: int, greatest: int
+) -> None:
     async def main(fleet: Fleet, desk: Desk) -> None:
-        name = desk.create(SWEEP)
+        routine = Job.Routine(ecu=ecu, routine_identifier=0x0220, run_time=Duration(seconds=120))
+        name = desk.create(Job(routine=routine))
         async with at_work(fleet):
             await asyncio.sleep(POLL_S + 60)
         job = desk.job(name)
@@ -233,10 +239,11 @@ def test_a_flap_is_swept_from_afar_and_its_travel_comes_back(tmp_path: Path) -> 
             -1
         ]
         assert record[4] == 0x00  # finished
-        assert record[6:] == b"\x00\x00\x00\x64"  # from closed to open
+        assert int.from_bytes(record[6:8]) == pytest.approx(least, abs=greatest / 10)
+        assert int.from_bytes(record[8:10]) == pytest.approx(greatest, rel=0.4)
         assert [one.met for one in job.result.conditions] == [True, True]
 
-    drive(tmp_path, main, "ccu")
+    drive(tmp_path, main, ecu)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from protocols.fleet.v1 import campaigns_pb2, gateway_pb2, gateway_pb2_grpc
+from protocols.fleet.v1 import (
+    campaigns_pb2,
+    diagnostic_plans_pb2,
+    gateway_pb2,
+    gateway_pb2_grpc,
+)
 
 
 @dataclass
@@ -25,6 +30,7 @@ class ScriptedCloud(gateway_pb2_grpc.GatewayServiceServicer):
     failures: list[grpc.StatusCode] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     received: list[object] = field(default_factory=list)
+    gaps: list[diagnostic_plans_pb2.DiagnosticGap] = field(default_factory=list)
     metadata: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -73,6 +79,7 @@ class ScriptedCloud(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> gateway_pb2.ReportGapResponse:
         self._fail(context)
         self.received.append(request.gap.name)
+        self.gaps.append(request.gap)
         return gateway_pb2.ReportGapResponse()
 
     def SubmitReport(  # noqa: N802 the service's name
