@@ -111,7 +111,7 @@ def run(
     """
     Run a routine of an ECU (31): a self-test, or a sweep of its outputs.
 
-    `canota diag job run WCANHVAC000000001 ccu output-sweep`
+    `canota diag job run WCANHVAC000000001 flap output-sweep`
     """
     wanted = Job(
         routine=Job.Routine(
