@@ -60,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
         "--diagnostics-master", type=Path, required=True, help="file with 32 bytes in hex"
     )
     running.add_argument(
+        "--boot-mac-master",
+        type=Path,
+        help="the same, for the keys of ECUs with symmetric secure boot",
+    )
+    running.add_argument(
         "--factory-image",
         action="append",
         default=[],
@@ -71,21 +76,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve_options(options: argparse.Namespace) -> ServeOptions:
     key = load_pem_public_key(options.image_key.read_bytes())
-    digits = [
-        line
-        for line in options.diagnostics_master.read_text("ascii").splitlines()
-        if not line.startswith("#")
-    ]
     return ServeOptions(
         vehicle=VehicleOptions(
             vin=options.vin,
             state_directory=options.state,
             image_public_keys=(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),),
-            diagnostics_master=bytes.fromhex("".join(digits)),
+            diagnostics_master=_secret(options.diagnostics_master),
+            boot_mac_master=_secret(options.boot_mac_master) if options.boot_mac_master else b"",
         ),
         host=options.host,
         factory_images=dict(_image(argument) for argument in options.factory_image),
     )
+
+
+def _secret(path: Path) -> bytes:
+    lines = path.read_text("ascii").splitlines()
+    return bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
 
 
 def _image(argument: str) -> tuple[str, bytes]:

@@ -13,10 +13,12 @@ import pytest
 
 from canota.cli.arguments import hex_number
 from canota.cli.exits import Exit
-from firmware import image_path
+from firmware import faulty, image_path
+from protocols.firmware import formats
+from protocols.firmware.containers import mcuboot
 from tests.support import foreign_files
 from tests.support.cli import Ended, canota
-from tests.support.ecu import DIAGNOSTICS_MASTER
+from tests.support.ecu import DIAGNOSTICS_MASTER, small_image
 from tests.support.foreign_ecu import FLASH_AT
 from tests.support.foreign_files import DATA, PROGRAM, SEQUENCE, against, ecu_of
 from tests.support.serving import against as against_ours
@@ -152,6 +154,27 @@ def test_an_ecu_of_ours_is_programmed_by_its_name(tmp_path: Path) -> None:
     assert ended.code == Exit.OK, ended.err
     assert ended.json["after"]["software_version"] == "2.0.0"
     assert ended.json["proved"] is True
+
+
+def test_firmware_that_fails_its_self_test_is_taken_back(tmp_path: Path) -> None:
+    content = faulty.image_path("ccu", "failing_self_test").read_bytes()
+    bad = mcuboot.decode(formats.detect("bad.hex", content).decode(content).data)
+    (tmp_path / "bad.bin").write_bytes(small_image("ccu", bad.payload, version=(2, 0, 0)))
+    secret = tmp_path / "secret.txt"
+    secret.write_text(DIAGNOSTICS_MASTER.hex(), encoding="ascii")
+    image = f"{tmp_path / 'bad.bin'}@0x08040000"
+    seen: list[Ended] = []
+
+    def tester(uri: str) -> Ended:
+        more = ("--wire", uri, "--ecu", "ccu", "--master-key", str(secret))
+        seen.append(canota("gateway", "flash", image, *more))
+        return canota("gateway", "flash", image, *more)
+
+    again = against_ours(tmp_path, "ccu", tester)
+    # The second time it begins from the old application too: a trial would have refused.
+    for ended in (*seen, again):
+        assert ended.code == Exit.FAILED, ended.err
+        assert "self-test: routine 0213: the application's own test failed" in ended.err
 
 
 def test_nobody_there_is_told_in_the_time_that_was_given(folder: Path) -> None:

@@ -11,6 +11,7 @@ import clock
 from dbc import describe_vehicle
 from ecu_sim.app import EcuServer, ServeOptions
 from ecu_sim.vehicle import VehicleOptions
+from firmware import dev_keys
 from protocols.uds.security_access import compute_key, derive_key
 from recording import Channel
 from recording.recorder import Recorder
@@ -32,6 +33,7 @@ async def served(
             ecus=ecus,
             image_public_keys=(IMAGE_PUBLIC_KEY,),
             diagnostics_master=DIAGNOSTICS_MASTER,
+            boot_mac_master=dev_keys().boot_mac_master,
         ),
         factory_images={ecu: image for ecu, image in small_images().items() if ecu in ecus},
         record=record,
