@@ -76,6 +76,10 @@ _LOG = logging.getLogger(__name__)
 _NONCE_BYTES: Final = 16
 #: Seconds between the check-ins by which new gateway software shows that it can do its work.
 _CHECK_IN_AGAIN_S: Final = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
+#: Seconds between two looks at terminal 15 while an update runs.
+_LOOK_S: Final = 1.0
+#: A car is parked when terminal 15 has been off for so long; a message that is lost is not that.
+_PARKED_S: Final = 5.0
 #: A signal is kept once in so many seconds.
 _SIGNAL_PERIOD_S: Final = 1.0
 #: Seconds of signals before a reading that belongs to no update.
@@ -347,6 +351,7 @@ class Gateway:
             self._ask_on(parts, update.opening.offer.campaign, on_withdrawal, at_once=resumed),
             name="check-ins",
         )
+        following = asyncio.create_task(_follow_drive(parts.state, update), name="drive cycles")
         try:
             result = await self._carried_out(update, parts.restart)
             used = parts.budget.used(result.campaign)
@@ -358,10 +363,12 @@ class Gateway:
             parts.budget.campaign = ""
             parts.observer.resume()
             asking.cancel()
+            following.cancel()
             reporter.stop()
             await sending
-            with suppress(asyncio.CancelledError):
-                await asking
+            for task in (asking, following):
+                with suppress(asyncio.CancelledError):
+                    await task
         _LOG.info("update_ends outcome=%s reason=%s", result.outcome.value, result.reason)
         return result.outcome
 
@@ -437,6 +444,7 @@ class _Open:
     remote: RemoteAccess
     now_us: Callable[[], int]
     readings: VehicleReadings
+    state: VehicleState
     interlock: CanInterlock
     consent: FolderConsent
     #: Set where this process has to end for the gateway's other software.
@@ -454,6 +462,20 @@ class _Open:
 
 def _campaign_of(journal: Journal) -> str:
     return str(journal.entries[0].fields["offer"]["campaign"])
+
+
+async def _follow_drive(state: VehicleState, update: VehicleUpdate) -> None:
+    """Staging rests when a car that was in use is parked, and goes on when it is used again."""
+    parked = -1  # looks in a row; it counts from the first use on
+    while True:
+        if state.in_use:
+            parked = 0
+            update.go_on()
+        elif parked >= 0:
+            parked += 1
+            if parked * _LOOK_S >= _PARKED_S:
+                update.rest()
+        await asyncio.sleep(_LOOK_S)
 
 
 class _WirelessDiagnostics:
@@ -661,6 +683,7 @@ async def _opened(
         remote=remote,
         now_us=now_us,
         readings=readings,
+        state=state,
         interlock=interlock,
         consent=FolderConsent(folder, standing=options.standing_consent, shown=options.on_question),
         restart=restart,

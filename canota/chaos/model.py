@@ -31,6 +31,7 @@ from vehicle_gateway.update.coordinator import (
     Verb,
     advance,
     decide,
+    may_wait,
     outcome,
     resumed,
 )
@@ -197,7 +198,7 @@ class Explorer:
 
     def __init__(self, instance: Instance, rules: Rules = RULES) -> None:
         self._instance = instance
-        self._rules = replace(rules, max_failures=instance.given_up_after)
+        self._rules = replace(rules, max_failures=instance.given_up_after, max_absences=1)
         self._names = tuple("abcdef"[: len(instance.ecus)])
         self._folds: list[State] = []
         self._numbers: dict[State, int] = {}
@@ -464,6 +465,10 @@ class Explorer:
         elif at is At.ENTERED:
             staged = what._replace(staged=True) if has_room else what
             yield from self._tries(world, ecu, staged, At.ASKED, label="is staged")
+            waits = may_wait(self._folds[world.fold], self._names[ecu], self._rules)
+            if waits and world.left.failures:
+                fewer = self._fewer(world, failures=1)
+                yield "is away, and waited for", self._ends(fewer, ecu, Kind.ABSENT)
         else:
             yield "counts as staged", self._ends(world, ecu, Kind.STAGED)
 

@@ -100,6 +100,8 @@ class SimulatedEcu:
     failures: dict[str, int] = field(default_factory=dict)
     boots: Callable[[bytes], bool] = lambda _: True
     log: list[str] = field(default_factory=list)
+    #: Asleep, or without power.
+    away: bool = False
     serial: str = "SN-1"
     hardware_id: str = ""
 
@@ -252,13 +254,19 @@ class SimulatedUpdater:
             )
 
     def _refuse(self, what: str) -> None:
+        self._answer(what)
         left = self._ecu.failures.get(what, 0)
         if left:
             self._ecu.failures[what] = left - 1
         if left or what in self._ecu.refuses:
             raise UpdateError(ecu=self.ecu, step=what, cause=f"{what} refused")
 
+    def _answer(self, what: str) -> None:
+        if self._ecu.away:
+            raise UpdateError(ecu=self.ecu, step=what, cause="does not answer", absent=True)
+
     def _effect(self, effect: Callable[[], None]) -> None:
+        self._answer("writing")
         self._switch.moment(effect)
 
 

@@ -23,7 +23,7 @@ from protocols.uds import (
 from vehicle_gateway.flashing.keys import Challenge, KeyFailedError, Keys
 from vehicle_gateway.flashing.sequence import Patience
 from vehicle_gateway.update import UpdateError
-from vehicle_gateway.wires import NoAnswerError, WireError
+from vehicle_gateway.wires import LinkError, NoAnswerError, WireError
 from vehicle_gateway.wires.tester import NegativeResponseError, UdsTester
 
 T = TypeVar("T")
@@ -32,6 +32,13 @@ T = TypeVar("T")
 #: nothing, a second reset resets again.
 _ONCE: Final = frozenset(
     {ServiceId.SECURITY_ACCESS, ServiceId.REQUEST_TRANSFER_EXIT, ServiceId.ECU_RESET}
+)
+#: An ECU that was reset or asleep is in its default session again.
+_LEFT: Final = frozenset(
+    {
+        Nrc.SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION,
+        Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION,
+    }
 )
 _POLL_S: Final = 0.05
 #: Bytes of 50 with sessionParameterRecord.
@@ -182,7 +189,9 @@ class Dialogue:
             except WireError as error:
                 if loop.time() >= deadline:
                     cause = f"does not answer within {limit_s:g} s: {error}"
-                    raise UpdateError(ecu=self.ecu.name, step=step, cause=cause) from error
+                    raise UpdateError(
+                        ecu=self.ecu.name, step=step, cause=cause, absent=True
+                    ) from error
                 await asyncio.sleep(_POLL_S)
             else:
                 return
@@ -209,7 +218,10 @@ class Dialogue:
         cause = str(error).removeprefix(f"{self.ecu.name}: ")
         if tries > 1:
             cause += f" (asked {tries} times)"
-        return UpdateError(ecu=self.ecu.name, step=step, cause=cause)
+        absent = isinstance(error, NoAnswerError | LinkError) or (
+            isinstance(error, NegativeResponseError) and error.code in _LEFT
+        )
+        return UpdateError(ecu=self.ecu.name, step=step, cause=cause, absent=absent)
 
     async def _in_session(self, step: str) -> bool:
         """Whether the ECU is in another session than the default one, as far as it tells."""

@@ -43,7 +43,9 @@ class Site:
         try:
             tester = self.testers.tester(self.ecu.name)
         except WireError as error:
-            raise UpdateError(ecu=self.ecu.name, step="connecting", cause=str(error)) from error
+            raise UpdateError(
+                ecu=self.ecu.name, step="connecting", cause=str(error), absent=True
+            ) from error
         return Dialogue(
             tester,
             self.ecu,

@@ -17,8 +17,11 @@ GATEWAY: Final = "gateway"
 class UpdateError(Exception):
     """An ECU did not do what the update needs; says which ECU, in which step, and why."""
 
-    def __init__(self, *, ecu: str, step: str, cause: str) -> None:
+    def __init__(self, *, ecu: str, step: str, cause: str, absent: bool = False) -> None:
         super().__init__(f"{ecu}: {step}: {cause}")
+        #: Nothing was refused: the ECU does not answer, or has been away meanwhile. It may be
+        #: asleep, or without power for a while.
+        self.absent = absent
         #: Empty for an error of the whole vehicle.
         self.ecu = ecu
         #: A word or two: `staging`, `transferring`, `activating`, `reading back` ...
@@ -55,7 +58,7 @@ class Progress:
 
     ecu: str
     #: `erasing`, `transferring`, `verifying`, `staged`, `activating`, `trial`, `confirmed`,
-    #: `reverting`, `reverted`, `failed`.
+    #: `reverting`, `reverted`, `failed`; `waiting` for an ECU that is away.
     step: str
     bytes_done: int = 0
     bytes_total: int = 0

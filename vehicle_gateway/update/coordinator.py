@@ -16,6 +16,8 @@ from vehicle_gateway.update.journal import Entry, Kind
 
 #: Failures after which an ECU is given up, while going back and after the commit.
 MAX_FAILURES: Final = 4
+#: So often in a row may an ECU be away while it is staged, and the car in use.
+MAX_ABSENCES: Final = 8
 
 
 class CoordinatorError(Exception):
@@ -88,6 +90,7 @@ ECU_TRANSITIONS: Final[Mapping[tuple[EcuState, Kind], EcuState]] = {
     (EcuState.IDLE, Kind.STAGING): EcuState.STAGING,
     (EcuState.STAGING, Kind.STAGING): EcuState.STAGING,  # from the start again
     (EcuState.STAGING, Kind.VERIFIED): EcuState.STAGING,
+    (EcuState.STAGING, Kind.ABSENT): EcuState.STAGING,
     (EcuState.STAGING, Kind.STAGED): EcuState.STAGED,
     (EcuState.STAGED, Kind.ACTIVATING): EcuState.ACTIVATING,
     (EcuState.ACTIVATING, Kind.ACTIVATING): EcuState.ACTIVATING,  # from the start again
@@ -122,6 +125,7 @@ DIRECTIONS: Final[Mapping[tuple[Direction, Kind], Direction]] = {
             Kind.STAGING,
             Kind.VERIFIED,
             Kind.STAGED,
+            Kind.ABSENT,
             Kind.WAITING,
             Kind.CONSENT,
             Kind.CLEARED,
@@ -297,6 +301,7 @@ class Rules:
         default_factory=lambda: CLOSING
     )
     max_failures: int = MAX_FAILURES
+    max_absences: int = MAX_ABSENCES
 
 
 RULES: Final = Rules()
@@ -315,6 +320,8 @@ class EcuPart:
     verified: int = 0
     #: Failures in the present direction.
     failures: int = 0
+    #: Times in a row that it was away while it was staged.
+    absences: int = 0
     #: The newest failure, for people.
     cause: str = ""
 
@@ -374,13 +381,17 @@ def _advance_ecu(part: EcuPart, entry: Entry, rules: Rules, *, counted: bool) ->
         raise CoordinatorError(f"{part.ecu}: {entry.kind.value}: not while {part.state.value}")
     match entry.kind:
         case Kind.VERIFIED:
-            return replace(part, verified=max(part.verified, int(entry.fields["verified"])))
+            verified = max(part.verified, int(entry.fields["verified"]))
+            return replace(part, verified=verified, absences=0)
+        case Kind.ABSENT:
+            return replace(part, absences=part.absences + 1, cause=_cause(entry))
         case Kind.FAILED | Kind.WENT_BACK | Kind.REPLACED:
             # Whatever was in the ECU's memory is not relied upon after a failure.
             failures = part.failures + (1 if counted else 0)
             return replace(part, state=state, verified=0, failures=failures, cause=_cause(entry))
         case _:
-            return replace(part, state=state, verified=0)
+            absences = part.absences if state is EcuState.STAGING else 0
+            return replace(part, state=state, verified=0, absences=absences)
 
 
 def _cause(entry: Entry) -> str:
@@ -446,6 +457,13 @@ def _wanted(state: State, rules: Rules) -> Decision:
         if kind not in state.facts:
             return Decision(verb=verb)
     raise CoordinatorError(f"no row for {state}")  # CLOSING ends with FINISHED or COMMIT.
+
+
+def may_wait(state: State, ecu: str, rules: Rules = RULES) -> bool:
+    """Whether an ECU that is away is waited for: while staging nothing is lost by it."""
+    part = state.part(ecu)
+    staging = state.direction is Direction.FORWARD and part.state is EcuState.STAGING
+    return staging and part.absences < rules.max_absences
 
 
 def _belongs(part: EcuPart, who: Who) -> bool:

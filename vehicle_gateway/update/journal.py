@@ -43,6 +43,8 @@ class Kind(Enum):
     #: So many bytes are in the ECU's memory for certain. A hint: it is not synced.
     VERIFIED = "verified"
     STAGED = "staged"
+    #: An ECU that is being staged is away: asleep, without power, or gone. It is asked again.
+    ABSENT = "absent"
     #: Preconditions do not hold yet, or the driver has not answered: `unmet` says which.
     WAITING = "waiting"
     #: What the driver said (`answer`), to which release (`release_sha256`).

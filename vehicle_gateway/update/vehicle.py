@@ -31,6 +31,7 @@ from vehicle_gateway.update.coordinator import (
     decide,
     fold,
     interlocked,
+    may_wait,
     resumed,
 )
 from vehicle_gateway.update.images import Images, before_of, check_offer, make_job, runs
@@ -45,6 +46,9 @@ _ASK_AGAIN_S: Final = (1.0, 3.0)
 _SETTLING_S: Final = 3.0
 #: Seconds to wait after a failure: this, doubled with each failure of the same ECU.
 _RETRY_S: Final = 2.0
+#: The same for an ECU that is away while it is staged, and the longest of these pauses.
+_ABSENT_S: Final = 2.0
+_ABSENT_LONGEST_S: Final = 600.0
 #: So many characters of a campaign's id stand in a snapshot's.
 _CAMPAIGN_CHARACTERS: Final = 32
 
@@ -151,6 +155,10 @@ class VehicleUpdate:
         self._on_progress = on_progress
         #: Work that a withdrawal breaks off.
         self._breakable: set[asyncio.Task[None]] = set()
+        #: What stages going forward, and whether it may.
+        self._staging: asyncio.Task[Any] | None = None
+        self._awake = asyncio.Event()
+        self._awake.set()
         self._jobs: dict[str, UpdateJob] = {}
         self._offered = {offered.ecu: offered for offered in self._opening.offer.images}
         self._before = {inventory.ecu: inventory for inventory in self._opening.before}
@@ -200,6 +208,23 @@ class VehicleUpdate:
         for task in self._breakable:
             task.cancel()
         return True
+
+    def rest(self) -> None:
+        """Stage no more before `go_on`: the car is parked, and its ECUs shall sleep.
+
+        What is in their memory stays, and staging goes on behind it. Whatever is activated, or
+        goes back, is brought to its end all the same.
+        """
+        if self._awake.is_set():
+            _LOG.info("staging_rests")
+            self._awake.clear()
+            if self._staging is not None:
+                self._staging.cancel()
+
+    def go_on(self) -> None:
+        if not self._awake.is_set():
+            _LOG.info("staging_goes_on")
+            self._awake.set()
 
     def finish(self, result: UpdateReport) -> None:
         """Close the journal; the report is kept elsewhere by now."""
@@ -340,6 +365,8 @@ class VehicleUpdate:
 
     async def _stage_forward(self, ecus: tuple[str, ...]) -> None:
         started_us = self._now_us()
+        await self._awake.wait()
+        self._staging = asyncio.current_task()
         try:
             await self._clearance.staging(self._opening.offer)
         except UpdateError as error:
@@ -490,7 +517,7 @@ class VehicleUpdate:
         try:
             figures = await updater.stage(job, resume_from=resume_from, progress=sink)
         except UpdateError as error:
-            if not resume_from or self._state.direction is Direction.BACK:
+            if not resume_from or error.absent or self._state.direction is Direction.BACK:
                 raise
             # The ECU may have lost what the journal says it has.
             _LOG.warning("staging_anew ecu=%s cause=%s", ecu, error)
@@ -592,14 +619,20 @@ class VehicleUpdate:
             if self._state.direction is not direction:
                 return  # Another ECU's failure has turned the update before this one began.
             started_us = self._now_us()
-            failures = self._state.part(ecu).failures
-            if failures:
-                await asyncio.sleep(_RETRY_S * 2 ** (failures - 1))
+            part = self._state.part(ecu)
+            if part.failures:
+                await asyncio.sleep(_RETRY_S * 2 ** (part.failures - 1))
+            if part.absences:
+                pause_s = _ABSENT_S * 2 ** (part.absences - 1)
+                await asyncio.sleep(min(pause_s, _ABSENT_LONGEST_S))
             try:
                 await act(ecu, started_us)
             except _TurnedError:
                 return  # What it means for the ECU is in the journal.
             except UpdateError as error:
+                if error.absent and may_wait(self._state, ecu):
+                    self._is_absent(error, ecu)
+                    return
                 self._fail(error, ecu=ecu, started_us=started_us)
                 self._on_progress(Progress(ecu=ecu, step="failed"))
                 if stop_at_failure:
@@ -726,6 +759,11 @@ class VehicleUpdate:
             self._on_progress(progress)
 
         return take
+
+    def _is_absent(self, error: UpdateError, ecu: str) -> None:
+        _LOG.info("ecu_absent ecu=%s step=%s cause=%s", ecu, error.step, error.cause)
+        self._note(Kind.ABSENT, ecu, step=error.step, cause=error.cause)
+        self._on_progress(Progress(ecu=ecu, step="waiting"))
 
     def _fail(
         self, error: UpdateError, *, started_us: int, ecu: str = "", kind: Kind = Kind.FAILED
