@@ -260,6 +260,8 @@ class Story:
     def _prove(self, report: dict[str, Any]) -> None:
         self._begin("The proof")
         (vehicle,) = report["vehicles"]
+        if held := _held(vehicle["conditions"]):
+            self._say(held)
         columns = (
             "ECU",
             "before",
@@ -364,6 +366,13 @@ def _read_back(ecu: dict[str, Any]) -> Text:
 
 def _report_call(name: str) -> Callable[[Operator], bytes]:
     return lambda operator: operator.report(CAMPAIGN, name)
+
+
+def _held(conditions: list[dict[str, Any]]) -> str:
+    """What the car was like when activation began; empty if it did not begin."""
+    begun = [one for one in conditions if one["occasion"] == "cleared"]
+    said = dict.fromkeys(f"{one['signal']} {one['value']}" for one in begun)
+    return f"the car was held: {', '.join(said)}" if said else ""
 
 
 def _minutes(seconds: float) -> str:
