@@ -28,7 +28,7 @@ PARSERS: Final = frozenset(
 #: Function -> why nobody else's bytes come to it, or where they go from there.
 NOT_FUZZED: Final[Mapping[str, str]] = {
     "protocols/ip_frames.py:checksum": "adds up the checksum of what we write ourselves",
-    "ecu_sim/__main__.py:_serve_options": "the key file that the user hands to his own program",
+    "ecu_sim/__main__.py:_secret": "the key file that the user hands to his own program",
     "ecu_sim/node.py:announce_vehicle": "a random number",
     "vehicle_gateway/flashing/key_hook.py:_key": "what our own process has written",
     "vehicle_gateway/flashing/key_process.py:_key": "the question of the gateway itself",
