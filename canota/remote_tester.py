@@ -26,6 +26,8 @@ from protocols.fleet.v1.remote_access_pb2 import (
 _PIECE: Final = 32 * 1024
 #: What `read` answers at the end of a stream; the stubs leave it out.
 _EOF: Final = grpc.aio.EOF  # type: ignore[attr-defined]  # see above
+#: Seconds in which a tester takes what it still gets when its connection is closed.
+_CLOSE_S: Final = 1.0
 #: Not known here: ISO 13400-2 has this for an EID or GID that is not set.
 _UNSET: Final = bytes(6)
 
@@ -132,7 +134,7 @@ class RemoteTester:
             return  # the session is over, which `run` tells
         finally:
             mine = self._writers.pop(number, None) is not None
-            writer.close()
+            await _closed(writer)
         if mine:
             with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 await self._send(TunnelFrame(connection=number, end=TunnelEnd(reason=reason)))
@@ -158,6 +160,15 @@ class RemoteTester:
     async def _send(self, frame: TunnelFrame) -> None:
         async with self._writing:
             await self._call.write(ConnectTesterRequest(frame=frame))
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Close it, with what is still to go out where the tester takes it."""
+    writer.close()
+    try:
+        await asyncio.wait_for(writer.wait_closed(), _CLOSE_S)
+    except OSError:  # a TimeoutError is one, too
+        writer.transport.abort()
 
 
 class _Identity(asyncio.DatagramProtocol):

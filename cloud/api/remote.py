@@ -71,6 +71,8 @@ class _Tunnel:
         self.open: set[int] = set()
         self.bytes_to = {"vehicle": 0, "tester": 0}
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        #: The end is in the database.
+        self.written = asyncio.Event()
 
     def end(self, reason: str) -> None:
         if not self.ended.done():
@@ -170,11 +172,12 @@ class RemoteAccessService(RemoteAccessServiceServicer):
         session = await self._session(request.name)
         if session.state is RemoteState.ENDED:
             return to_session(session)
-        reason = f"revoked by {operator}"
         tunnel = self._tunnels.get((session.vin, session.session_id))
-        if tunnel is not None:
-            tunnel.end(reason)
-        return to_session(await self._ended(session, reason))
+        if tunnel is None:  # of a cloud that was killed: nobody is connected
+            return to_session(await self._write_end(session, f"revoked by {operator}", None))
+        tunnel.end(f"revoked by {operator}")
+        await tunnel.written.wait()
+        return to_session(await self._session(request.name))
 
     async def DownloadRecording(  # noqa: N802 the service's word
         self,
@@ -241,26 +244,31 @@ class RemoteAccessService(RemoteAccessServiceServicer):
         except TimeoutError:
             reason = "its time was over"
             tunnel.end(reason)
-        await self._ended(session, reason)
+        try:
+            await self._write_end(session, reason, tunnel)
+        finally:
+            # Only now: until it is written, whoever asks is answered from the tunnel.
+            del self._tunnels[session.vin, session.session_id]
+            tunnel.written.set()
         name = remote_session_name(session.vin, session.session_id)
         _log.info("remote-session-ended name=%s reason=%r", name, reason)
 
-    async def _ended(self, session: RemoteSession, reason: str) -> RemoteSession:
-        """Have the end in the database, once."""
-        key = session.vin, session.session_id
-        tunnel = self._tunnels.pop(key, None)
+    async def _write_end(
+        self, session: RemoteSession, reason: str, tunnel: _Tunnel | None
+    ) -> RemoteSession:
+        """Have the end in the database, with what the tunnel has counted and recorded."""
         now = self._store.clock.now()
-        if tunnel is None:
-            return await self._store.database.read(remote_sessions.get, *key, now=now)
-        try:
-            tunnel.recording.note(now, 0, f"ended: {reason}")
-        except (RecordingFullError, StoreError) as error:
-            _log.warning("recording-cut-short name=%s cause=%s", key, error)
-        length, digest = tunnel.recording.close()
+        length, digest = 0, b""
+        if tunnel is not None:
+            try:
+                tunnel.recording.note(now, 0, f"ended: {reason}")
+            except (RecordingFullError, StoreError) as error:
+                _log.warning("recording-cut-short session=%s cause=%s", session.session_id, error)
+            length, digest = tunnel.recording.close()
 
         def new(old: RemoteSession) -> RemoteSession:
             return replace(
-                _counted(old, tunnel),
+                old if tunnel is None else _counted(old, tunnel),
                 state=RemoteState.ENDED,
                 end_time=now,
                 end_reason=reason,
@@ -268,13 +276,15 @@ class RemoteAccessService(RemoteAccessServiceServicer):
                 recording_sha256=digest,
             )
 
-        return await self._store.database.write(remote_sessions.change, *key, new, now=now)
+        return await self._store.database.write(
+            remote_sessions.change, session.vin, session.session_id, new, now=now
+        )
 
     async def _joined(self, hello: TunnelHello, side: str) -> _Tunnel:
         """The tunnel that this end belongs to; it takes each end once."""
         key = remote_session_of(hello.name, field="hello.name")
         tunnel = self._tunnels.get(key)
-        if tunnel is None or not _proved(tunnel.session, side, hello.token):
+        if tunnel is None or tunnel.ended.done() or not _proved(tunnel.session, side, hello.token):
             # Whether it exists is no business of whoever has no token for it.
             raise NotFoundError("remote session", hello.name)
         end = tunnel.ends[side]

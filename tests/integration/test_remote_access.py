@@ -180,6 +180,7 @@ async def test_an_unmodified_tester_reads_through_cloud_and_gateway_and_all_is_r
         )
         assert (ended.operator, ended.purpose) == ("eve", "the flap sticks")
         assert ended.state == pb.REMOTE_SESSION_STATE_ENDED
+        assert ended.bytes_from_vehicle >= live.bytes_from_vehicle
         assert ended.HasField("vehicle_time")
         assert ended.HasField("tester_time")
         content = await one.ask(lambda operator: operator.recording(created.session.name))
@@ -248,6 +249,7 @@ async def test_a_session_ends_with_its_time_at_both_sides(tmp_path: Path) -> Non
                 await running
             assert await reader.read() == b""
             writer.close()
+            await writer.wait_closed()
             with pytest.raises(OSError, match="Connect"):
                 await asyncio.open_connection(*tester.address)
         ended = await ended_of(one, created)

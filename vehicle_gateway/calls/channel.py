@@ -15,7 +15,8 @@ from vehicle_gateway.calls.line import Line, LineError, Passage
 #: which nothing comes is asked whether it is still there: after an outage it may not be.
 CHANNEL_OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # Also the time that one try to connect has: a slow line needs seconds.
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 5000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
