@@ -188,8 +188,9 @@ class Overwrite:
             yield from flash.program(PRIMARY * self._memory.slot_size + start, content)
 
     def _decide(self) -> Application | StayInBootloader:
-        # Where the copy is stuck, its source is whole and has been checked.
-        slot = SECONDARY if self._stuck and self.record.state is State.REQUESTED else PRIMARY
+        # Where the copy is stuck, its source is whole.
+        source_runs = self._stuck and self._verdict(SECONDARY) is CheckStatus.CORRECT
+        slot = SECONDARY if source_runs else PRIMARY
         verdict = self._verdict(slot)
         if verdict is not CheckStatus.CORRECT:
             reason = f"slot {slot}: {CHECK_TEXTS[verdict]}"

@@ -7,8 +7,8 @@ so that what was decided before can only have come from flash.
 import hashlib
 import itertools
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -27,11 +27,18 @@ from ecu_sim.boot import (
     boot_profile,
 )
 from ecu_sim.ecus import EcuType, all_ecu_names, ecu_type
-from ecu_sim.memory import Cut, PowerBudget, PowerLossError, PowerSupply
+from ecu_sim.memory import (
+    Cut,
+    Flash,
+    PowerBudget,
+    PowerLossError,
+    PowerSupply,
+    TwoCopyRecord,
+)
 from ecu_sim.memory.flash import finish, result_of
 from protocols.plugins import members
 from protocols.uds.routine_status import CheckStatus
-from tests.support.ecu import MAKERS, TRUST, Cells, boot_mac_key
+from tests.support.ecu import MAKERS, RECORDS, TRUST, Cells, boot_mac_key
 
 NAMES = sorted(members("ecu_sim.boot", "PROFILE"))
 RESETS = [reset for reset in ResetReason if reset is not ResetReason.PROGRAMMING]
@@ -306,3 +313,96 @@ def test_power_loss_while_a_blank_ecu_is_programmed_leaves_one_that_can_be(
         assert version(of.booted(cells, ResetReason.POWER_ON)) in {"", "2.0.0"}
         download(of, cells, of.new)
         assert version(of.booted(cells, ResetReason.POWER_ON)) == "2.0.0"
+
+
+def activated(of: Kind) -> Cells:
+    """An ECU that the next reset brings to its new image, if it has room for two."""
+    cells = of.from_the_factory()
+    for step in steps(of, cells):
+        if step == "activated":
+            return cells
+    raise AssertionError("it has room for one")
+
+
+def sectors_of(of: Kind, cells: Cells) -> list[tuple[str, int]]:
+    """Chip and address of every sector of an ECU."""
+    memory = of.memory(cells)
+    slots, records = memory.flash.geometry, RECORDS
+    return [
+        *(("slots", number * slots.sector_size) for number in range(slots.sectors)),
+        *(("records", number * records.sector_size) for number in range(records.sectors)),
+    ]
+
+
+def with_bad_sector(of: Kind, cells: Cells, chip: str, address: int) -> BootMemory:
+    memory = of.memory(cells)
+    if chip == "slots":
+        memory.flash.spoil(address)
+        return memory
+    records = Flash(cells.records, RECORDS)
+    records.spoil(address)
+    record = TwoCopyRecord(records, address=0, copy_size=RECORDS.sector_size)
+    return replace(memory, record=record)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "conventional"])
+@pytest.mark.parametrize("reset", RESETS)
+def test_a_bad_sector_leaves_an_ecu_with_room_for_two_images_one_that_boots(
+    name: str, reset: ResetReason
+) -> None:
+    of = kind(name)
+    prepared = activated(of)
+    places = sectors_of(of, prepared)
+    assert len(places) > 16
+    for chip, address in places:
+        cells = Cells(slots=bytearray(prepared.slots), records=bytearray(prepared.records))
+        memory = with_bad_sector(of, cells, chip, address)
+        for _ in range(2):
+            decision = result_of(of.profile.open(memory, of.trust).boot(reset))
+            if isinstance(decision, StayInBootloader) and name == "update_agent":
+                # Its application runs from the one slot that it has, and that slot is broken.
+                assert f"0x{address:X} is bad" in decision.reason
+                continue
+            assert version(decision) in {"1.0.0", "2.0.0"}, (chip, hex(address), decision)
+
+
+def filled(of: Kind, content: Callable[[int], bytes], *areas: int) -> Cells:
+    """A factory-new ECU with something else in its areas."""
+    cells = of.from_the_factory()
+    size = of.memory(cells).slot_size
+    for area in areas:
+        cells.slots[area * size : (area + 1) * size] = content(size)
+    return cells
+
+
+def garbage(size: int) -> bytes:
+    return hashlib.shake_128(b"garbage").digest(size)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("content", [garbage, bytes, lambda size: b"\xff" * size])
+def test_an_ecu_whose_flash_holds_anything_is_programmed_and_boots(
+    name: str, content: Callable[[int], bytes]
+) -> None:
+    of = kind(name)
+    for areas in ((0,), tuple(range(of.ecu.areas)), tuple(range(1, of.ecu.areas))):
+        cells = filled(of, content, *areas)
+        found = version(of.booted(cells, ResetReason.POWER_ON))
+        assert found == ("" if 0 in areas else "1.0.0")
+        if found:
+            update(of, cells)
+        else:
+            download(of, cells, of.new)
+        assert version(of.booted(cells, ResetReason.SOFTWARE)) == "2.0.0"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_ecu_whose_record_holds_anything_is_programmed_and_boots(name: str) -> None:
+    of = kind(name)
+    cells = of.from_the_factory()
+    cells.records[:] = garbage(len(cells.records))
+    if version(of.booted(cells, ResetReason.POWER_ON)):
+        update(of, cells)
+    else:
+        download(of, cells, of.new)
+    assert version(of.booted(cells, ResetReason.SOFTWARE)) == "2.0.0"

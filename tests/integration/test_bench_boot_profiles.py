@@ -75,7 +75,7 @@ async def bench(folder: Path, ecu: str) -> AsyncIterator[Bench]:
         await vehicle.stop()
 
 
-@pytest.mark.parametrize("ecu", ["bench_swap"])
+@pytest.mark.parametrize("ecu", HARDWARE)
 def test_a_bench_ecu_is_updated_and_keeps_the_new_image(tmp_path: Path, ecu: str) -> None:
     async def drive() -> None:
         async with bench(tmp_path, ecu) as on:
@@ -91,7 +91,7 @@ def test_a_bench_ecu_is_updated_and_keeps_the_new_image(tmp_path: Path, ecu: str
     clock.run(drive(), virtual=True)
 
 
-@pytest.mark.parametrize("ecu", ["bench_swap"])
+@pytest.mark.parametrize("ecu", HARDWARE)
 def test_a_bench_ecu_is_brought_back_before_it_is_confirmed(tmp_path: Path, ecu: str) -> None:
     async def drive() -> None:
         async with bench(tmp_path, ecu) as on:
@@ -102,7 +102,7 @@ def test_a_bench_ecu_is_brought_back_before_it_is_confirmed(tmp_path: Path, ecu:
     clock.run(drive(), virtual=True)
 
 
-@pytest.mark.parametrize("ecu", ["bench_swap"])
+@pytest.mark.parametrize("ecu", HARDWARE)
 def test_power_that_goes_in_a_boot_loader_s_copy_only_delays_it(tmp_path: Path, ecu: str) -> None:
     async def drive() -> None:
         async with bench(tmp_path, ecu) as on:
