@@ -87,8 +87,8 @@ TRANSITIONS: Final[Mapping[tuple[State, Trigger], State | None]] = MappingProxyT
         (State.COPIED, Trigger.DOWNLOAD): State.COPIED,
         (State.COPIED, Trigger.ACTIVATE): State.REQUESTED,
         (State.COPIED, Trigger.CONFIRM): State.CONFIRMED,
-        # The old image is gone.
-        (State.COPIED, Trigger.REVERT): None,
+        # The old image is gone: there is nothing to take back, and it can be written again.
+        (State.COPIED, Trigger.REVERT): State.COPIED,
         (State.COPIED, Trigger.COPY): None,
         (State.COPIED, Trigger.REFUSE): None,
         (State.REFUSED, Trigger.DOWNLOAD): State.REFUSED,

@@ -239,7 +239,10 @@ class UpdateAgent:
         copy = replace(self.record, state=self._next(Trigger.COPIED)).holding(SLOT, length)
         if self._memory.flash.read(0, length) != self._image(STAGING):
             return "the copy differs"
-        yield from self._write(copy)
+        try:
+            yield from self._write(copy)
+        except MemoryFaultError as error:
+            return str(error)
         return ""
 
     def _copy_sectors(self, image: bytes) -> Operations:

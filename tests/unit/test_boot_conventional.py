@@ -132,3 +132,20 @@ def test_power_loss_at_any_operation_leaves_a_boot_loader_that_finishes_the_job(
         assert decision.declared.software_version == "2.0.0"
     # The profile's known weakness: while it is rewritten there is nothing to start.
     assert unbootable >= counting.drawn // 2
+
+
+def test_an_image_that_is_shorter_than_the_one_before_it_runs() -> None:
+    """Only what an image needs is erased: behind it stands what the longer one has left."""
+    cells = programmed(crc_image(bytes(1500)))
+    shorter = crc_image(bytes(300), version=(2, 0, 0))
+    memory = cells.memory(slots=1)
+    boot = PROFILE.open(memory, TRUST)
+    result_of(boot.boot(ResetReason.PROGRAMMING))
+    finish(boot.preparing())
+    finish(memory.flash.erase(0, 0x200))
+    finish(memory.flash.program(0, shorter))
+    finish(boot.finish_download(len(shorter)))
+    assert memory.flash.read(0x400, 4) == bytes(4)
+    _, decision = booted(cells)
+    assert isinstance(decision, Application)
+    assert decision.declared.software_version == "2.0.0"
