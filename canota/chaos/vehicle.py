@@ -28,7 +28,7 @@ from canota.chaos.seams import Instruments, Log, quiet
 from ecu_sim.ecus import EcuType
 
 #: Faults of a quick sweep.
-QUICK: Final = 520
+QUICK: Final = 500
 #: Runs that a process is given at once.
 _BATCH: Final = 4
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 a folder of our own is made in it
