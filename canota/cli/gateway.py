@@ -100,7 +100,7 @@ def run(
         typer.Option(help="Diagnostics master secret, hexadecimal; the DEV ONLY one if left out."),
     ] = None,
     production: Annotated[
-        bool, typer.Option("--production", help="Refuse secrets that are DEV ONLY.")
+        bool, typer.Option("--production", help="Refuse secrets and keys that are DEV ONLY.")
     ] = False,
     poll: Annotated[float, typer.Option(metavar="SECONDS", help="Time between check-ins.")] = 30.0,
     observe: Annotated[
@@ -188,7 +188,7 @@ def run(
             link=Link(link_profile(link, option="--link"), link_seed) if link else None,
             once=once,
             consent=_consent(consent),
-            software=started(state, software_slot, image_key),
+            software=started(state, software_slot, image_key, production=production),
         ),
         virtual=False,
     )

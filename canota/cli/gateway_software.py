@@ -98,6 +98,8 @@ def boot_command(
     `canota gateway boot --state gw -- WCANHVAC000000001 --wire comfort=can://socketcan/vcan0`
     """
     log_to_stderr(verbose=verbose)
+    # The launcher is the root of trust: it refuses what the gateway that it starts would.
+    keys = trusted(image_key, production="--production" in context.args)
     told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda got, _frame: told.append(got))
@@ -109,7 +111,7 @@ def boot_command(
         return ["-P", "-m", "canota", "gateway", "run", *context.args, *own]
 
     launcher = Launcher(
-        SoftwareSlots(state / _FOLDER, trusted(image_key)),
+        SoftwareSlots(state / _FOLDER, keys),
         command,
         watchdog_s=watchdog,
         stopped=lambda: bool(told),
@@ -120,26 +122,34 @@ def boot_command(
         raise CommandError(str(error), Exit.REFUSED) from error
 
 
-def trusted(path: Path | None) -> dict[bytes, Ed25519PublicKey]:
-    """The keys that packages may be signed with; `CommandError` names the file."""
+def trusted(path: Path | None, *, production: bool = False) -> dict[bytes, Ed25519PublicKey]:
+    """The keys that packages may be signed with; `CommandError` names the file.
+
+    In `production` the one that is published with the sources is refused.
+    """
+    published = load_der_public_key(dev_keys().image_public_key)
     try:
-        found = (
-            load_der_public_key(dev_keys().image_public_key)
-            if path is None
-            else load_pem_public_key(path.read_bytes())
-        )
+        found = published if path is None else load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise CommandError(f"{path}: {error}", Exit.REFUSED) from error
     if not isinstance(found, Ed25519PublicKey):
         raise CommandError(f"{path}: not an ed25519 key", Exit.REFUSED)
+    if production and found == published:
+        raise CommandError(
+            f"{path or '--image-key'}: DEV ONLY, published with the sources; "
+            "a production gateway's software is signed with a key of its own",
+            Exit.REFUSED,
+        )
     return {key_hash(found): found}
 
 
-def started(state: Path, slot: int | None, image_key: Path | None) -> RunningSoftware | None:
+def started(
+    state: Path, slot: int | None, image_key: Path | None, *, production: bool
+) -> RunningSoftware | None:
     """What a launcher has started; None for a gateway that runs without one."""
     if slot is None:
         return None
     try:
-        return RunningSoftware.of(state / _FOLDER, slot, trusted(image_key))
+        return RunningSoftware.of(state / _FOLDER, slot, trusted(image_key, production=production))
     except SoftwareError as error:
         raise CommandError(str(error), Exit.REFUSED) from error
