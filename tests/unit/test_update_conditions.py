@@ -442,6 +442,22 @@ def test_consent_in_the_journal_counts_for_the_same_release_and_for_no_other(
     clock.run(run(), virtual=True)
 
 
+def test_a_denial_in_the_journal_is_final_though_power_went_before_it_was_remembered(
+    tmp_path: Path,
+) -> None:
+    bench = asked(tmp_path, Choice.ACCEPTED)
+    digest = release_sha256(bench.offer)
+    denied = Entry(kind=Kind.CONSENT, fields={"answer": "denied", "release_sha256": digest.hex()})
+
+    async def run() -> None:
+        with pytest.raises(UpdateError, match="consent: this release was denied before"):
+            await bench.obtain(bench.clearance(), entries=(denied,))
+
+    clock.run(run(), virtual=True)
+    assert bench.driver.asked == []
+    assert bench.driver.refused == {digest}
+
+
 def test_the_hash_of_a_release_is_over_all_that_a_driver_consents_to(tmp_path: Path) -> None:
     offer = asked(tmp_path).offer
     changed = [

@@ -286,7 +286,11 @@ class VehicleClearance:
         last = _last_answer(entries, digest)
         if last is not None and last[0] is Choice.ACCEPTED:
             return
-        if self._consent.denied(digest):
+        # The entry comes first: power may have gone before it was remembered for good.
+        denied = last is not None and last[0] is Choice.DENIED
+        if denied or self._consent.denied(digest):
+            if denied:
+                self._consent.deny(digest)
             note(Kind.CONSENT, self._answer_fields(offer, Choice.DENIED, again=True))
             raise UpdateError(ecu="", step="consent", cause="this release was denied before")
         ask_at_us = last[1] if last is not None else 0
