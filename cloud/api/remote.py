@@ -334,14 +334,16 @@ class RemoteAccessService(RemoteAccessServiceServicer):
                 if frame.connection == 0:
                     reason = frame.end.reason or reason
                     break
-                self._check(tunnel, frame, to)
+                if not self._concerns(tunnel, frame, to):
+                    continue
                 self._record(tunnel, frame, to)
                 await tunnel.ends[to].frames.put(frame)
         except (InvalidFieldError, RecordingFullError, StoreError) as error:
             reason = str(error)
         tunnel.end(reason)
 
-    def _check(self, tunnel: _Tunnel, frame: TunnelFrame, to: str) -> None:
+    def _concerns(self, tunnel: _Tunnel, frame: TunnelFrame, to: str) -> bool:
+        """Whether it is of a connection that is open; what crosses its end on the way is not."""
         number = frame.connection
         match frame.WhichOneof("content"):
             case "begin" if to == "vehicle" and number not in tunnel.open:
@@ -351,11 +353,16 @@ class RemoteAccessService(RemoteAccessServiceServicer):
                     )
                 tunnel.open.add(number)
             case "data" if len(frame.data) <= _MOST_DATA:
+                if number not in tunnel.open:
+                    return False
                 tunnel.bytes_to[to] += len(frame.data)
             case "end":
+                if number not in tunnel.open:
+                    return False
                 tunnel.open.discard(number)
             case other:
                 raise InvalidFieldError("frame", f"{other} of connection {number} is out of place")
+        return True
 
     def _record(self, tunnel: _Tunnel, frame: TunnelFrame, to: str) -> None:
         now, recording = self._store.clock.now(), tunnel.recording

@@ -142,3 +142,19 @@ async def test_an_end_that_breaks_the_rules_ends_the_session(
         while (response := await vehicle.read()).frame.connection != 0:
             pass
         assert reason in response.frame.end.reason
+
+
+@on_a_loop
+async def test_bytes_of_a_connection_that_is_not_open_go_nowhere_and_are_not_kept(
+    tmp_path: Path,
+) -> None:
+    async with running_cloud(tmp_path) as client:
+        name, vehicle, tester = await _ends(client)
+        for number in range(2, 100):
+            await tester.write(frame(number, data=b"\x02"))
+            await tester.write(frame(number, end=pb.TunnelEnd()))
+        await tester.write(frame(1, begin=pb.TunnelBegin()))
+        first = await vehicle.read()
+        assert (first.frame.connection, first.frame.WhichOneof("content")) == (1, "begin")
+        session = await stub(client).GetRemoteSession(pb.GetRemoteSessionRequest(name=name))
+        assert session.bytes_to_vehicle == 0
