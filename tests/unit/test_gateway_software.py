@@ -208,6 +208,26 @@ def test_a_package_that_unpacks_without_end_is_refused_before_it_is_unpacked(
     assert not (tmp_path / "slot").exists()
 
 
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_a_package_that_is_damaged_anywhere_is_refused_as_one(
+    tmp_path: Path, compression: int
+) -> None:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", compression) as opened:
+        opened.writestr(zipfile.ZipInfo("a.py"), b"print(1)\n" * 9, compress_type=compression)
+    whole = made.getvalue()
+    refused = 0
+    for place in range(len(whole)):
+        damaged = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+        try:
+            unpack(damaged, tmp_path / "slot")
+        except SoftwareError:
+            refused += 1
+    assert refused > len(whole) / 2
+
+
 def test_what_was_unpacked_before_is_gone(tmp_path: Path) -> None:
     unpack(archive({"old.py": b"1"}), tmp_path / "slot")
     unpack(archive({"package/new.py": b"2"}), tmp_path / "slot")

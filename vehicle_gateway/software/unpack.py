@@ -3,12 +3,25 @@
 import io
 import shutil
 import zipfile
+import zlib
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from vehicle_gateway.software import UNPACKED_LIMIT, SoftwareError
 
 _MEMBERS: Final = 20_000
+#: What `zipfile` raises on an archive that is damaged, or of a kind that it does not know.
+_DAMAGED: Final = (
+    OSError,
+    EOFError,
+    LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def unpack(archive: bytes, folder: Path) -> None:
@@ -30,7 +43,7 @@ def unpack(archive: bytes, folder: Path) -> None:
                 if len(content) != member.file_size:
                     raise SoftwareError(f"package: {member.filename}: not the size it declares")
                 target.write_bytes(content)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except _DAMAGED as error:
         raise SoftwareError(f"package: {error}") from error
 
 
