@@ -442,7 +442,7 @@ def _tallied(planned: Sequence[Subject], sweep: Sweep) -> dict[str, Tally]:
         task = bar.add_task("cuts", total=power_sweep.total(planned, sweep))
         for finding in power_sweep.swept(planned, sweep):
             tallies[finding.point.profile].add(finding)
-            bar.update(task, advance=1, description=finding.point.profile)
+            bar.update(task, advance=1, description=power_sweep.written(finding.point.profile))
     return tallies
 
 
@@ -455,7 +455,7 @@ def _print_tallies(tallies: Mapping[str, Tally], *, seed: int) -> None:
         if tally.unbootable and not tally.failed:
             verdict = "no application, and each one programmed again"
         shown.add_row(
-            name,
+            power_sweep.written(name),
             f"{tally.cut_points:,}",
             *(f"{tally.by_scenario[one]:,}" for one in Scenario),
             f"{tally.unbootable:,}",
@@ -466,6 +466,6 @@ def _print_tallies(tallies: Mapping[str, Tally], *, seed: int) -> None:
     for failure in (text for tally in tallies.values() for text in tally.failures):
         out.print(failure)
     cut_points = sum(tally.cut_points for tally in tallies.values())
-    failed = [name for name, tally in tallies.items() if tally.failed]
+    failed = [power_sweep.written(name) for name, tally in tallies.items() if tally.failed]
     said = f"failed: {', '.join(failed)}" if failed else "no ECU is lost"
     out.print(f"{cut_points:,} cuts, seed {seed}: {said}")

@@ -8,13 +8,18 @@ from canota.chaos.small_ecu import Subject, SweepError, profiles, subject_of
 from canota.cli.output import Json
 
 
+def written(name: str) -> str:
+    """A boot profile's name as people write it: `mcuboot-ab` of the module `mcuboot_ab`."""
+    return name.replace("_", "-")
+
+
 def subjects(sweep: Sweep, names: Sequence[str] | None = None) -> list[Subject]:
     """Each boot profile (or those named) on each layout; `SweepError` for an unknown name."""
-    known = profiles()
+    known = {written(name): name for name in profiles()}
     for name in names or ():
-        if name not in known:
+        if written(name) not in known:
             raise SweepError(f"no boot profile {name!r}; there are: {', '.join(known)}")
-    chosen = names or known
+    chosen = [known[name] for name in dict.fromkeys(map(written, names or known))]
     return [subject_of(name, layout) for name in chosen for layout in sweep.layouts]
 
 
@@ -42,11 +47,11 @@ def as_json(tallies: Mapping[str, Tally], *, seed: int) -> dict[str, Json]:
     """`unbootable` counts cuts after which no application starts, by profile."""
     return {
         "cut_points": sum(tally.cut_points for tally in tallies.values()),
-        "unbootable": {name: tally.unbootable for name, tally in tallies.items()},
+        "unbootable": {written(name): tally.unbootable for name, tally in tallies.items()},
         "unrecoverable": sum(tally.unrecoverable for tally in tallies.values()),
         "seed": seed,
         "by_scenario": {
-            name: {one.value: tally.by_scenario[one] for one in Scenario}
+            written(name): {one.value: tally.by_scenario[one] for one in Scenario}
             for name, tally in tallies.items()
         },
         "failures": [text for tally in tallies.values() for text in tally.failures],

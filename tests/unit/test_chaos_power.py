@@ -158,20 +158,20 @@ def test_the_json_has_the_counts_by_profile() -> None:
     assert found["unrecoverable"] == 0
     assert found["cut_points"] == sum(tally.cut_points for tally in tallies.values())
     assert found["unbootable"] == {
-        "mcuboot_ab": 0,
+        "mcuboot-ab": 0,
         "conventional": tallies["conventional"].unbootable,
     }
 
 
 def test_the_command_prints_a_table_and_json() -> None:
-    shown = canota("chaos", "power", "--profile", "mcuboot_ab", "--seed", "5")
+    shown = canota("chaos", "power", "--profile", "mcuboot-ab", "--seed", "5")
     assert shown.code == 0
-    assert "mcuboot_ab" in shown.out
+    assert "mcuboot-ab" in shown.out
     assert "seed 5: no ECU is lost" in shown.out
     again = canota("chaos", "power", "--profile", "mcuboot_ab", "--seed", "5", "--json")
     found = again.json
     assert found.keys() >= {"cut_points", "unbootable", "unrecoverable", "seed"}
-    assert found["unbootable"] == {"mcuboot_ab": 0}
+    assert found["unbootable"] == {"mcuboot-ab": 0}
 
 
 def test_the_command_names_an_unknown_profile() -> None:
