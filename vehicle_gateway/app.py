@@ -323,6 +323,7 @@ class Gateway:
                 vehicle=self._options.description,
                 readings=parts.readings,
                 interlock=parts.interlock,
+                wake=parts.wake,
                 consent=parts.consent,
                 now_us=parts.now_us,
             ),
@@ -444,6 +445,8 @@ class _Open:
     remote: RemoteAccess
     now_us: Callable[[], int]
     readings: VehicleReadings
+    #: Has sleeping wires say their values.
+    wake: Callable[[], None]
     state: VehicleState
     interlock: CanInterlock
     consent: FolderConsent
@@ -683,6 +686,7 @@ async def _opened(
         remote=remote,
         now_us=now_us,
         readings=readings,
+        wake=testers.wake,
         state=state,
         interlock=interlock,
         consent=FolderConsent(folder, standing=options.standing_consent, shown=options.on_question),

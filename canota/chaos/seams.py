@@ -213,6 +213,9 @@ class FaultyWire:
             self._wire.broadcast, request, self._name, self._instruments, self._life, self
         )
 
+    def wake(self) -> None:
+        self._wire.wake()
+
     async def close(self) -> None:
         await self._wire.close()
 

@@ -267,7 +267,8 @@ def test_a_release_reaches_every_ecu_of_a_sleeping_vehicle(tmp_path: Path) -> No
                     await asleep(fleet.vehicle)
                     fleet.register()
                     fleet.publish("1.0.0")
-                    fleet.publish("2.0.0")
+                    # Nobody sits in the car: it is not to wait for the ignition.
+                    fleet.publish("2.0.0", preconditions="Speed == 0 km/h and Gear == P")
                     assert await gateway.run_once() is None
                     fleet.start_campaign("2.0.0")
                     await asyncio.sleep(60.0)

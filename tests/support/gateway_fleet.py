@@ -103,7 +103,13 @@ class Fleet:
         )
         vehicles_pb2_grpc.VehicleServiceStub(self.channel).CreateVehicle(request)
 
-    def publish(self, version: str, files: Sequence[tuple[str, str, bytes]] = ()) -> None:
+    def publish(
+        self,
+        version: str,
+        files: Sequence[tuple[str, str, bytes]] = (),
+        *,
+        preconditions: str = "",
+    ) -> None:
         """Publish (hardware id, file name, content); without them the built images."""
         files = files or [
             (describe_vehicle().ecus[ecu].hardware_id, path.name, path.read_bytes())
@@ -113,6 +119,7 @@ class Fleet:
         header = releases_pb2.CreateReleaseRequest.Header(
             release_id=version,
             version=version,
+            preconditions=preconditions,
             files=[
                 releases_pb2.CreateReleaseRequest.File(
                     hardware_id=hardware_id,

@@ -113,6 +113,9 @@ class CountedWire:
             self._channels[ecu.name] = CountedChannel(self._wire.channel(ecu), self._services)
         return self._channels[ecu.name]
 
+    def wake(self) -> None:
+        """It never sleeps."""
+
     async def broadcast(self, request: bytes) -> float:
         at_s = await self._wire.broadcast(request)
         self._services[request[0], False] += 1

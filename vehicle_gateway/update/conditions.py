@@ -8,6 +8,7 @@ each ECU type wants, and that the vehicle says it is held.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ GRACE_S: Final = 2.0
 #: Seconds that staging waits for the supply, and going back for a safe state.
 STAGING_WAIT_S: Final = 86_400.0
 SAFE_WAIT_S: Final = 600.0
+#: Seconds between two times that a parked car is woken for values: its battery is to last.
+WAKE_S: Final = 60.0
 #: Values are judged at every change, and at least so often, for their age.
 _LOOK_S: Final = 0.25
 #: Entries of kind `WAITING` that one wait writes at most.
@@ -97,7 +100,12 @@ class VehicleClearance:
         interlock: Interlock,
         consent: Consent,
         now_us: Callable[[], int],
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
+        """`wake` has sleeping wires speak for some seconds: asleep, nobody says any value."""
+        self._wake = wake
+        #: Loop time before which wires that may sleep are not woken for their values.
+        self._wake_again_s = -math.inf
         self._vehicle = vehicle
         self._readings = readings
         self._interlock = interlock
@@ -116,7 +124,7 @@ class VehicleClearance:
         rules = self._rules(("vehicle", self._vehicle.conditions.staging))
         try:
             async with asyncio.timeout(STAGING_WAIT_S):
-                await self._until_met(rules)
+                await self._until_met(rules, awake=False)
         except TimeoutError:
             cause = f"not within {STAGING_WAIT_S:.0f} s: {_words(self._evaluate(rules).unmet)}"
             raise UpdateError(ecu="", step="waiting to stage", cause=cause) from None
@@ -155,6 +163,7 @@ class VehicleClearance:
     async def violation(self) -> UpdateError:
         """See `Clearance`: what is not met counts at once, what is not known after `GRACE_S`."""
         while True:
+            self._wake()
             try:
                 self.check()
             except UpdateError as error:
@@ -249,9 +258,21 @@ class VehicleClearance:
             high_voltage=self._readings.read("HighVoltage"),
         )
 
-    async def _until_met(self, rules: Sequence[Rule]) -> None:
-        while not self._evaluate(rules).met:
+    async def _until_met(self, rules: Sequence[Rule], *, awake: bool = True) -> None:
+        """Wait for it; `awake`: the wires do not sleep meanwhile."""
+        while not (evaluation := self._evaluate(rules)).met:
+            if awake:
+                self._wake()
+            else:
+                self._ask(evaluation)
             await self._change()
+
+    def _ask(self, evaluation: Evaluation) -> None:
+        """Wake the wires for what is not known, and not more often than every now and then."""
+        now = asyncio.get_running_loop().time()
+        if evaluation.verdict is Verdict.UNKNOWN and now >= self._wake_again_s:
+            self._wake_again_s = now + WAKE_S
+            self._wake()
 
     async def _change(self) -> None:
         """A change of a value, or the time after which ages are looked at again."""
@@ -266,6 +287,7 @@ class VehicleClearance:
         evaluation = self._evaluate(drivers)
         while not evaluation.met:
             waiting.for_conditions(drivers, evaluation)
+            self._ask(evaluation)
             await self._change()
             evaluation = self._evaluate(drivers)
         self._interlock.hold(engaged=True)

@@ -83,6 +83,9 @@ class DoipWire:
         connection = await self._connected()
         return await connection.send(request, target=target)
 
+    def wake(self) -> None:
+        """Nothing: whoever is on Ethernet does not sleep."""
+
     async def broadcast(self, request: bytes) -> float:
         return await self.send(request, target=self._description.functional_id)
 

@@ -261,6 +261,11 @@ class IsoTpWire:
                 f"{_BROADCAST_S} s"
             ) from None
 
+    def wake(self) -> None:
+        """See `Wire`."""
+        if self._keeper is not None:
+            self._keeper.use()
+
     async def close(self) -> None:
         for channel in self._channels.values():
             channel.close()

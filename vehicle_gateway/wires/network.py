@@ -36,13 +36,7 @@ class NetworkKeeper:
 
     async def awake(self, node: int, boot_s: float) -> None:
         """Return once this node hears us: at once where it is known to be awake."""
-        now = self._loop.time()
-        self._used_s = now
-        if self._asked_s is None:
-            self._asked_s = now
-            self._there.clear()
-            self._act(self._core.set_requested(True, now=now))
-        asked_s = self._asked_s
+        asked_s = self.use()
         try:
             async with asyncio.timeout_at(asked_s + _ANSWER_S):
                 while node not in self._there:
@@ -52,6 +46,16 @@ class NetworkKeeper:
             if left_s > 0:
                 await asyncio.sleep(left_s)
             self._there.add(node)  # booted by now, or not there at all: the request will show
+
+    def use(self) -> float:
+        """Need the wire for some seconds from now on; since when we have needed it."""
+        now = self._loop.time()
+        self._used_s = now
+        if self._asked_s is None:
+            self._asked_s = now
+            self._there.clear()
+            self._act(self._core.set_requested(True, now=now))
+        return self._asked_s
 
     def close(self) -> None:
         """Need the wire no more, and hear it no more."""

@@ -1,6 +1,7 @@
 """The testers of one vehicle: each link is opened when it is first needed, and closed together."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -57,6 +58,13 @@ class Testers:
         """All ECUs of this wire at once; `LinkError` without a link."""
         names = [ecu.name for ecu in self.vehicle.on_wire(wire)]
         return FunctionalTester(self._wire(wire), [self.tester(name) for name in names])
+
+    def wake(self) -> None:
+        """Have what is said on the wires said for some seconds, where it sleeps otherwise."""
+        for wire in self.vehicle.wires.values():
+            if wire.network_management:
+                with suppress(LinkError):  # A wire without a link says nothing, asleep or awake.
+                    self._wire(wire.name).wake()
 
     async def close(self) -> None:
         for wire in self._wires.values():
