@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -42,6 +43,20 @@ class _Reach:
     functions: frozenset[tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Running:
+    child: int
+    mutant: Mutant
+    #: Where the child writes which test has failed.
+    noticed: int
+
+    def noticed_by(self) -> list[str]:
+        """The test that failed, of a child that has ended."""
+        with os.fdopen(self.noticed, "rb") as file:
+            found = file.read().decode()
+        return [found] if found else []
+
+
 #: How a child ends.
 _ALL_PASSED: Final = 0
 _ONE_FAILED: Final = 1
@@ -54,12 +69,16 @@ class Forks:
         *,
         workers: int,
         timeout_s: float,
+        slowest_s: float,
         told: Callable[[Verdict], None],
     ) -> None:
         self._mutants = mutants
         self._workers = workers
         self._timeout_s = timeout_s
+        self._slowest_s = slowest_s
         self._told = told
+        #: Of each test, how many mutants it has noticed: whoever notices much is asked first.
+        self._noticed: Counter[str] = Counter()
         self.verdicts: list[Verdict] = []
         self._failed = False
 
@@ -74,15 +93,17 @@ class Forks:
         # What lives in the parent is not looked at by the children's collections again and again.
         gc.collect()
         gc.freeze()
-        running: dict[int, Mutant] = {}
+        running: dict[int, _Running] = {}
         waiting = list(self._mutants)
         while waiting or running:
             while waiting and len(running) < self._workers:
-                mutant = waiting.pop(0)
-                running[self._fork(mutant, session.items, reach)] = mutant
+                begun = self._fork(waiting.pop(0), session.items, reach)
+                running[begun.child] = begun
             child, status = os.wait()
             if child in running:
-                verdict = Verdict(running.pop(child), _outcome(status))
+                ended = running.pop(child)
+                self._noticed.update(ended.noticed_by())
+                verdict = Verdict(ended.mutant, _outcome(status))
                 self.verdicts.append(verdict)
                 self._told(verdict)
         return True
@@ -120,20 +141,31 @@ class Forks:
             sys.setprofile(None)
         return _Reach(seconds=time.perf_counter() - began, functions=frozenset(seen))
 
-    def _fork(self, mutant: Mutant, items: Sequence[pytest.Item], reach: dict[str, _Reach]) -> int:
+    def _asks(self, reach: _Reach, place: tuple[str, str]) -> bool:
+        return reach.seconds <= self._slowest_s and place in reach.functions
+
+    def _fork(
+        self, mutant: Mutant, items: Sequence[pytest.Item], reach: dict[str, _Reach]
+    ) -> "_Running":
+        reader, writer = os.pipe()
         child = os.fork()
         if child:
-            return child
+            os.close(writer)
+            return _Running(child=child, mutant=mutant, noticed=reader)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
         place = str(Path(mutant.path).resolve()), mutant.function
-        reaching = [item for item in items if place in reach[item.nodeid].functions]
+        reaching = [item for item in items if self._asks(reach[item.nodeid], place)]
         try:
             with _quiet():
                 _exchange(mutant)
-                for item in sorted(reaching, key=lambda one: reach[one.nodeid].seconds):
+                for item in sorted(
+                    reaching,
+                    key=lambda one: (-self._noticed[one.nodeid], reach[one.nodeid].seconds),
+                ):
                     item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
                     if self._failed:
+                        os.write(writer, item.nodeid.encode())
                         break
         except BaseException:  # noqa: BLE001 whatever it is, a test run that ends so has noticed
             self._failed = True

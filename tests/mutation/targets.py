@@ -14,5 +14,19 @@ TARGETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "tests/unit/test_boot_overwrite.py",
             "tests/contract/test_boot_profiles.py",
         ),
+        "vehicle_gateway/update": (
+            "tests/unit/test_update_account.py",
+            "tests/unit/test_update_conditions.py",
+            "tests/unit/test_update_coordinator.py",
+            "tests/unit/test_update_drive_cycles.py",
+            "tests/unit/test_update_images.py",
+            "tests/unit/test_update_journal.py",
+            "tests/unit/test_update_power_cuts.py",
+            "tests/unit/test_update_records.py",
+            "tests/unit/test_update_replaced.py",
+            "tests/unit/test_update_targets.py",
+            "tests/unit/test_update_vehicle.py",
+            "tests/unit/test_update_withdrawn.py",
+        ),
     }
 )

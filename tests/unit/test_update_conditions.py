@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import pytest
 import clock
 import dbc
 from dbc.vehicle import describe_vehicle
-from protocols.preconditions import Reading, SignalDefinition
+from protocols.preconditions import Finding, Reading, SignalDefinition, Verdict
 from protocols.preconditions.databases import definitions
 from tests.support.gateway import SimulatedVehicle
 from vehicle_gateway.driver import FolderConsent, give_answer, open_question
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.update.account import UpdateReport
-from vehicle_gateway.update.conditions import GRACE_S, SETTLE_S, VehicleClearance
+from vehicle_gateway.update.clearance import ConditionsError
+from vehicle_gateway.update.conditions import GRACE_S, SETTLE_S, VehicleClearance, record
 from vehicle_gateway.update.consent import Answer, Choice, Question
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.update.journal import Entry, Kind
@@ -561,3 +563,219 @@ def test_a_whole_update_under_real_conditions_turns_back_when_the_battery_drops(
     assert reason.startswith("preconditions: BatteryVoltage >= 12 V: is 11.2 V (VEH_Power, comfort")
     assert vehicle.versions() == {"ccu": "1.0.0", "blower": "1.0.0"}
     assert car.engaged[-2:] == [True, False]
+
+
+# What is told, and for how long it is waited
+
+
+def test_a_driver_who_said_yes_is_not_blamed_for_a_car_that_is_not_parked(tmp_path: Path) -> None:
+    bench = asked(tmp_path, Choice.ACCEPTED)
+    bench.car.values["Speed"] = 3.0
+    bench.offer_changes["wait_s"] = 60.0
+
+    async def run() -> None:
+        with pytest.raises(UpdateError, match="preconditions: not met within 60 s: Speed"):
+            await bench.obtain(bench.clearance())
+
+    clock.run(run(), virtual=True)
+
+
+def test_a_car_that_does_not_obey_is_let_go_for_a_while_before_it_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, Car(HighVoltage=0.0), offer_changes={"wait_s": 300.0})
+    bench.car.obeys = False
+
+    async def run() -> None:
+        with pytest.raises(UpdateError, match="not met within 300 s"):
+            await bench.obtain(bench.clearance())
+
+    clock.run(run(), virtual=True)
+    # Held for 30 s, let go for 60 s.
+    assert bench.car.engaged == [True, False] * 4
+
+
+def test_a_wait_that_is_broken_off_lets_the_car_go(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Car(Charging=1.0))
+
+    async def run() -> None:
+        obtaining = asyncio.create_task(bench.obtain(bench.clearance()))
+        await asyncio.sleep(5.0)
+        assert bench.car.engaged == [True]
+        obtaining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await obtaining
+        assert bench.car.engaged == [True, False]
+
+    clock.run(run(), virtual=True)
+
+
+@pytest.mark.parametrize(("staged_at_s", "ended_s"), [(100.0, 700.0), (0.0, 600.0), (None, 1100.0)])
+def test_the_time_to_wait_runs_from_the_last_that_was_staged(
+    tmp_path: Path, staged_at_s: float | None, ended_s: float
+) -> None:
+    bench = Bench(tmp_path, Car(Speed=3.0), offer_changes={"wait_s": 600.0})
+    times = [] if staged_at_s is None else [0.0, staged_at_s]
+    entries = [Entry(kind=Kind.STAGED, ecu="ccu", time_us=round(one * 1e6)) for one in times]
+    later = Entry(kind=Kind.WAITING, time_us=round(400e6))
+
+    async def run() -> float:
+        await asyncio.sleep(500.0)
+        with pytest.raises(UpdateError, match="not met within 600 s"):
+            await bench.obtain(bench.clearance(), entries=(*entries, later))
+        return asyncio.get_running_loop().time()
+
+    assert clock.run(run(), virtual=True) == pytest.approx(ended_s, abs=0.01)
+
+
+def test_where_the_time_is_over_values_still_have_a_moment_to_come(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Car(Speed=3.0), offer_changes={"wait_s": 60.0})
+    staged = Entry(kind=Kind.STAGED, ecu="ccu", time_us=0)
+
+    async def run() -> float:
+        await asyncio.sleep(1000.0)
+        with pytest.raises(UpdateError, match="not met within 60 s"):
+            await bench.obtain(bench.clearance(), entries=(staged,))
+        return asyncio.get_running_loop().time()
+
+    assert clock.run(run(), virtual=True) == pytest.approx(1000.0 + SETTLE_S, abs=0.01)
+
+
+def test_each_value_is_told_with_the_time_at_which_it_came(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Car(Speed=3.0))
+
+    async def run() -> list[dict[str, Any]]:
+        await asyncio.sleep(10.0)
+        with pytest.raises(ConditionsError) as refused:
+            await bench.obtain(bench.clearance(), begun=True)
+        return [dict(one) for one in refused.value.conditions]
+
+    told = {one["condition"]: one for one in clock.run(run(), virtual=True)}
+    speed = told["Speed == 0 km/h"]
+    assert speed == {
+        "origin": "vehicle",
+        "condition": "Speed == 0 km/h",
+        "verdict": speed["verdict"],
+        "signal": "Speed",
+        "message": "VEH_Motion",
+        "source": "comfort",
+        "value": "3 km/h",
+        "problem": "",
+        "time_us": round((10.0 + SETTLE_S) * 1e6) - 20_000,
+    }
+    assert told["Gear == P"]["verdict"] == "met"
+    assert speed["verdict"] != "met"
+
+
+def test_a_value_that_never_came_has_no_time() -> None:
+    finding = Finding(condition="Speed == 0", verdict=Verdict.UNKNOWN, signal="Speed")
+    assert record(finding, origin="release", now_us=5)["time_us"] == 0
+
+
+def test_a_wait_is_told_when_its_reason_changes_and_not_without_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Car(Speed=3.0), offer_changes={"wait_s": 3600.0})
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        for number in range(30):  # in and out of park, and faster, which is no new reason
+            gear = float(number % 2)
+            loop.call_later(10.0 * number, partial(bench.car.set, Gear=gear))
+            loop.call_later(10.0 * number + 5.0, lambda: bench.car.set(Speed=4.0))
+        loop.call_later(400.0, lambda: bench.car.set(Gear=0.0, Speed=0.0))
+        await bench.obtain(bench.clearance())
+
+    clock.run(run(), virtual=True)
+    said = [fields["cause"] for kind, fields in bench.notes if kind is Kind.WAITING]
+    assert len(said) == 20
+    assert [("Gear" in one) for one in said] == [False, True] * 10
+
+
+def test_that_the_driver_is_asked_is_told_too(tmp_path: Path) -> None:
+    bench = asked(tmp_path, Choice.ACCEPTED)
+
+    async def run() -> None:
+        await bench.obtain(bench.clearance())
+
+    clock.run(run(), virtual=True)
+    first, second = bench.notes
+    assert first == (Kind.WAITING, {"cause": "the driver is asked", "conditions": []})
+    assert second[0] is Kind.CONSENT
+    assert second[1] == {
+        "answer": "accepted",
+        "release_sha256": release_sha256(bench.offer),
+        "notice": NOTICE,
+    }
+
+
+def test_a_deferral_in_the_journal_counts_after_a_restart(tmp_path: Path) -> None:
+    bench = asked(tmp_path, Choice.ACCEPTED)
+    deferred = Entry(
+        kind=Kind.CONSENT,
+        fields={
+            "answer": "deferred",
+            "release_sha256": release_sha256(bench.offer).hex(),
+            "defer_until_us": 900 * 10**6,
+        },
+    )
+
+    async def run() -> None:
+        await bench.obtain(bench.clearance(), entries=(deferred,))
+
+    clock.run(run(), virtual=True)
+    assert bench.driver.times == [900.0]
+
+
+def test_a_release_that_was_denied_before_is_told_as_such(tmp_path: Path) -> None:
+    bench = asked(tmp_path)
+    digest = release_sha256(bench.offer)
+    bench.driver.refused.add(digest)
+
+    async def run() -> None:
+        with pytest.raises(UpdateError, match="consent: this release was denied before"):
+            await bench.obtain(bench.clearance())
+
+    clock.run(run(), virtual=True)
+    (note,) = bench.notes
+    assert note[1] == {
+        "answer": "denied",
+        "release_sha256": digest,
+        "notice": NOTICE,
+        "cause": "this release was denied before",
+    }
+    assert bench.car.engaged == []
+
+
+def test_a_clearance_says_what_it_stands_on(tmp_path: Path) -> None:
+    bench = asked(tmp_path, Choice.ACCEPTED)
+
+    async def run() -> Mapping[str, Any]:
+        return await bench.obtain(bench.clearance())
+
+    found = clock.run(run(), virtual=True)
+    assert found["release_sha256"] == release_sha256(bench.offer)
+    assert found["consent_required"] is True
+
+
+def test_a_restarted_gateway_watches_what_it_did_not_obtain(tmp_path: Path) -> None:
+    """Staging or going back, the release's conditions are known before they are cleared."""
+    bench = Bench(tmp_path, Car(Speed=3.0))
+
+    async def run() -> None:
+        clearance = bench.clearance()
+        await clearance.staging(bench.offer)
+        with pytest.raises(ConditionsError, match="Speed == 0 km/h: is 3 km/h"):
+            clearance.check()
+
+    clock.run(run(), virtual=True)
+
+
+def test_the_interlock_is_handed_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Car())
+
+    async def run() -> None:
+        clearance = bench.clearance()
+        clearance.hold(engaged=True)
+        clearance.hold(engaged=False)
+
+    clock.run(run(), virtual=True)
+    assert bench.car.engaged == [True, False]

@@ -1,11 +1,14 @@
 from collections import Counter
+from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
 from vehicle_gateway.update.coordinator import (
     DIRECTIONS,
     ECU_TRANSITIONS,
+    MAX_ABSENCES,
     MAX_FAILURES,
     NEXT,
     CoordinatorError,
@@ -20,6 +23,7 @@ from vehicle_gateway.update.coordinator import (
     decide,
     fold,
     interlocked,
+    may_wait,
     outcome,
     resumed,
 )
@@ -267,3 +271,187 @@ def test_every_row_of_what_is_next_leads_to_a_verb_that_some_order_does() -> Non
         Verb.CONFIRM,
         Verb.REVERT,
     }
+
+
+def _at(
+    state: EcuState,
+    *,
+    direction: Direction = Direction.FORWARD,
+    ecu: str = "two",
+    **changes: Any,  # noqa: ANN401 a table of fields
+) -> State:
+    """One ECU in this state; the other one has nothing left to do."""
+    rest = EcuState.PROVED if direction is Direction.FORWARD else EcuState.IDLE
+    rest = EcuState.CONFIRMED if direction is Direction.KEEP else rest
+    parts = tuple(
+        replace(part, state=state, **changes) if part.ecu == ecu else replace(part, state=rest)
+        for part in PARTS
+    )
+    return State(parts=parts, direction=direction)
+
+
+def _fails(ecu: str = "two") -> Entry:
+    return Entry(kind=Kind.FAILED, ecu=ecu, fields={"step": "s", "cause": "c"})
+
+
+def test_an_ecu_that_is_no_part_of_the_update_is_an_error() -> None:
+    with pytest.raises(CoordinatorError, match="three: not a part of this update"):
+        State(parts=PARTS).part("three")
+    with pytest.raises(CoordinatorError, match="three"):
+        advance(State(parts=PARTS), Entry(kind=Kind.STAGING, ecu="three"))
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_nothing_follows_the_end(kind: Kind) -> None:
+    ended = State(parts=PARTS, direction=Direction.BACK, facts=frozenset({Kind.FINISHED}))
+    with pytest.raises(CoordinatorError, match=f"{kind.value}: the update is finished"):
+        advance(ended, Entry(kind=kind))
+    assert decide(ended).verb is Verb.NOTHING
+    assert not interlocked(replace(ended, parts=_at(EcuState.REVERTING).parts))
+
+
+@pytest.mark.parametrize(
+    ("state", "direction", "verb"),
+    [
+        (EcuState.ACTIVATED, Direction.BACK, Verb.REVERT),
+        (EcuState.CONFIRMING, Direction.KEEP, Verb.CONFIRM),
+        (EcuState.STAGING, Direction.KEEP, Verb.STAGE),
+    ],
+)
+def test_an_ecu_is_given_up_after_so_many_failures_behind_the_turn(
+    state: EcuState, direction: Direction, verb: Verb
+) -> None:
+    if direction is Direction.BACK:
+        now = advance(_at(state), _fails())  # this one turns the update and is not counted
+    else:
+        now = _at(state, direction=direction)
+    for _ in range(MAX_FAILURES):
+        assert decide(now) == Decision(verb=verb, ecus=("two",))
+        now = advance(now, _fails())
+    assert decide(now) == Decision(verb=Verb.GIVE_UP, ecus=("two",))
+    assert "two" not in decide(advance(now, Entry(kind=Kind.LOST, ecu="two"))).ecus
+
+
+def test_going_back_only_an_ecu_that_has_to_be_reverted_is_given_up() -> None:
+    failed = _at(EcuState.STAGED, direction=Direction.BACK, failures=MAX_FAILURES)
+    assert decide(failed).verb is Verb.SNAPSHOT_AFTER
+
+
+def test_what_is_verified_never_becomes_less_and_is_void_after_a_failure() -> None:
+    def verified(state: State, number: int) -> State:
+        entry = Entry(kind=Kind.VERIFIED, ecu="two", fields={"verified": number})
+        return advance(state, entry)
+
+    now = verified(verified(_at(EcuState.ACTIVATING), 8192), 4096)
+    assert now.part("two").verified == 8192
+    assert advance(now, _fails()).part("two").verified == 0
+    staged = verified(_at(EcuState.STAGING), 8192)
+    assert advance(staged, Entry(kind=Kind.STAGED, ecu="two")).part("two").verified == 0
+
+
+def test_absences_are_counted_in_a_row_and_end_with_what_gets_through() -> None:
+    now = _at(EcuState.STAGING)
+    away = Entry(kind=Kind.ABSENT, ecu="two", fields={"cause": "asleep"})
+    for number in range(MAX_ABSENCES):
+        assert now.part("two").absences == number
+        assert may_wait(now, "two")
+        now = advance(now, away)
+    assert not may_wait(now, "two")
+    assert now.part("two").cause == "two: asleep"
+    # From the start again is no progress; a verified block and the end of staging are.
+    assert advance(now, Entry(kind=Kind.STAGING, ecu="two")).part("two").absences == MAX_ABSENCES
+    block = Entry(kind=Kind.VERIFIED, ecu="two", fields={"verified": 1})
+    assert advance(now, block).part("two").absences == 0
+    assert advance(now, Entry(kind=Kind.STAGED, ecu="two")).part("two").absences == 0
+
+
+@pytest.mark.parametrize("direction", [Direction.BACK, Direction.KEEP])
+def test_an_ecu_that_is_away_is_waited_for_only_while_it_is_staged_going_forward(
+    direction: Direction,
+) -> None:
+    assert not may_wait(_at(EcuState.STAGING, direction=direction), "two")
+    assert not may_wait(_at(EcuState.ACTIVATING), "two")
+
+
+def test_an_ecu_that_goes_back_behind_the_commit_has_everything_looked_at_again() -> None:
+    facts = frozenset({Kind.COMMIT, Kind.DTCS_CLEARED, Kind.SNAPSHOT_AFTER, Kind.INSPECTED})
+    kept = replace(_at(EcuState.CONFIRMED, direction=Direction.KEEP), facts=facts)
+    for kind in (Kind.WENT_BACK, Kind.REPLACED):
+        after = advance(kept, Entry(kind=kind, ecu="two", fields={"cause": "c"}))
+        assert after.facts == {Kind.COMMIT}
+        assert after.part("two") == replace(
+            kept.part("two"), state=EcuState.IDLE, failures=1, cause="two: c"
+        )
+
+
+def test_the_gateways_own_trial_does_not_hold_the_car_and_an_ecus_does() -> None:
+    def on_trial(direction: Direction, *, gateway: bool) -> State:
+        return _at(EcuState.ACTIVATED, direction=direction, gateway=gateway)
+
+    back = Direction.BACK
+    assert interlocked(on_trial(back, gateway=False))
+    assert not interlocked(on_trial(back, gateway=True))
+    one = replace(PARTS[0], state=EcuState.ACTIVATED)
+    assert interlocked(State(parts=(one,)))
+    assert not interlocked(State(parts=(replace(one, gateway=True),)))
+    assert interlocked(State(parts=PARTS, facts=frozenset({Kind.CLEARED})))
+    assert not interlocked(_at(EcuState.LOST, direction=Direction.KEEP))
+    assert interlocked(_at(EcuState.STAGED, direction=Direction.KEEP))
+
+
+@pytest.mark.parametrize(
+    ("ecu", "state", "ended"),
+    [
+        ("two", EcuState.IDLE, Outcome.REFUSED),
+        ("two", EcuState.STAGING, Outcome.ROLLED_BACK),
+        ("two", EcuState.STAGED, Outcome.ROLLED_BACK),
+        ("two", EcuState.REVERTED, Outcome.ROLLED_BACK),
+        ("one", EcuState.IDLE, Outcome.REFUSED),
+        ("one", EcuState.STAGED, Outcome.REFUSED),  # staging a single slot writes nothing
+        ("one", EcuState.REVERTED, Outcome.ROLLED_BACK),
+        ("two", EcuState.LOST, Outcome.FAILED_SAFE),
+    ],
+)
+def test_what_was_written_to_makes_the_difference_between_refused_and_rolled_back(
+    ecu: str, state: EcuState, ended: Outcome
+) -> None:
+    back = replace(_at(state, direction=Direction.BACK, ecu=ecu), reason="why")
+    assert outcome(back)[0] is ended
+    if ended is not Outcome.FAILED_SAFE:
+        assert outcome(back)[1] == "why"
+        refused = replace(back, facts=frozenset({Kind.REFUSED}))
+        assert outcome(refused) == (Outcome.REFUSED, "why")
+
+
+def test_every_lost_ecu_is_told_behind_what_turned_the_update() -> None:
+    parts = tuple(replace(one, state=EcuState.LOST, cause=f"{one.ecu}: gone") for one in PARTS)
+    kept = State(parts=parts, direction=Direction.KEEP)
+    assert outcome(kept) == (Outcome.FAILED_SAFE, "two: gone; one: gone")
+    back = State(parts=parts, direction=Direction.BACK, reason="why")
+    assert outcome(back) == (Outcome.FAILED_SAFE, "why; two: gone; one: gone")
+    assert outcome(_at(EcuState.CONFIRMED, direction=Direction.KEEP)) == (Outcome.UPDATED, "")
+
+
+def test_the_gateway_is_activated_before_the_ecus_and_goes_back_behind_them() -> None:
+    parts = (
+        *(replace(part, state=EcuState.STAGED) for part in PARTS),
+        EcuPart(ecu="gateway", single_slot=False, gateway=True, state=EcuState.STAGED),
+    )
+    facts = frozenset({Kind.SNAPSHOT_BEFORE, Kind.DOWNLOADED, Kind.CLEARED})
+    forward = State(parts=parts, facts=facts)
+    back = State(
+        parts=tuple(replace(part, state=EcuState.PROVED) for part in parts),
+        direction=Direction.BACK,
+    )
+    for state, order in ((forward, ("gateway", "two", "one")), (back, ("two", "one", "gateway"))):
+        now, found = state, list[str]()
+        while (ecus := decide(now).ecus) and decide(now).verb in {Verb.ACTIVATE, Verb.REVERT}:
+            found += ecus
+            done = EcuState.PROVED if state is forward else EcuState.REVERTED
+            now = replace(
+                now,
+                parts=tuple(
+                    replace(part, state=done) if part.ecu in ecus else part for part in now.parts
+                ),
+            )
+        assert tuple(found) == order

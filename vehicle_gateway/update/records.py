@@ -44,6 +44,8 @@ def _decode(wanted: Any, value: Any) -> Any:  # noqa: ANN401 walks arbitrary typ
     if origin is tuple:
         return tuple(_decode(get_args(wanted)[0], item) for item in value)
     if is_dataclass(wanted):
+        if not isinstance(value, dict):
+            raise TypeError(f"{value!r} is no object")
         build: Any = wanted  # the type checker narrows it to an instance
         hints = get_type_hints(build)
         return build(**{name: _decode(hints[name], item) for name, item in value.items()})
