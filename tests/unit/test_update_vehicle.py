@@ -8,6 +8,7 @@ import clock
 from tests.support.gateway import PowerCut, PowerSwitch, SimulatedVehicle
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.update.journal import Journal, Kind
+from vehicle_gateway.update.vehicle import Phase
 
 OLD = {"ccu": "1.0.0", "blower": "1.0.0", "rear": "1.0.0"}
 NEW = {"ccu": "2.0.0", "blower": "2.0.0", "rear": "2.0.0"}
@@ -183,6 +184,7 @@ def test_a_trial_that_ends_between_its_proof_and_the_commit_takes_everything_bac
     report = clock.run(vehicle.update(), virtual=True)
     assert report.outcome is Outcome.ROLLED_BACK
     assert report.reason == "ccu: committing: runs 1.0.0, not the new image"
+    assert Phase.CONFIRMING not in vehicle.phases, "whoever watches takes that for the commit"
     assert vehicle.versions() == OLD
 
 

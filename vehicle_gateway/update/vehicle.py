@@ -88,7 +88,8 @@ PHASES: Final[Mapping[Verb, Phase]] = {
     Verb.CLEAR: Phase.AWAITING,
     Verb.ACTIVATE: Phase.ACTIVATING,
     Verb.READ_BACK: Phase.ACTIVATING,
-    Verb.COMMIT: Phase.CONFIRMING,
+    # Not confirming yet: what stands in the way of the commit still turns it back.
+    Verb.COMMIT: Phase.ACTIVATING,
     Verb.CONFIRM: Phase.CONFIRMING,
     Verb.REVERT: Phase.REVERTING,
 }
