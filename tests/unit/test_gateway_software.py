@@ -21,8 +21,9 @@ from vehicle_gateway.software.record import (
     State,
     Trigger,
 )
+from vehicle_gateway.software.launcher import Launcher
 from vehicle_gateway.software.running import RunningSoftware, SoftwareIdentity
-from vehicle_gateway.software.slots import SoftwareSlots
+from vehicle_gateway.software.slots import Package, SoftwareSlots
 from vehicle_gateway.software.unpack import unpack
 from vehicle_gateway.software.updater import SoftwareUpdater
 from vehicle_gateway.update import GATEWAY, Progress, UpdateError, UpdateJob
@@ -226,6 +227,18 @@ def test_a_package_that_is_damaged_anywhere_is_refused_as_one(
         except SoftwareError:
             refused += 1
     assert refused > len(whole) / 2
+
+
+def test_a_gateway_that_gets_the_date_while_it_runs_does_not_hang(tmp_path: Path) -> None:
+    starts: list[Package] = []
+
+    def command(package: Package) -> list[str]:
+        assert not starts, "it was killed"
+        starts.append(package)
+        sign_of_life = f"os.utime({str(tmp_path / 'alive')!r}, (1, 1))"  # of 1970
+        return ["-c", f"import os, sys, time; {sign_of_life}; time.sleep(1); sys.exit(3)"]
+
+    assert Launcher(provisioned(tmp_path), command, watchdog_s=60.0).run() == 3
 
 
 def test_what_was_unpacked_before_is_gone(tmp_path: Path) -> None:
