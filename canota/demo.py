@@ -325,7 +325,7 @@ class Story:
         self._out.print(Text(f"{self._chapter}  {title}", style="bold cyan"))
 
     def _say(self, text: str) -> None:
-        self._out.print(f"   {text}")
+        self._out.print(Padding(text, (0, 0, 0, 3), expand=False))
 
 
 def _begin_capture(path: Path) -> None:
