@@ -14,6 +14,7 @@ from protocols.firmware.containers import mcuboot
 from protocols.uds import slot_digest
 from tests.support.ecu import FOREIGN_KEY, IMAGE_KEY, signed_image
 from vehicle_gateway.software import HARDWARE_ID, SoftwareError
+from vehicle_gateway.software.launcher import Launcher
 from vehicle_gateway.software.record import (
     MAX_TRIAL_STARTS,
     TRANSITIONS,
@@ -21,7 +22,6 @@ from vehicle_gateway.software.record import (
     State,
     Trigger,
 )
-from vehicle_gateway.software.launcher import Launcher
 from vehicle_gateway.software.running import RunningSoftware, SoftwareIdentity
 from vehicle_gateway.software.slots import Package, SoftwareSlots
 from vehicle_gateway.software.unpack import unpack
