@@ -1,8 +1,9 @@
 """Rows of diagnostic snapshots."""
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, tuple_
+from sqlalchemy import Connection, select, tuple_
 
 from cloud.fleet.diagnostics import Snapshot
 from cloud.fleet.errors import NotFoundError
@@ -10,13 +11,18 @@ from cloud.fleet.names import snapshot_name
 from cloud.store import documents, tables, vehicles
 from cloud.store.rows import Page, page_of, to_us
 
+#: Snapshots of one vehicle that are kept, of those of updates and of all others alike: however
+#: many others a schedule brings, they drive out none that a report stands on.
+_KEPT: Final = 1000
+
 
 def insert(
     connection: Connection, snapshot: Snapshot, *, now: datetime, number: int | None = None
 ) -> None:
     """Keep a snapshot; one that is kept already stays as it is. `NotFoundError` names the VIN.
 
-    `number` is the message's by the gateway's count.
+    Where there are too many of its kind then, the one that came first goes. `number` is the
+    message's by the gateway's count.
     """
     vehicles.get(connection, snapshot.vin)
     if find(connection, snapshot.vin, snapshot.snapshot_id) is not None:
@@ -34,6 +40,23 @@ def insert(
             "number": number,
         },
     )
+    _forget(connection, snapshot)
+
+
+def _forget(connection: Connection, newest: Snapshot) -> None:
+    table = tables.snapshot
+    campaign = table.c.campaign_id
+    others = newest.campaign_id is None
+    alike = (table.c.vin == newest.vin, campaign.is_(None) if others else campaign.is_not(None))
+    first_to_go = connection.execute(
+        select(table.c.sequence)
+        .where(*alike)
+        .order_by(table.c.sequence.desc())
+        .offset(_KEPT)
+        .limit(1)
+    ).scalar_one_or_none()
+    if first_to_go is not None:
+        connection.execute(table.delete().where(*alike, table.c.sequence <= first_to_go))
 
 
 def find(connection: Connection, vin: str, snapshot_id: str) -> Snapshot | None:

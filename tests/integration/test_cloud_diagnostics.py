@@ -369,3 +369,24 @@ async def test_a_gateway_speaks_for_its_own_vehicle_alone(tmp_path: Path) -> Non
         signals.vin = other
         refused = await refusal(client.gateway.UploadSignals(signals))
         assert refused.code is StatusCode.INVALID_ARGUMENT
+
+
+@on_a_loop
+async def test_of_a_vehicles_readings_the_newest_are_kept_and_those_of_updates_for_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud.store.snapshots._KEPT", 3)
+    async with running_cloud(tmp_path) as client:
+        await client.register()
+        for number, name in enumerate(("before", "a", "b", "c", "d", "e", "c")):
+            reading = snapshot(name, seconds=number)
+            if name == "before":
+                reading.campaign = "campaigns/spring"
+            await client.gateway.UploadSnapshot(
+                gateway_pb2.UploadSnapshotRequest(vin=VIN, snapshot=reading)
+            )
+        listed = await client.diagnostics.ListSnapshots(
+            diagnostics_pb2.ListSnapshotsRequest(parent=VEHICLE)
+        )
+        kept = {one.name.rpartition("/")[2] for one in listed.snapshots}
+        assert kept == {"before", "c", "d", "e"}
