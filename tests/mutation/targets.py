@@ -19,6 +19,7 @@ TARGETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "tests/unit/test_update_conditions.py",
             "tests/unit/test_update_coordinator.py",
             "tests/unit/test_update_drive_cycles.py",
+            "tests/unit/test_update_flow.py",
             "tests/unit/test_update_images.py",
             "tests/unit/test_update_journal.py",
             "tests/unit/test_update_power_cuts.py",

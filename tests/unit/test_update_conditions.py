@@ -679,9 +679,9 @@ def test_a_wait_is_told_when_its_reason_changes_and_not_without_end(tmp_path: Pa
         loop = asyncio.get_running_loop()
         for number in range(30):  # in and out of park, and faster, which is no new reason
             gear = float(number % 2)
-            loop.call_later(10.0 * number, partial(bench.car.set, Gear=gear))
-            loop.call_later(10.0 * number + 5.0, lambda: bench.car.set(Speed=4.0))
-        loop.call_later(400.0, lambda: bench.car.set(Gear=0.0, Speed=0.0))
+            loop.call_later(1.0 * number, partial(bench.car.set, Gear=gear))
+            loop.call_later(1.0 * number + 0.5, lambda: bench.car.set(Speed=4.0))
+        loop.call_later(40.0, lambda: bench.car.set(Gear=0.0, Speed=0.0))
         await bench.obtain(bench.clearance())
 
     clock.run(run(), virtual=True)
