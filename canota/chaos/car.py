@@ -43,7 +43,8 @@ from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError, GatewayOp
 LIVES: Final = 8
 #: Seconds between two tries of a gateway that found the cloud away.
 PAUSE_S: Final = 30.0
-OBSERVE_S: Final = 1.0
+#: Of the time in which new DTCs may show up, an observation: what it lasts is no matter here.
+OBSERVE_S: Final = 0.25
 
 
 class Site:

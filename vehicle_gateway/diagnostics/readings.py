@@ -106,8 +106,9 @@ class VehicleReadings:
             self._waiting.discard(waiting)
 
     def _hear(self, newest: _Newest, data: bytes, at_s: float) -> None:
-        newest.at_s = at_s
-        if data == newest.payload and newest.values is not None:
+        first, newest.at_s = newest.at_s is None, at_s
+        # Nobody need have asked for the one before: most messages are nobody's condition.
+        if data == newest.payload and not first:
             return
         newest.payload, newest.values = data, None
         for waiting in self._waiting:
