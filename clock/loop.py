@@ -176,7 +176,7 @@ class _OrderedTimer(asyncio.TimerHandle):
         ours, theirs = self._when, other._when  # type: ignore[attr-defined] # the base class's
         if ours != theirs:
             return bool(ours < theirs)
-        return self._number < other._number  # type: ignore[attr-defined] # as above
+        return bool(self._number < other._number)  # type: ignore[attr-defined] # as above
 
 
 class _JumpingSelector(selectors.BaseSelector):

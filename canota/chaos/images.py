@@ -28,9 +28,6 @@ NEW: Final = 2
 #: An image has so many bytes: five sectors, the last one begun.
 IMAGE_BYTES: Final = 17_000
 
-#: A self-test that moves something moves it by so little: it is the longest wait of an update.
-_SHORT: Final = {"first": 0.0, "last": 0.2, "step_s": 0.2}
-
 #: Drives its first output by its first input, ten times a second, and reports that it is well.
 _APPLICATION: Final = """
 (module
@@ -57,7 +54,7 @@ class Firmware:
 
 
 def small_types(names: tuple[str, ...] | None = None) -> dict[str, EcuType]:
-    """The vehicle's ECU types with slots of `SLOT_BYTES` and a short self-test; all else is theirs."""
+    """The vehicle's ECU types, with slots of `SLOT_BYTES` and short self-tests."""
     return {name: _small(ecu_type(name)) for name in names or ecu_names()}
 
 
@@ -97,9 +94,9 @@ def _small(ecu: EcuType) -> EcuType:
         sector_size=SECTOR_BYTES,
         page_size=min(ecu.slot.page_size, PAGE_BYTES),
     )
-    return replace(
-        ecu, slot=slot, self_test=tuple(replace(one, **_SHORT) for one in ecu.self_test)
-    )
+    # A self-test that moves something would be the longest wait of an update: it moves by little.
+    self_test = tuple(replace(one, first=0.0, last=0.2, step_s=0.2) for one in ecu.self_test)
+    return replace(ecu, slot=slot, self_test=self_test)
 
 
 def _padded(runs: bytes, seed: str, size: int) -> bytes:
