@@ -4,6 +4,7 @@ Nothing here outlives a reset. What does is in flash and NVM, and read from ther
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -29,7 +30,7 @@ from ecu_sim.diagnostics.server import UdsServer
 from ecu_sim.diagnostics.state import ServerTiming
 from ecu_sim.ecus import BusOff, DtcTraits, EcuType
 from ecu_sim.faults.dialogue import Dialogue
-from ecu_sim.memory import Flash, Nvm, PowerLossError
+from ecu_sim.memory import Flash, MemoryFaultError, Nvm, PowerLossError
 from ecu_sim.outputs import OutputChannels
 from ecu_sim.periodic import Periodic
 from ecu_sim.plant import Cabin
@@ -39,6 +40,8 @@ from ecu_sim.values import CanController, Values
 from protocols.can import CanPort, FrameHeader
 from protocols.uds import ResetType, Session
 from protocols.uds.routine_status import SelfTestStatus
+
+_LOG = logging.getLogger(__name__)
 
 #: Control step of every application, seconds.
 STEP_S: Final = 0.1
@@ -123,6 +126,7 @@ class Program:
         self._hooks = hooks
         self._dialogue = dialogue
         self._nvm = nvm
+        self._nvm_is_bad = False
         self._loop = loop
         self._ecu = ecu
         self._port = hardware.port
@@ -278,9 +282,17 @@ class Program:
         )
 
     def keep_dtcs(self) -> None:
-        """Write the DTC memory to the NVM if it has changed."""
-        if self.application is not None and self.dtcs.changed:
+        """Write the DTC memory to the NVM if it has changed.
+
+        With a sector that is bad the ECU works on, as it would on the road, and forgets its codes.
+        """
+        if self.application is None or not self.dtcs.changed or self._nvm_is_bad:
+            return
+        try:
             self._nvm.write(DTC_KEY, self.dtcs.to_bytes())
+        except MemoryFaultError as error:
+            self._nvm_is_bad = True
+            _LOG.warning("dtcs_not_kept ecu=%s cause=%s", self._ecu.name, error)
 
     def _open_dtcs(self) -> DtcMemory:
         rules = self._ecu.dtc_rules

@@ -257,6 +257,26 @@ def test_a_fault_found_just_before_a_reset_is_told_after_it(
     clock.run(drive(), virtual=True)
 
 
+def test_an_ecu_whose_data_flash_is_bad_works_on_and_forgets_its_codes(tmp_path: Path) -> None:
+    async def drive() -> None:
+        async with running(tmp_path, "ccu") as vehicle:
+            node, tester = vehicle.nodes["ccu"], open_tester(vehicle, "ccu")
+            assert node.program is not None
+            flash = node.hardware.data_flash
+            for address in range(0, flash.geometry.size, flash.geometry.sector_size):
+                flash.spoil(address)
+            node.program.dtcs.report(0x9A0100, failed=True)
+            await asyncio.sleep(5.0)
+            await expect(tester, "19 02 08", "59 02 ff 9a 01 00 2f")
+            await expect(tester, "11 01", "51 01")
+            await asyncio.sleep(0.01)
+            await back_in(node, Mode.APPLICATION)
+            await expect(tester, "19 02 08", "59 02 ff")
+            tester.close()
+
+    clock.run(drive(), virtual=True)
+
+
 async def on_its_way_to_a_trial(vehicle: Vehicle) -> EcuNode:
     node, tester = vehicle.nodes["ccu"], open_tester(vehicle, "ccu")
     await stage(tester, node, signed_image(version=(2, 0, 0), security_counter=2))
