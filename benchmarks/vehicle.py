@@ -181,8 +181,10 @@ def _listen(bench: Bench) -> Watch:
 
 
 def _messages(wire: str) -> Iterator[tuple[str, str]]:
-    """Databases and messages of a wire."""
+    """Databases and messages of a wire; the gateway's own begins and ends with an update."""
     for database in describe_vehicle().wires[wire].databases:
+        if database == "gateway":
+            continue
         for message in dbc.load(database).messages:
             yield database, message.name
 

@@ -170,11 +170,11 @@ class Values:
         found = {
             Precondition.VEHICLE_MOVING: (SPEED, self._signal(SPEED) >= STANDSTILL_BELOW),
             Precondition.NOT_IN_PARK: (GEAR, self._signal(GEAR) != PARK),
-            Precondition.SUPPLY_VOLTAGE: (SUPPLY, supply < LOWEST_SUPPLY),
-            Precondition.SUPPLY_TOO_HIGH: (SUPPLY, supply > HIGHEST_SUPPLY),
+            Precondition.SUPPLY_VOLTAGE_TOO_LOW: (SUPPLY, supply < LOWEST_SUPPLY),
+            Precondition.SUPPLY_VOLTAGE_TOO_HIGH: (SUPPLY, supply > HIGHEST_SUPPLY),
         }
         known = [one for one, (of, hinders) in found.items() if hinders and of not in missing]
-        return (*known, *((Precondition.SIGNALS_MISSING,) if missing else ()))
+        return (*known, *((Precondition.SIGNALS_OF_THE_VEHICLE_MISSING,) if missing else ()))
 
     def _is_missing(self, source: Signal) -> bool:
         heard = self._heard.get((source.database, source.message))

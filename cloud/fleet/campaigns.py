@@ -80,6 +80,8 @@ WITHDRAWAL_AT_END: Final[Mapping[Outcome, Withdrawal]] = {
     Outcome.ROLLED_BACK: Withdrawal.ACCEPTED,
     Outcome.REFUSED: Withdrawal.ACCEPTED,
     Outcome.UPDATED: Withdrawal.TOO_LATE,
+    # It holds neither release as a whole: what was taken back did not go back.
+    Outcome.FAILED_SAFE: Withdrawal.TOO_LATE,
 }
 
 _FROM_STAGING: Final = frozenset(

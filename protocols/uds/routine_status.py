@@ -97,12 +97,12 @@ class RoutineState(IntEnum):
 class Precondition(IntEnum):
     """What 0203 can find in the way of programming."""
 
-    SUPPLY_VOLTAGE = 0x01
+    SUPPLY_VOLTAGE_TOO_LOW = 0x01
     VEHICLE_MOVING = 0x02
-    SUPPLY_TOO_HIGH = 0x03
+    SUPPLY_VOLTAGE_TOO_HIGH = 0x03
     NOT_IN_PARK = 0x04
     #: What was heard before is silent, or says that it is not available.
-    SIGNALS_MISSING = 0x05
+    SIGNALS_OF_THE_VEHICLE_MISSING = 0x05
 
 
 #: What an ECU answers that is asked for something against a condition (ISO 14229-1 annex A); of
@@ -111,12 +111,14 @@ PRECONDITION_NRCS: Final[Mapping[Precondition, Nrc]] = MappingProxyType(
     {
         Precondition.VEHICLE_MOVING: Nrc.VEHICLE_SPEED_TOO_HIGH,
         Precondition.NOT_IN_PARK: Nrc.SHIFTER_LEVER_NOT_IN_PARK,
-        Precondition.SUPPLY_VOLTAGE: Nrc.VOLTAGE_TOO_LOW,
-        Precondition.SUPPLY_TOO_HIGH: Nrc.VOLTAGE_TOO_HIGH,
-        Precondition.SIGNALS_MISSING: Nrc.CONDITIONS_NOT_CORRECT,
+        Precondition.SUPPLY_VOLTAGE_TOO_LOW: Nrc.VOLTAGE_TOO_LOW,
+        Precondition.SUPPLY_VOLTAGE_TOO_HIGH: Nrc.VOLTAGE_TOO_HIGH,
+        Precondition.SIGNALS_OF_THE_VEHICLE_MISSING: Nrc.CONDITIONS_NOT_CORRECT,
     }
 )
 #: Writing into memory that does not run needs the supply alone: the car may be in use.
-SUPPLY_CONDITIONS: Final = frozenset({Precondition.SUPPLY_VOLTAGE, Precondition.SUPPLY_TOO_HIGH})
+SUPPLY_CONDITIONS: Final = frozenset(
+    {Precondition.SUPPLY_VOLTAGE_TOO_LOW, Precondition.SUPPLY_VOLTAGE_TOO_HIGH}
+)
 #: What ends the running application needs all of it.
 ALL_CONDITIONS: Final = frozenset(Precondition)

@@ -18,9 +18,9 @@ from tests.support.vehicle import open_tester, running
 CASES = {
     Precondition.VEHICLE_MOVING: {"Speed": 5.0},
     Precondition.NOT_IN_PARK: {"Gear": 3.0},
-    Precondition.SUPPLY_VOLTAGE: {"BatteryVoltage": 9.0},
-    Precondition.SUPPLY_TOO_HIGH: {"BatteryVoltage": 17.0},
-    Precondition.SIGNALS_MISSING: {"Speed": 655.35},
+    Precondition.SUPPLY_VOLTAGE_TOO_LOW: {"BatteryVoltage": 9.0},
+    Precondition.SUPPLY_VOLTAGE_TOO_HIGH: {"BatteryVoltage": 17.0},
+    Precondition.SIGNALS_OF_THE_VEHICLE_MISSING: {"Speed": 655.35},
 }
 CHECK = bytes.fromhex("31 01 02 03")
 EXTENDED = ("10 03", "50 03 00 32 01 f4")
@@ -82,7 +82,9 @@ def test_what_has_fallen_silent_is_not_taken_for_what_it_was(tmp_path: Path) -> 
         assert (await tester.ask(CHECK))[-2:] == bytes((0, 0))
         await asyncio.sleep(MISSING_AFTER_S)
         await expect(tester, *EXTENDED)
-        assert (await tester.ask(CHECK))[-2:] == bytes((1, Precondition.SIGNALS_MISSING))
+        assert (await tester.ask(CHECK))[-2:] == bytes(
+            (1, Precondition.SIGNALS_OF_THE_VEHICLE_MISSING)
+        )
         assert await tester.ask(PROGRAMMING) == _refusal(0x10, Nrc.CONDITIONS_NOT_CORRECT)
 
     _on(tmp_path, "blower", test)

@@ -207,7 +207,7 @@ def test_a_scenario_value_of_the_rest_bus_is_on_the_wire_and_stops_programming(
             await asyncio.sleep(0.1)
             await expect(tester, "10 03", "50 03 00 32 01 f4")
             await expect(tester, "31 01 02 03", "71 01 02 03 01 01 02")
-            await expect(tester, "10 02", "7f 10 22")
+            await expect(tester, "10 02", "7f 10 88")
             tester.close()
 
     clock.run(drive(), virtual=True)

@@ -14,7 +14,7 @@ from ecu_sim.node import EcuNode
 from ecu_sim.vehicle import Vehicle
 from protocols.firmware.containers import crc32
 from tests.support.bench import blocks, enter_loader, program
-from tests.support.ecu import RawTester, application
+from tests.support.ecu import RawTester, application, signed_image
 from tests.support.programming import expect
 from tests.support.vehicle import built_image, new_vehicle
 
@@ -43,9 +43,12 @@ def failing_image(ecu: str) -> bytes:
 
 
 def _packed(ecu: str, module: bytes) -> bytes:
+    hardware_id = ecu_type(ecu).hardware_identifier
+    if ecu_type(ecu).boot_profile in {"mcuboot_swap", "overwrite"}:
+        return signed_image(module, hardware_id=hardware_id)
     return crc32.encode(
         crc32.Crc32Image(
-            hardware_id=ecu_type(ecu).hardware_identifier,
+            hardware_id=hardware_id,
             software_number="BCH-SW",
             supplier_version="test",
             version_numbers=(1, 0, 0, 0),

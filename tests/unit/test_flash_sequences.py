@@ -115,13 +115,14 @@ def test_the_packaged_sequences_say_what_the_ecus_statuses_mean() -> None:
         for routine in checks:
             for status, text in routine.texts.items():
                 assert CHECK_TEXTS[CheckStatus(status)] == text
-    reasons = next(
-        step.action.routine.reasons
-        for step in packaged()["single_slot"].phase(PROGRAM).steps
-        if step.name == "checking preconditions" and hasattr(step.action, "routine")
-    )
     words = {one.value: one.name.lower().replace("_", " ") for one in Precondition}
-    assert reasons == words
+    for name in ("single_slot", "staging_area"):
+        reasons = next(
+            step.action.routine.reasons
+            for step in packaged()[name].phase(PROGRAM).steps
+            if step.name == "checking preconditions" and hasattr(step.action, "routine")
+        )
+        assert reasons == words
 
 
 def test_every_line_of_a_file_is_found() -> None:

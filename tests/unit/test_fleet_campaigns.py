@@ -43,7 +43,8 @@ def test_a_withdrawal_is_answered_once_and_only_by_going_back_or_having_committe
     after = answered(Withdrawal.REQUESTED, phase, outcome)
     for settled in set(Withdrawal) - {Withdrawal.REQUESTED}:
         assert answered(settled, phase, outcome) is settled
-    if (phase is Phase.DONE and outcome is Outcome.UPDATED) or phase is Phase.CONFIRMING:
+    kept = {Outcome.UPDATED, Outcome.FAILED_SAFE}
+    if (phase is Phase.DONE and outcome in kept) or phase is Phase.CONFIRMING:
         assert after is Withdrawal.TOO_LATE
     elif phase is Phase.REVERTING or (
         phase is Phase.DONE and outcome in {Outcome.ROLLED_BACK, Outcome.REFUSED}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import clock
-from ecu_sim.boot import ResetReason
-from ecu_sim.ecus import ecu_names
+from ecu_sim.boot import ResetReason, boot_profile
+from ecu_sim.ecus import ecu_names, ecu_type
 from ecu_sim.memory import Cut, MemoryFaultError, PowerBudget
 from ecu_sim.memory.flash import finish
 from ecu_sim.node import EcuNode, Mode
@@ -139,7 +139,8 @@ def volatile_objects() -> list[object]:
 @pytest.mark.parametrize("ecu", ecu_names())
 def test_no_object_of_a_program_survives_a_reset(tmp_path: Path, ecu: str) -> None:
     async def drive() -> None:
-        # Shared tables, and what other tests have left.
+        # Shared tables (a profile's come with its module), and what other tests have left.
+        boot_profile(ecu_type(ecu).boot_profile)
         others = volatile_objects()
         known = {id(one) for one in others}
         async with running(tmp_path, ecu) as vehicle:

@@ -492,8 +492,12 @@ def outcome(state: State) -> tuple[Outcome, str]:
         return Outcome.FAILED_SAFE, f"{state.reason}; {lost}" if state.reason else lost
     if state.direction is Direction.KEEP:
         return Outcome.UPDATED, ""
-    # What is refused was staged at most: no ECU ran anything else meanwhile.
-    touched = Kind.REFUSED not in state.facts and any(_is_touched(part) for part in state.parts)
+    # What is refused was staged at most: no ECU ran anything else meanwhile. The gateway may have.
+    refused = Kind.REFUSED in state.facts
+    touched = any(
+        part.state is EcuState.REVERTED or (not refused and _is_touched(part))
+        for part in state.parts
+    )
     return (Outcome.ROLLED_BACK if touched else Outcome.REFUSED), state.reason
 
 
