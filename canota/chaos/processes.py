@@ -175,8 +175,9 @@ async def _update(
             bench.keep_busy()
             await asyncio.sleep(rng.uniform(*_BETWEEN_S))
             victim = rng.choice(bench.programs)
+            state = bench.state()
             await victim.kill()
-            log(f"{number} of {kills}: {victim.name} killed")
+            log(f"{number} of {kills}: {victim.name} killed, {state}")
             await asyncio.sleep(rng.uniform(*_DEAD_S))
             await victim.start()
         outcome, reason = await bench.outcome()
@@ -248,6 +249,14 @@ class _Processes:
             self.operator.create_campaign(name, "v2", [VIN])
             self._campaigns += 1
             self.operator.start_campaign(name)
+
+    def state(self) -> str:
+        """For people: whether an update is under way that a kill can hit."""
+        try:
+            ended = self._ended()[0]
+        except CommandError:
+            return "cloud not found again yet"
+        return f"campaign {self._campaigns} had ended: {ended}" if ended else "update under way"
 
     def _ended(self) -> tuple[str, str]:
         """Outcome and reason of the newest campaign."""
