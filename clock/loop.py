@@ -183,7 +183,7 @@ class _JumpingSelector(selectors.BaseSelector):
     """The machine's selector, which moves the loop's clock where it would sleep.
 
     While callbacks are ready it is asked only now and then: a system call for each of them would
-    take a tenth of a virtual run, and what waits at a descriptor waits for a thread or a hold.
+    take some percent of a virtual run, and what waits at a descriptor waits for a thread or a hold.
     """
 
     def __init__(self, loop: VirtualLoop) -> None:
