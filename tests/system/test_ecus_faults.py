@@ -180,7 +180,11 @@ def test_udsoncan_talks_to_an_ecu_of_a_pdx_and_to_one_of_a_log(tmp_path: Path) -
         (("--recorded", "LOG", "--recorded-ids", "7A0"), Exit.USAGE, "two or three CAN identif"),
         (("--recorded", "LOG"), Exit.REFUSED, "quiet.log: nobody in it answers a UDS request"),
         (("--pdx", "LOG"), Exit.REFUSED, "quiet.log: not a PDX"),
-        (("--ecu", "door"), Exit.USAGE, "--ecu door: one of ccu, blower, ecomp, rear, none"),
+        (
+            ("--ecu", "door"),
+            Exit.USAGE,
+            "--ecu door: one of ccu, blower, flap, ecomp, ptc, rear, none",
+        ),
     ],
 )
 def test_what_no_ecu_can_be_made_of_is_said(
