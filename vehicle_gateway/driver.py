@@ -27,6 +27,17 @@ _LOOK_S: Final = 1.0
 _LONGEST: Final = 4096
 
 
+#: What a file that is no answer may raise; `OverflowError`: a number without end.
+_NO_ANSWER: Final = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+)
+
+
 class ConsentError(Exception):
     """A question or an answer that cannot be used; the message says why."""
 
@@ -113,7 +124,7 @@ def read_answer(content: bytes) -> Answer:
             choice=Choice(values["choice"]),
             defer_until_us=int(values.get("defer_until_us", 0)),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except _NO_ANSWER as error:
         raise ConsentError(f"no answer: {error}") from error
     if answer.choice is Choice.DEFERRED and not 0 < answer.defer_until_us < 2**63:
         raise ConsentError("deferred until when?")
