@@ -116,7 +116,9 @@ class Watch:
             first, _ = self.readings.get(progress.ecu, (reading, reading))
             self.readings[progress.ecu] = (first, reading)
         self._activating = self._activating or progress.step == "activating"
-        if progress.step in _STAGING and not self._activating:
+        if self._activating:
+            self._staging.clear()
+        elif progress.step in _STAGING:
             self._staging.add(progress.ecu)
         else:
             self._staging.discard(progress.ecu)
