@@ -1,6 +1,6 @@
 """The pytest plugin: it costs nothing until a test asks for one of its fixtures."""
 
-# ruff: noqa: PLC0415
+# ruff: noqa: PLC0415 every pytest run loads this file: the bench is imported when a test asks
 # Every run of pytest in an environment that has canota loads this module; all else is imported
 # where a fixture needs it.
 

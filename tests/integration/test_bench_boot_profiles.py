@@ -114,7 +114,7 @@ def test_power_that_goes_in_a_boot_loader_s_copy_only_delays_it(tmp_path: Path, 
                     flash.power = PowerBudget(operations=5, cut=Tear(done=0.25))
                 if mode is Mode.OFF:
                     flash.power = PowerBudget(operations=1_000_000)
-                    on.vehicle._loop.call_soon(on.node.power_on)  # noqa: SLF001
+                    on.vehicle._loop.call_soon(on.node.power_on)  # noqa: SLF001 its own loop
 
             on.node.on_mode.append(cut_the_boot)
             await on.updater.activate(on.job, resume_from=0, progress=lambda _: None)
