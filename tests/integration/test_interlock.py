@@ -16,6 +16,7 @@ from vehicle_gateway.diagnostics.interlock import CanInterlock
 from vehicle_gateway.diagnostics.readings import VehicleReadings
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.update.vehicle import Phase
+from vehicle_gateway.wires import LinkError
 
 WIRE = "comfort"
 DATABASES = ("vehicle", "gateway")
@@ -208,3 +209,18 @@ def test_the_car_stays_held_over_a_gateway_that_is_killed_until_another_lets_it_
                 assert versions == {"2.0.0" if ended is Outcome.UPDATED else "1.0.0"}
 
     clock.run(walk(), virtual=True)
+
+
+def test_a_wire_that_is_away_does_not_end_the_gateway() -> None:
+    class Away:
+        def send(self, *_: object) -> None:
+            raise LinkError("not connected")
+
+    async def drive() -> None:
+        interlock = CanInterlock()
+        interlock.add(Away())  # type: ignore[arg-type]  # nothing but sending is asked of it
+        interlock.hold(engaged=True)
+        await asyncio.sleep(1.0)
+        interlock.stop()
+
+    clock.run(drive(), virtual=True)

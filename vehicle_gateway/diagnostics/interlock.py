@@ -11,6 +11,7 @@ from typing import Final
 
 from dbc import load
 from protocols.can import CanPort, FrameHeader
+from vehicle_gateway.wires import LinkError
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,7 +67,10 @@ class CanInterlock:
             }
         )
         for port in self._ports:
-            port.send(self._header, (payload,))
+            try:
+                port.send(self._header, (payload,))
+            except LinkError as error:  # The next frame is due in a moment.
+                _LOG.debug("interlock_not_sent cause=%s", error)
         self._releases_left -= 0 if engaged else 1
         self._timer = None
         if engaged or self._releases_left > 0:
