@@ -186,6 +186,7 @@ class VehicleClearance:
 
     async def safe(self, offer: Offer) -> None:
         """See `Clearance`: what the vehicle calls safe, and what the ECUs concerned want."""
+        self._out_of_use_s = out_of_use_s(offer, self._vehicle)
         rules = self._rules(("vehicle", self._vehicle.conditions.safe), *self._own_of_ecus(offer))
         try:
             async with asyncio.timeout(SAFE_WAIT_S):
@@ -202,7 +203,6 @@ class VehicleClearance:
     def _expect(self, offer: Offer) -> None:
         self._out_of_use_s = out_of_use_s(offer, self._vehicle)
         self._watched = self._every(offer)
-        self._unknown_since = None
 
     def _drivers(self, offer: Offer) -> Iterable[tuple[str, str]]:
         if offer.preconditions:
