@@ -16,6 +16,7 @@ from typing import Any
 
 from dbc.vehicle import EcuDescription, VehicleDescription, describe_vehicle
 from vehicle_gateway.update import (
+    EcuUpdater,
     Inventory,
     Progress,
     ProgressSink,
@@ -104,6 +105,8 @@ class SimulatedEcu:
     away: bool = False
     serial: str = "SN-1"
     hardware_id: str = ""
+    #: A foreign boot loader digests what is in its slot, also where that does not run.
+    digests_anything: bool = False
 
     def replaced(self, running: bytes | None, *, serial: str, hardware_id: str = "") -> None:
         """A workshop puts another part in its place."""
@@ -203,13 +206,16 @@ class SimulatedUpdater:
                 ecu=self.ecu,
                 hardware_id=self._ecu.hardware_id or self._ecu.description.hardware_id,
                 serial_number=self._ecu.serial,
+                read_back=_read_back(nonce, self._ecu.inactive)
+                if self._ecu.digests_anything
+                else None,
             )
         return Inventory(
             ecu=self.ecu,
             hardware_id=self._ecu.hardware_id or self._ecu.description.hardware_id,
             serial_number=self._ecu.serial,
             software_version=version_of(self.ecu, running),
-            read_back=ReadBack(nonce=nonce, image_sha256=_digest(running), signature=b"s"),
+            read_back=_read_back(nonce, running),
         )
 
     async def _fill(self, image: bytes, resume_from: int, progress: ProgressSink) -> None:
@@ -406,11 +412,6 @@ class SimulatedVehicle:
     async def update(self, switch: PowerSwitch | None = None) -> UpdateReport:
         """Begin or resume, to the end."""
         switch = switch or PowerSwitch()
-        loop = asyncio.get_running_loop()
-
-        def now_us() -> int:
-            return round(loop.time() * 1e6)
-
         updaters = {name: SimulatedUpdater(ecu, switch) for name, ecu in self.ecus.items()}
         path = self.folder / "journal.jsonl"
         with SwitchedJournal(path, switch, self.on_note) as journal:
@@ -421,24 +422,28 @@ class SimulatedVehicle:
                     offer=self.offer,
                     before=await inventories(updaters.values(), self.offer.nonce),
                     vehicle=self.description,
-                    now_us=now_us(),
+                    now_us=_now_us(),
                 )
-            update = VehicleUpdate(
-                journal=journal,
-                vehicle=self.description,
-                updaters=updaters,
-                images=self.files,
-                diagnostics=self.diagnostics,
-                clearance=self.clearance,
-                now_us=now_us,
-                observe_s=10.0,
-                on_phase=self.phases.append,
-                on_progress=self.progress.append,
-            )
+            update = self.update_of(journal, updaters)
             self.running = update
             result = await update.run()
             update.finish(result)
             return result
+
+    def update_of(self, journal: Journal, updaters: Mapping[str, EcuUpdater]) -> VehicleUpdate:
+        """The update that this journal tells of."""
+        return VehicleUpdate(
+            journal=journal,
+            vehicle=self.description,
+            updaters=updaters,
+            images=self.files,
+            diagnostics=self.diagnostics,
+            clearance=self.clearance,
+            now_us=_now_us,
+            observe_s=10.0,
+            on_phase=self.phases.append,
+            on_progress=self.progress.append,
+        )
 
     def versions(self) -> dict[str, str]:
         """What runs, by ECU; empty for an ECU in its boot loader."""
@@ -448,11 +453,19 @@ class SimulatedVehicle:
         }
 
 
+def _now_us() -> int:
+    return round(asyncio.get_running_loop().time() * 1e6)
+
+
 def version_of(ecu: str, image: bytes) -> str:
     for version in ("1.0.0", "2.0.0"):
         if image == image_of(ecu, version, len(image)):
             return version
     return f"{zlib.crc32(image):08x}"
+
+
+def _read_back(nonce: bytes, image: bytes) -> ReadBack:
+    return ReadBack(nonce=nonce, image_sha256=_digest(image), signature=b"s")
 
 
 def _digest(content: bytes) -> bytes:

@@ -345,6 +345,18 @@ def test_staging_needs_the_supply_and_nothing_else(tmp_path: Path) -> None:
     assert clock.run(run(), virtual=True) == pytest.approx(30.0)
 
 
+def test_a_vehicle_that_wants_nothing_for_staging_is_staged_at_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Car(BatteryVoltage=11.5))
+    any_time = replace(bench.vehicle.conditions, staging="")
+    bench.vehicle = replace(bench.vehicle, conditions=any_time)
+
+    async def run() -> float:
+        await bench.clearance().staging(bench.offer)
+        return asyncio.get_running_loop().time()
+
+    assert clock.run(run(), virtual=True) == 0.0
+
+
 def test_a_supply_that_would_not_last_for_the_way_back_is_not_enough(tmp_path: Path) -> None:
     bench = Bench(tmp_path, Car(BatteryVoltage=12.0, StateOfCharge=5.0))
     bench.offer_changes = {"preconditions": "EnergyReserve >= 1000", "wait_s": 60.0}

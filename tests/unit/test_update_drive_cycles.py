@@ -1,7 +1,10 @@
 """Staging over drive cycles: it rests, waits for an ECU that is away, and goes on where it was."""
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 import clock
 from tests.support.gateway import SimulatedVehicle
@@ -59,6 +62,26 @@ def test_an_ecu_that_stays_away_is_named_when_the_limit_is_reached(tmp_path: Pat
     assert _kinds(tmp_path).count(Kind.ABSENT) == MAX_ABSENCES
     assert {**vehicle.versions(), "rear": "1.0.0"} == OLD
     assert 300 < ended_s < 900
+
+
+def test_an_ecu_that_stays_away_is_left_alone_for_longer_each_time(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path, ecus=("rear",))
+
+    async def walk() -> None:
+        updating = asyncio.create_task(vehicle.update())
+        await asyncio.sleep(MIDST_S)
+        vehicle.ecus["rear"].away = True
+        await updating
+
+    clock.run(walk(), virtual=True)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        kinds = {Kind.ABSENT, Kind.FAILED}
+        times = [entry.time_us / 1e6 for entry in journal.entries if entry.kind in kinds]
+    pauses = [later - sooner for sooner, later in pairwise(times)]
+    asked_s = 1.0 + 3.0  # again, and once more
+    assert [pause - asked_s for pause in pauses] == pytest.approx(
+        [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0], abs=0.1
+    )
 
 
 def test_behind_the_commit_an_ecu_that_stays_away_is_failed_safe_and_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.support.gateway import PowerCut, QuietDiagnostics, SimulatedVehicle
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.update.account import UpdateReport
 from vehicle_gateway.update.coordinator import Outcome
-from vehicle_gateway.update.journal import Entry, Journal, Kind
+from vehicle_gateway.update.journal import Entry, Journal, JournalError, Kind
 from vehicle_gateway.update.vehicle import Phase
 
 OLD = {"ccu": "1.0.0", "blower": "1.0.0"}
@@ -95,6 +95,18 @@ def test_a_file_that_does_not_come_is_a_refusal_that_names_the_ecu(
     reason = "ccu: downloading: ccu-2.0.0.bin: not there"
     assert (report.outcome, report.reason) == (Outcome.REFUSED, reason)
     assert all(ecu.log == [] for ecu in vehicle.ecus.values())
+
+
+def test_the_whole_offer_is_checked_before_its_first_file_is_fetched(
+    vehicle: SimulatedVehicle,
+) -> None:
+    ccu, blower = vehicle.offer.images
+    foreign = replace(blower, image=replace(blower.image, hardware_id="XXX-9"))
+    vehicle.offer = replace(vehicle.offer, images=(ccu, foreign))
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.REFUSED
+    assert report.reason.startswith("blower: checking the image: ")
+    assert vehicle.progress == []
 
 
 def test_without_room_for_the_journal_nothing_is_begun(vehicle: SimulatedVehicle) -> None:
@@ -194,6 +206,56 @@ def test_a_restarted_gateway_without_its_files_still_confirms(vehicle: Simulated
     vehicle.files.files.clear()
     assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.UPDATED
     assert vehicle.versions() == NEW
+
+
+def test_a_restarted_gateway_without_its_files_still_has_an_application_test_itself(
+    tmp_path: Path,
+) -> None:
+    vehicle = SimulatedVehicle(tmp_path, ecus=("ccu",))
+    _cut_at(vehicle, Kind.ACTIVATED)
+    vehicle.files.files.clear()
+    assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.UPDATED
+    assert vehicle.ecus["ccu"].log[-2:] == ["self_test", "confirm"]
+
+
+def test_a_restarted_gateway_holds_the_car_before_anything_else(vehicle: SimulatedVehicle) -> None:
+    _cut_at(vehicle, Kind.COMMIT)
+    vehicle.clearance.engaged.clear()
+    held: list[list[bool]] = []
+    vehicle.on_note = lambda *_: held.append(list(vehicle.clearance.engaged))
+    clock.run(vehicle.update(), virtual=True)
+    assert held[0] == [True]
+
+
+def test_a_restarted_gateway_takes_no_second_picture_of_what_was_before(
+    vehicle: SimulatedVehicle,
+) -> None:
+    _cut_at(vehicle, Kind.SNAPSHOT_BEFORE)
+    assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.UPDATED
+    assert [one.split()[0] for one in vehicle.diagnostics.log] == [
+        *("before_update", "clear", "after_update")
+    ]
+
+
+def test_a_journal_without_an_entry_is_no_update(vehicle: SimulatedVehicle) -> None:
+    async def walk() -> None:
+        with Journal(vehicle.folder / "journal.jsonl") as journal:
+            vehicle.update_of(journal, {})
+
+    with pytest.raises(JournalError, match=r"journal\.jsonl: no update in it"):
+        clock.run(walk(), virtual=True)
+
+
+def test_an_image_that_a_foreign_boot_loader_digests_does_not_run_by_that(
+    vehicle: SimulatedVehicle,
+) -> None:
+    blower = vehicle.ecus["blower"]
+    present = blower.running
+    blower.boots = lambda image: image == present
+    blower.digests_anything = True
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.ROLLED_BACK
+    assert report.reason == ("blower: reading back: no image runs, it stays in its boot loader")
 
 
 @pytest.mark.parametrize("runs_old", [True, False])

@@ -111,25 +111,67 @@ def test_behind_the_commit_a_part_of_another_kind_is_failed_safe_and_not_written
     assert vehicle.versions()["blower"] == "2.0.0"
 
 
+def _cut_at_its_entry(vehicle: SimulatedVehicle, hardware_id: str = "") -> None:
+    """The part is replaced behind the commit; power fails when that is in the journal."""
+
+    def note(kind: Kind, _: str) -> None:
+        if kind is Kind.COMMIT:
+            held = HOLDS["the old image"]
+            vehicle.ecus["ccu"].replaced(held, serial="SN-2", hardware_id=hardware_id)
+        if kind is Kind.REPLACED:
+            raise PowerCut
+
+    vehicle.on_note = note
+    with pytest.raises(PowerCut):
+        clock.run(vehicle.update(), virtual=True)
+    vehicle.on_note = lambda *_: None
+
+
 def test_a_gateway_that_starts_again_knows_the_new_part_from_its_journal(tmp_path: Path) -> None:
     vehicle = _vehicle(tmp_path)
 
-    async def walk() -> UpdateReport:
-        def note(kind: Kind, _: str) -> None:
-            if kind is Kind.COMMIT:
-                vehicle.ecus["ccu"].replaced(HOLDS["the old image"], serial="SN-2")
-            if kind is Kind.REPLACED:
-                raise PowerCut
-
-        vehicle.on_note = note
-        with pytest.raises(PowerCut):
-            await vehicle.update()
-        vehicle.on_note = lambda *_: None
-        return await vehicle.update()
-
-    report = clock.run(walk(), virtual=True)
+    _cut_at_its_entry(vehicle)
+    report = clock.run(vehicle.update(), virtual=True)
     assert report.outcome is Outcome.UPDATED
     assert _kinds(tmp_path).count(Kind.REPLACED) == 1
+
+
+def test_a_gateway_that_starts_again_tells_the_next_part_from_the_new_one(tmp_path: Path) -> None:
+    vehicle = _vehicle(tmp_path)
+    _cut_at_its_entry(vehicle)
+    vehicle.ecus["ccu"].serial = "SN-3"
+    assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.UPDATED
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        told = [one.fields["cause"] for one in journal.entries if one.kind is Kind.REPLACED]
+    assert told == [
+        "serial number SN-2 in the place of SN-1",
+        "serial number SN-3 in the place of SN-2",
+    ]
+
+
+def test_a_gateway_that_starts_again_still_does_not_write_a_part_of_another_kind(
+    tmp_path: Path,
+) -> None:
+    vehicle = _vehicle(tmp_path)
+    _cut_at_its_entry(vehicle, hardware_id="CCU-9")
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.FAILED_SAFE
+    assert "ccu: replaced: its hardware is CCU-9, the image is for CCU-2" in report.reason
+    assert vehicle.ecus["ccu"].inactive == b""
+
+
+def test_a_gateway_that_starts_again_knows_the_parts_that_were_there_from_the_beginning(
+    tmp_path: Path,
+) -> None:
+    vehicle = _vehicle(tmp_path)
+    _cut_at_its_entry(vehicle)
+    vehicle.ecus["blower"].serial = "SN-7"
+    clock.run(vehicle.update(), virtual=True)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        told = {
+            one.ecu: one.fields["cause"] for one in journal.entries if one.kind is Kind.REPLACED
+        }
+    assert told["blower"] == "serial number SN-7 in the place of SN-1"
 
 
 def test_a_part_that_replaces_an_ecu_that_was_given_up_does_not_stop_the_update(

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -5,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import clock
-from tests.support.gateway import PowerCut, PowerSwitch, SimulatedVehicle
+from tests.support.gateway import PowerCut, PowerSwitch, SimulatedClearance, SimulatedVehicle
+from vehicle_gateway.update import UpdateError
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.update.journal import Journal, Kind
 from vehicle_gateway.update.vehicle import Phase
@@ -385,6 +387,30 @@ def test_a_violation_before_the_commit_turns_the_update_back(tmp_path: Path, mom
     assert vehicle.versions() == OLD
     assert not any(ecu.trial or ecu.requested for ecu in vehicle.ecus.values())
     assert vehicle.clearance.engaged == [False, True, False]
+
+
+class _Unwatched(SimulatedClearance):
+    """What no longer holds is seen by whoever looks, and told to nobody."""
+
+    async def violation(self) -> UpdateError:
+        never: asyncio.Future[UpdateError] = asyncio.get_running_loop().create_future()
+        return await never
+
+
+def test_preconditions_are_looked_at_in_the_very_moment_of_the_commit(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path, ecus=("ccu", "blower"))
+    vehicle.clearance = _Unwatched()
+
+    def drive_off(kind: Kind, ecu: str) -> None:
+        if (kind, ecu) == (Kind.PROVED, "blower"):  # the last that is proved
+            vehicle.clearance.unmet = {"Speed was 3 km/h"}
+
+    vehicle.on_note = drive_off
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.ROLLED_BACK
+    assert report.reason == "preconditions: Speed was 3 km/h"
+    assert (Kind.COMMIT, "") not in kinds(tmp_path)
+    assert vehicle.versions().items() <= OLD.items()
 
 
 def test_a_violation_behind_the_commit_turns_nothing(tmp_path: Path) -> None:

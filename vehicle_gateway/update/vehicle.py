@@ -25,7 +25,6 @@ from vehicle_gateway.update.clearance import Clearance, ConditionsError
 from vehicle_gateway.update.coordinator import (
     Direction,
     EcuState,
-    State,
     Verb,
     advance,
     decide,
@@ -46,9 +45,8 @@ _ASK_AGAIN_S: Final = (1.0, 3.0)
 _SETTLING_S: Final = 3.0
 #: Seconds to wait after a failure: this, doubled with each failure of the same ECU.
 _RETRY_S: Final = 2.0
-#: The same for an ECU that is away while it is staged, and the longest of these pauses.
+#: The same for an ECU that is away while it is staged.
 _ABSENT_S: Final = 2.0
-_ABSENT_LONGEST_S: Final = 600.0
 #: So many characters of a campaign's id stand in a snapshot's.
 _CAMPAIGN_CHARACTERS: Final = 32
 
@@ -165,17 +163,13 @@ class VehicleUpdate:
         self._before = {inventory.ecu: inventory for inventory in self._opening.before}
         #: The part that answers for each ECU; empty fields are not known.
         self._parts = {ecu: _Part.of(inventory) for ecu, inventory in self._before.items()}
-        for entry in journal.entries[1:]:
+        for entry in journal.entries:
             if entry.kind is Kind.REPLACED:
                 self._parts[entry.ecu] = _Part.told(entry)
 
     @property
     def opening(self) -> Opening:
         return self._opening
-
-    @property
-    def state(self) -> State:
-        return self._state
 
     async def run(self) -> UpdateReport:
         """Go on to the end; the report is made when nothing but the `FINISHED` entry is missing.
@@ -624,8 +618,7 @@ class VehicleUpdate:
             if part.failures:
                 await asyncio.sleep(_RETRY_S * 2 ** (part.failures - 1))
             if part.absences:
-                pause_s = _ABSENT_S * 2 ** (part.absences - 1)
-                await asyncio.sleep(min(pause_s, _ABSENT_LONGEST_S))
+                await asyncio.sleep(_ABSENT_S * 2 ** (part.absences - 1))
             try:
                 await act(ecu, started_us)
             except _TurnedError:
