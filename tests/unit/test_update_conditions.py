@@ -29,11 +29,18 @@ from vehicle_gateway.update.conditions import (
     VehicleClearance,
     record,
 )
-from vehicle_gateway.update.consent import Answer, Choice, Question
+from vehicle_gateway.update.consent import Answer, Choice, Question, question_id
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.update.energy import out_of_use_s
 from vehicle_gateway.update.journal import Entry, Kind
-from vehicle_gateway.update.offer import Notice, Offer, release_sha256
+from vehicle_gateway.update.offer import (
+    ImageFormat,
+    Notice,
+    Offer,
+    OfferedImage,
+    PublishedImage,
+    release_sha256,
+)
 
 PARKED = {
     "Speed": 0.0,
@@ -333,6 +340,24 @@ def test_a_value_that_is_missing_is_given_a_moment_and_then_counts_as_not_met(
     assert cause == "Speed == 0 km/h: 100 s old, at most 0.5 s (VEH_Motion, comfort)"
 
 
+def test_a_value_that_is_missing_after_a_new_clearance_is_given_its_moment_anew(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, Car())
+
+    async def run() -> None:
+        clearance = bench.clearance()
+        await bench.obtain(clearance)
+        bench.car.silent = {"Speed"}
+        await clearance.violation()
+        bench.car.silent = set()
+        await bench.obtain(clearance, begun=True)
+        bench.car.silent = {"Speed"}
+        clearance.check()
+
+    clock.run(run(), virtual=True)
+
+
 def test_staging_needs_the_supply_and_nothing_else(tmp_path: Path) -> None:
     bench = Bench(tmp_path, Car(Speed=120.0, Gear=3.0, BatteryVoltage=11.5))
 
@@ -502,6 +527,40 @@ def test_the_hash_of_a_release_is_over_all_that_a_driver_consents_to(tmp_path: P
     assert len({release_sha256(one) for one in [offer, *changed]}) == len(changed) + 1
     again = replace(offer, campaign="campaigns/autumn", nonce=bytes(16))
     assert release_sha256(again) == release_sha256(offer)
+
+
+def test_a_release_keeps_its_hash_though_the_gateway_gets_new_software() -> None:
+    """What a driver has denied for good is kept by it, on disk."""
+    image = PublishedImage(
+        hardware_id="CCU-2",
+        file_name="ccu.bin",
+        format=ImageFormat.RAW,
+        file_size=1,
+        file_sha256=bytes(32),
+        address=0,
+        image_size=1,
+        image_sha256=bytes(range(32)),
+    )
+    offer = Offer(
+        campaign="campaigns/spring",
+        release="releases/two",
+        version="2.0.0",
+        nonce=bytes(16),
+        images=(OfferedImage(ecu="ccu", image=image),),
+        preconditions="Gear == P",
+        notice=replace(NOTICE, functions_lost="K\u00fchlung"),
+    )
+    assert release_sha256(offer).hex() == (
+        "2ed73e77d40f764c4cffaa3cb5ad1a3f1a2d5def8e182e69bbdb5e9f0267591a"
+    )
+
+
+def test_a_question_has_a_short_id_that_is_of_one_offer_of_one_release(tmp_path: Path) -> None:
+    offer = asked(tmp_path).offer
+    others = [replace(offer, nonce=bytes(16)), replace(offer, version="3")]
+    ids = {question_id(one) for one in [offer, *others]}
+    assert len(ids) == 3
+    assert all(len(bytes.fromhex(one)) == 8 for one in ids)
 
 
 def test_answers_come_by_a_file_and_a_replayed_one_is_none(tmp_path: Path) -> None:
@@ -748,6 +807,7 @@ def test_a_deferral_in_the_journal_counts_after_a_restart(tmp_path: Path) -> Non
     )
 
     async def run() -> None:
+        await asyncio.sleep(100.0)
         await bench.obtain(bench.clearance(), entries=(deferred,))
 
     clock.run(run(), virtual=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import clock
-from tests.support.gateway import PowerCut, QuietDiagnostics, SimulatedVehicle
+from tests.support.gateway import VIN, PowerCut, QuietDiagnostics, SimulatedVehicle
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.update.account import UpdateReport
 from vehicle_gateway.update.coordinator import Outcome
@@ -324,6 +324,8 @@ def test_a_second_look_has_a_snapshot_of_its_own(vehicle: SimulatedVehicle) -> N
     vehicle.on_note = note
     report = clock.run(vehicle.update(), virtual=True)
     assert (report.outcome, report.snapshot_after) == (Outcome.UPDATED, "spring-after-2")
+    assert report.ecus[0].after.software_version == "2.0.0"
+    assert len(_entries(vehicle, Kind.INSPECTED)) == 1, "nothing is inspected while it goes on"
     assert [one.fields["snapshot"] for one in _entries(vehicle, Kind.SNAPSHOT_AFTER)] == [
         "spring-after",
         "spring-after-2",
@@ -341,6 +343,14 @@ def test_a_long_campaign_has_a_short_snapshot_that_is_its_own(tmp_path: Path) ->
         assert report.snapshot_before.startswith("x" * 32 + "-")
         names.add(report.snapshot_before)
     assert len(names) == 2
+
+
+def test_what_was_offered_is_known_again_after_a_restart(vehicle: SimulatedVehicle) -> None:
+    _cut_at(vehicle, Kind.STAGED)
+    clock.run(vehicle.update(), virtual=True)
+    assert vehicle.running is not None
+    opening = vehicle.running.opening
+    assert (opening.vin, opening.offer) == (VIN, vehicle.offer)
 
 
 def test_the_end_is_written_once_with_the_outcome(vehicle: SimulatedVehicle) -> None:

@@ -52,7 +52,7 @@ async def _replaced(
 
 
 BEFORE = (Kind.STAGED, Kind.ACTIVATED, Kind.PROVED)
-AFTER = (Kind.COMMIT, Kind.CONFIRMED)
+AFTER = (Kind.COMMIT, Kind.CONFIRMED, Kind.SNAPSHOT_AFTER)
 
 
 @pytest.mark.parametrize("at", BEFORE, ids=lambda kind: kind.value)
@@ -91,8 +91,9 @@ def test_behind_the_commit_the_new_part_is_staged_tried_and_confirmed(
     assert not vehicle.ecus["ccu"].trial
     assert vehicle.ecus["ccu"].log[-1] == "confirm"
     assert report.ecus[0].after.serial_number == "SN-2"
+    assert report.ecus[0].after.software_version == "2.0.0"
     kinds = _kinds(tmp_path)
-    assert kinds.count(Kind.REPLACED) == 1
+    assert kinds.count(Kind.REPLACED) == kinds.count(Kind.INSPECTED) == 1
     assert Kind.REVERTING not in kinds
 
 

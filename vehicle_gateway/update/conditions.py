@@ -377,7 +377,6 @@ class VehicleClearance:
         evaluation = self._evaluate(rules)
         if not evaluation.met:
             raise self._unmet(rules, _words(evaluation.unmet))
-        self._watched = tuple(rules)
         self._unknown_since = None
         return {
             "conditions": self._records(rules),
