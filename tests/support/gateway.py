@@ -109,6 +109,8 @@ class SimulatedEcu:
     hardware_id: str = ""
     #: A foreign boot loader digests what is in its slot, also where that does not run.
     digests_anything: bool = False
+    #: Answers with what it has signed before, whatever it is asked.
+    replays_nonce: bytes | None = None
 
     def replaced(self, running: bytes | None, *, serial: str, hardware_id: str = "") -> None:
         """A workshop puts another part in its place."""
@@ -217,7 +219,7 @@ class SimulatedUpdater:
             hardware_id=self._ecu.hardware_id or self._ecu.description.hardware_id,
             serial_number=self._ecu.serial,
             software_version=version_of(self.ecu, running),
-            read_back=_read_back(nonce, running),
+            read_back=_read_back(self._ecu.replays_nonce or nonce, running),
         )
 
     async def _fill(self, image: bytes, resume_from: int, progress: ProgressSink) -> None:

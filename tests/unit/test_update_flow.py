@@ -258,6 +258,41 @@ def test_an_image_that_a_foreign_boot_loader_digests_does_not_run_by_that(
     assert report.reason == ("blower: reading back: no image runs, it stays in its boot loader")
 
 
+def test_a_digest_over_another_nonce_proves_nothing(vehicle: SimulatedVehicle) -> None:
+    vehicle.ecus["ccu"].replays_nonce = bytes(16)
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is Outcome.ROLLED_BACK
+    assert report.reason == "ccu: reading back: its digest is over another nonce"
+
+
+def test_an_image_that_says_no_version_is_known_by_its_digest_alone(
+    vehicle: SimulatedVehicle,
+) -> None:
+    ccu, blower = vehicle.offer.images
+    bare = replace(ccu, image=replace(ccu.image, software_version=""))
+    vehicle.offer = replace(vehicle.offer, images=(bare, blower))
+    assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.UPDATED
+
+
+@pytest.mark.parametrize(
+    ("at", "step", "outcome"),
+    [
+        (Kind.DOWNLOADED, "", Outcome.REFUSED),
+        (Kind.CLEARED, "", Outcome.REFUSED),
+        (Kind.PROVED, "committing: ", Outcome.FAILED_SAFE),
+    ],
+)
+def test_an_ecu_that_a_restarted_gateway_does_not_know_is_named(
+    tmp_path: Path, at: Kind, step: str, outcome: Outcome
+) -> None:
+    vehicle = SimulatedVehicle(tmp_path, ecus=("blower",))
+    _cut_at(vehicle, at)
+    del vehicle.ecus["blower"]
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is outcome
+    assert report.reason.startswith(f"blower: {step}update: no such ECU in this vehicle")
+
+
 @pytest.mark.parametrize("runs_old", [True, False])
 def test_a_part_that_comes_when_all_has_gone_back_is_told_and_lost_only_if_it_differs(
     vehicle: SimulatedVehicle, *, runs_old: bool

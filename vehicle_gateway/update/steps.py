@@ -144,12 +144,16 @@ class EcuSteps:
 
     async def ask(self, ecu: str) -> Inventory:
         """An ECU's inventory; it may be on its way up from a reset."""
-        found = await inventory_of(self._updater(ecu), self._nonce)
+        try:
+            updater = self._updater(ecu)
+        except UpdateError as error:
+            return Inventory(ecu=ecu, error=f"{error.step}: {error.cause}")
+        found = await inventory_of(updater, self._nonce)
         for pause_s in _ASK_AGAIN_S:
             if not found.error:
                 return found
             await asyncio.sleep(pause_s)
-            found = await inventory_of(self._updater(ecu), self._nonce)
+            found = await inventory_of(updater, self._nonce)
         return found
 
     def not_new(self, inventory: Inventory) -> str | None:
