@@ -138,6 +138,14 @@ class IsoTpChannel:
         self._core = Endpoint(self._parameters)
         self._timer.cancel()
 
+    def _break_off(self, error: LinkError) -> None:
+        """The wire is away: no frame more of what was going either way."""
+        self._start_afresh()
+        if self._sending is not None and not self._sending.done():
+            self._sending.set_exception(error)
+        else:
+            self._mailbox.put(AnswerBroken(str(error)))
+
     def _hear(self, _header: FrameHeader, data: bytes, at_s: float) -> None:
         self._act(self._core.receive(data, now=at_s), at_s)
 
@@ -154,7 +162,11 @@ class IsoTpChannel:
         for event in events:
             match event:
                 case Transmit(frames):
-                    self._port.send(self._header, frames, partial(self._on_wire, self._core))
+                    try:
+                        self._port.send(self._header, frames, partial(self._on_wire, self._core))
+                    except LinkError as error:
+                        self._break_off(error)
+                        return
                 case MessageReceived(message):
                     self._mailbox.put(AnswerReceived(message, now))
                 case ReceptionStarted():

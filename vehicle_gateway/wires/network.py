@@ -1,11 +1,13 @@
 """The gateway's network management: it wakes a CAN wire that sleeps, and keeps it awake in use."""
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from clock import Timer
 from protocols.can import CanPort, FrameHeader
 from protocols.network_management import NODES, Event, NetworkManager, SendPdu, identifier
+from vehicle_gateway.wires import LinkError
 
 _NODE: Final = 0
 #: Nodes that are awake answer the first PDU within this time, in seconds.
@@ -79,5 +81,7 @@ class NetworkKeeper:
     def _act(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, SendPdu):
-                self._port.send(self._header, (event.data,))
+                # A wire that is away hears the next one; who has a request for it is told so.
+                with suppress(LinkError):
+                    self._port.send(self._header, (event.data,))
         self._timer.set(self._core.next_deadline())
