@@ -92,6 +92,7 @@ class Program:
         )
         waiting.cancel()
         if not ready.is_set():
+            await self._stop(signal.SIGKILL)
             raise KillError(f"{self.name} does not run: {self.log.read_text()[-500:]}")
 
     async def kill(self) -> None:
@@ -102,6 +103,11 @@ class Program:
     async def end(self) -> None:
         """Tell it to end."""
         await self._stop(signal.SIGINT)
+
+    def check(self) -> None:
+        """`KillError` if it has ended without having been told to."""
+        if self._process is not None and self._process.returncode is not None:
+            raise KillError(f"{self.name} ended by itself: {self.log.read_text()[-500:]}")
 
     async def ended(self) -> None:
         """Returns when it has ended by itself; `KillError` if it never does."""
@@ -175,6 +181,7 @@ async def _update(
             bench.keep_busy()
             await asyncio.sleep(rng.uniform(*_BETWEEN_S))
             victim = rng.choice(bench.programs)
+            bench.check()
             state = bench.state()
             await victim.kill()
             log(f"{number} of {kills}: {victim.name} killed, {state}")
@@ -250,6 +257,11 @@ class _Processes:
             self._campaigns += 1
             self.operator.start_campaign(name)
 
+    def check(self) -> None:
+        """`KillError` if a process is gone that nobody killed: that is what a kill can uncover."""
+        for program in self.programs:
+            program.check()
+
     def state(self) -> str:
         """For people: whether an update is under way that a kill can hit."""
         try:
@@ -268,6 +280,7 @@ class _Processes:
         with suppress(TimeoutError):
             async with asyncio.timeout(_END_S):
                 while True:
+                    self.check()
                     # A cloud that was killed is found again when its clients have noticed.
                     with suppress(CommandError):
                         if (found := self._ended())[0]:

@@ -5,8 +5,9 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -148,8 +149,22 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 typer calls it so
+    if wanted:
+        sys.stdout.write(f"canota {version('canota')}\n")
+        raise typer.Exit
+
+
 @app.callback()
-def canota() -> None:
+def canota(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
     """
     Over-the-air updates of a car, for real: cloud, telematics gateway and ECUs.
 

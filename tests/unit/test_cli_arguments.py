@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -228,3 +229,9 @@ def test_a_file_is_written_as_a_whole_or_stays_what_it_was(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [path]
     write_file(path, b"after")
     assert path.read_bytes() == b"after"
+
+
+def test_the_version_is_the_projects_own() -> None:
+    project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
+    ended = canota("--version")
+    assert (ended.code, ended.out) == (0, f"canota {project['version']}\n")
