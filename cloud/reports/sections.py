@@ -238,9 +238,10 @@ def transfer(vehicle: VehicleReport) -> Markup | None:
     ]
     return section(
         "Transfer",
-        "The bound is the least time that wire and flash memory allow, computed block by block "
-        "from the bits of this image. An ECU with two slots is staged while it works; one with a "
-        "single slot is out of use while it is written.",
+        "The bound is the least time that flash memory and a wire of its own allow, computed block "
+        "by block from the bits of this image; downloads side by side on one wire share it, and "
+        "take longer. An ECU with two slots or a staging area is staged while it works; one with "
+        "neither is out of use while it is written.",
         table(head, rows),
         element(
             "p",
