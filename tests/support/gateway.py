@@ -16,7 +16,6 @@ from typing import Any
 
 from dbc.vehicle import EcuDescription, VehicleDescription, describe_vehicle
 from vehicle_gateway.update import (
-    EcuUpdater,
     Inventory,
     Progress,
     ProgressSink,
@@ -103,6 +102,8 @@ class SimulatedEcu:
     failures: dict[str, int] = field(default_factory=dict)
     boots: Callable[[bytes], bool] = lambda _: True
     log: list[str] = field(default_factory=list)
+    #: What it was staged with last.
+    job: UpdateJob | None = None
     #: Asleep, or without power.
     away: bool = False
     serial: str = "SN-1"
@@ -148,6 +149,7 @@ class SimulatedUpdater:
         self, job: UpdateJob, *, resume_from: int, progress: ProgressSink
     ) -> TransferFigures:
         self._ecu.log.append(f"stage from {resume_from}")
+        self._ecu.job = job
         self._refuse("stage")
         if self.single_slot:
             if job.present is None and not job.committed:
@@ -430,26 +432,22 @@ class SimulatedVehicle:
                     vehicle=self.description,
                     now_us=self._now_us(),
                 )
-            update = self.update_of(journal, updaters)
+            update = VehicleUpdate(
+                journal=journal,
+                vehicle=self.description,
+                updaters=updaters,
+                images=self.files,
+                diagnostics=self.diagnostics,
+                clearance=self.clearance,
+                now_us=self._now_us,
+                observe_s=10.0,
+                on_phase=self.phases.append,
+                on_progress=self.progress.append,
+            )
             self.running = update
             result = await update.run()
             update.finish(result)
             return result
-
-    def update_of(self, journal: Journal, updaters: Mapping[str, EcuUpdater]) -> VehicleUpdate:
-        """The update that this journal tells of."""
-        return VehicleUpdate(
-            journal=journal,
-            vehicle=self.description,
-            updaters=updaters,
-            images=self.files,
-            diagnostics=self.diagnostics,
-            clearance=self.clearance,
-            now_us=self._now_us,
-            observe_s=10.0,
-            on_phase=self.phases.append,
-            on_progress=self.progress.append,
-        )
 
     def _now_us(self) -> int:
         self._looks += 1

@@ -12,7 +12,7 @@ from tests.support.gateway import VIN, PowerCut, QuietDiagnostics, SimulatedVehi
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.update.account import UpdateReport
 from vehicle_gateway.update.coordinator import Outcome
-from vehicle_gateway.update.journal import Entry, Journal, JournalError, Kind
+from vehicle_gateway.update.journal import Entry, Journal, Kind
 from vehicle_gateway.update.vehicle import Phase
 
 OLD = {"ccu": "1.0.0", "blower": "1.0.0"}
@@ -201,6 +201,17 @@ def test_a_restarted_gateway_without_its_files_brings_two_slots_back_and_names_t
     assert "revert" in vehicle.ecus["ccu"].log
 
 
+def test_a_restarted_gateway_gets_no_file_of_an_ecu_that_needs_none(
+    vehicle: SimulatedVehicle,
+) -> None:
+    ccu = vehicle.ecus["ccu"]
+    ccu.running = vehicle.files.files[vehicle.offer.images[0].image.file_sha256]
+    _cut_at(vehicle, Kind.STAGED)
+    vehicle.progress.clear()
+    assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.UPDATED
+    assert {one.ecu for one in vehicle.progress if one.step == "downloading"} == {"blower"}
+
+
 def test_a_restarted_gateway_without_its_files_still_confirms(vehicle: SimulatedVehicle) -> None:
     _cut_at(vehicle, Kind.COMMIT)
     vehicle.files.files.clear()
@@ -235,15 +246,6 @@ def test_a_restarted_gateway_takes_no_second_picture_of_what_was_before(
     assert [one.split()[0] for one in vehicle.diagnostics.log] == [
         *("before_update", "clear", "after_update")
     ]
-
-
-def test_a_journal_without_an_entry_is_no_update(vehicle: SimulatedVehicle) -> None:
-    async def walk() -> None:
-        with Journal(vehicle.folder / "journal.jsonl") as journal:
-            vehicle.update_of(journal, {})
-
-    with pytest.raises(JournalError, match=r"journal\.jsonl: no update in it"):
-        clock.run(walk(), virtual=True)
 
 
 def test_an_image_that_a_foreign_boot_loader_digests_does_not_run_by_that(

@@ -118,3 +118,23 @@ def test_an_ecu_in_its_boot_loader_without_an_image_to_go_back_to_is_refused(
     assert report.outcome is Outcome.REFUSED
     assert "blower: checking the image: one slot, and its image to go back to" in report.reason
     assert all(ecu.log == [] for ecu in vehicle.ecus.values())
+
+
+def test_what_is_staged_behind_the_commit_has_no_image_to_go_back_to(tmp_path: Path) -> None:
+    vehicle = _vehicle(tmp_path)
+    blower = vehicle.ecus["blower"]
+    jobs = []
+
+    def note(kind: Kind, ecu: str) -> None:
+        if (kind, ecu) == (Kind.STAGED, "blower"):
+            jobs.append(blower.job)
+        if kind is Kind.COMMIT:
+            blower.replaced(blower.inactive[::-1], serial="SN-2")
+
+    vehicle.on_note = note
+    assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.UPDATED
+    before, behind = jobs
+    assert before is not None
+    assert behind is not None
+    assert (before.present is None, before.committed) == (False, False)
+    assert (behind.present, behind.committed) == (None, True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import clock
-from tests.support.gateway import PowerCut, PowerSwitch, SimulatedClearance, SimulatedVehicle
+from tests.support.gateway import PowerCut, SimulatedClearance, SimulatedVehicle
 from vehicle_gateway.update import UpdateError
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.update.journal import Journal, Kind
@@ -311,16 +311,17 @@ def _cut_after(
     prepare: Callable[[SimulatedVehicle], None] = lambda _: None,
 ) -> list[tuple[Kind, str]]:
     """Run until power fails right behind this entry."""
-    for cut_at in range(10_000):
-        uncut = SimulatedVehicle(vehicle.folder / f"cut-{cut_at}")
-        prepare(uncut)
-        with pytest.raises(PowerCut):
-            clock.run(uncut.update(PowerSwitch(cut_at=cut_at, after=True)), virtual=True)
-        found = kinds(uncut.folder)
-        if found[-1][0] is wanted:
-            vehicle.folder, vehicle.ecus = uncut.folder, uncut.ecus
-            return found
-    raise AssertionError(f"no {wanted}")
+    prepare(vehicle)
+
+    def note(kind: Kind, _: str) -> None:
+        if kind is wanted:
+            raise PowerCut
+
+    vehicle.on_note = note
+    with pytest.raises(PowerCut):
+        clock.run(vehicle.update(), virtual=True)
+    vehicle.on_note = lambda *_: None
+    return kinds(vehicle.folder)
 
 
 def test_activation_waits_for_a_clearance_that_comes_behind_all_staging(tmp_path: Path) -> None:

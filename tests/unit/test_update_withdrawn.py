@@ -125,7 +125,7 @@ def test_a_finished_update_cannot_be_taken_back(tmp_path: Path) -> None:
     vehicle = _vehicle(tmp_path)
     clock.run(vehicle.update(), virtual=True)
     assert vehicle.running is not None
-    assert not vehicle.running.withdraw(CAUSE)
+    assert vehicle.running.withdraw(CAUSE) is False
 
 
 @pytest.mark.parametrize("broken_off_at_s", [0.1, 0.4, 0.9])
