@@ -194,9 +194,10 @@ def signed_verdict(image: bytes, trust: Trust, *, security_counter: int) -> Chec
 def boot_profile(name: str) -> Profile:
     """The profile of a module of this package; `LookupError` if there is none."""
     try:
-        found = importlib.import_module(f"{__name__}.{name}").PROFILE
+        module = importlib.import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
         raise LookupError(f"no boot profile {name!r}") from error
-    if not isinstance(found, Profile):
-        raise TypeError(f"{__name__}.{name}.PROFILE does not satisfy the port")
-    return found
+    found = getattr(module, "PROFILE", None)
+    if isinstance(found, Profile):
+        return found
+    raise LookupError(f"no boot profile {name!r}: the module has no PROFILE of the port")

@@ -44,8 +44,8 @@ class Trigger(Enum):
     TRANSFER_EXIT = "37"
 
 
-#: None: refused. Every pair has a row.
-TRANSITIONS: Final[Mapping[tuple[State, Trigger], State | None]] = MappingProxyType(
+#: Every pair has a row, and nothing is refused.
+TRANSITIONS: Final[Mapping[tuple[State, Trigger], State]] = MappingProxyType(
     {
         (State.EMPTY, Trigger.DOWNLOAD): State.PROGRAMMING,
         # Erased flash needs no FF00 before the first download.
@@ -130,11 +130,11 @@ class Conventional:
 
     def preparing(self) -> Operations:
         record = self.record
-        state = self._next(record.state, Trigger.DOWNLOAD)
+        state = TRANSITIONS[record.state, Trigger.DOWNLOAD]
         yield from self._write(SlotRecord(state=state, length=record.length))
 
     def finish_download(self, length: int) -> Operations:
-        state = self._next(self.record.state, Trigger.TRANSFER_EXIT)
+        state = TRANSITIONS[self.record.state, Trigger.TRANSFER_EXIT]
         yield from self._write(SlotRecord(state=state, length=length))
 
     def check_size(self) -> int:
@@ -168,12 +168,6 @@ class Conventional:
         if not length:
             raise NotNowError("the slot holds no image")
         return self._memory.flash.read(0, length)
-
-    def _next(self, state: State, trigger: Trigger) -> State:
-        following = TRANSITIONS[state, trigger]
-        if following is None:
-            raise NotNowError(f"{trigger.name} is refused in state {state.name}")
-        return following
 
     def _write(self, record: SlotRecord) -> Operations:
         if record != self.record:

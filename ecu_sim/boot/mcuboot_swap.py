@@ -11,7 +11,8 @@ bring back what it had taken out. So the request is made worthless (bits only go
 before the area is erased, and a swap that is marked as done is never gone on with.
 
 The application is loaded, not executed in place: where a sector goes bad in the middle of a swap,
-both images are still there, and the boot loader starts the confirmed one from where its parts are.
+or the record does not take its end, both images are still there, and the boot loader starts the
+confirmed one from where its parts are.
 """
 
 import struct
@@ -129,6 +130,7 @@ _RECORD: Final = struct.Struct("<BBxxIII")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootRecord:
     state: State = State.CONFIRMED
+    #: Of a trial, from 1; any number else.
     trial_boots: int = 0
     security_counter: int = 0
     #: Bytes of the image in each slot, 0 for none.
@@ -160,6 +162,11 @@ class Swap(IntEnum):
 
     TRIAL = 1
     BACK = 2
+
+    @property
+    def leads_to(self) -> State:
+        """What the record says once it is done, and never before."""
+        return State.TRIAL if self is Swap.TRIAL else State.REVERTED
 
 
 #: Magic, what for, sectors of a slot, image lengths of the slots after the swap; a CRC32 follows.
@@ -224,7 +231,7 @@ class Status:
         self._address = address
         self._size = size
         page = flash.geometry.page_size
-        self._mark = (_MARK * (-(-page // len(_MARK))))[:page]
+        self._mark = (_MARK * page)[:page]
         self._request_at = address + size - -(-REQUEST_SIZE // page) * page
         self._done_at = self._request_at - page
 
@@ -292,10 +299,17 @@ class McubootSwap:
 
     @property
     def state(self) -> State:
-        request = self._status.request
-        if request is None or (self._guarded and self._status.done):
+        request = self._pending()
+        if request is None:
             return self.record.state
         return State.REQUESTED if request.swap is Swap.TRIAL else State.REVERTING
+
+    def _pending(self) -> Request | None:
+        """What is asked for and has not come to its end, in the record too."""
+        request = self._status.request
+        if request is not None and self._guarded and self._status.done:
+            return None if self.record.state is request.swap.leads_to else request
+        return request
 
     @property
     def running(self) -> int | None:
@@ -327,8 +341,7 @@ class McubootSwap:
         following = self._next(state, trigger)
         if state is State.REQUESTED:
             if not self._status.marked(0) and self._verdict(SECONDARY) is not CheckStatus.CORRECT:
-                self._next(state, Trigger.TRIAL_FAILED)
-                yield from self._withdraw()
+                yield from self._withdraw(self._next(state, Trigger.TRIAL_FAILED))
             else:
                 yield from self._swap()
         elif state is State.REVERTING:
@@ -350,7 +363,7 @@ class McubootSwap:
             yield from self._swap()
         elif self._verdict(PRIMARY) is not CheckStatus.CORRECT:
             # Neither image is good: the next download may go to either slot.
-            yield from self._write(replace(self.record, state=State.REVERTED, trial_boots=0))
+            yield from self._write(replace(self.record, state=State.REVERTED))
 
     def _decide(self) -> Application | StayInBootloader:
         image = self._start_image()
@@ -367,8 +380,8 @@ class McubootSwap:
         )
 
     def _start_image(self) -> bytes:
-        request = self._status.request
-        if self._stuck and request is not None and not self._status.done:
+        request = self._pending()
+        if self._stuck and request is not None:
             self._gathered = self._gather(request)
         return self._gathered or self._image(PRIMARY)
 
@@ -400,14 +413,9 @@ class McubootSwap:
 
     def _complete(self, request: Request) -> Operations:
         """All sectors are moved: say so in the record, make the request worthless, then erase."""
-        on_trial = request.swap is Swap.TRIAL
+        state = request.swap.leads_to
         yield from self._write(
-            replace(
-                self.record,
-                state=State.TRIAL if on_trial else State.REVERTED,
-                trial_boots=int(on_trial),
-                lengths=request.lengths,
-            )
+            replace(self.record, state=state, trial_boots=1, lengths=request.lengths)
         )
         yield from self._clear_request()
 
@@ -425,9 +433,9 @@ class McubootSwap:
             Request(swap=swap, sectors=sectors, lengths=(two, one))
         )
 
-    def _withdraw(self) -> Operations:
+    def _withdraw(self, following: State) -> Operations:
         """The record first: until the request is gone, it is as if nothing had been said."""
-        yield from self._write(replace(self.record, state=State.REVERTED, trial_boots=0))
+        yield from self._write(replace(self.record, state=following))
         yield from self._clear_request()
 
     def _gather(self, request: Request) -> bytes:
@@ -458,8 +466,9 @@ class McubootSwap:
 
     def preparing(self) -> Operations:
         state = self.state
-        if self._next(state, Trigger.DOWNLOAD) is not state:
-            yield from self._withdraw()
+        following = self._next(state, Trigger.DOWNLOAD)
+        if following is not state:
+            yield from self._withdraw(following)
 
     def finish_download(self, length: int) -> Operations:
         record = self.record
@@ -509,18 +518,17 @@ class McubootSwap:
             replace(
                 record,
                 state=following,
-                trial_boots=0,
                 security_counter=max(counter, record.security_counter),
             )
         )
 
     def revert(self) -> Operations:
         state = self.state
-        self._next(state, Trigger.REVERT)
+        following = self._next(state, Trigger.REVERT)
         if self._gathered:
             return  # the old image runs already
         if state is State.REQUESTED:
-            yield from self._withdraw()
+            yield from self._withdraw(following)
         elif state is State.TRIAL:
             verdict = self._verdict(SECONDARY)
             if verdict is not CheckStatus.CORRECT:

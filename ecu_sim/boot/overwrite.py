@@ -207,7 +207,6 @@ class Overwrite:
     def begin_download(self) -> int:
         if self._running == SECONDARY:
             raise NotNowError(f"the second slot runs: {self._stuck}")
-        self._next(Trigger.DOWNLOAD)
         return SECONDARY
 
     def preparing(self) -> Operations:

@@ -14,7 +14,8 @@ With no application to run, a tester programs the slot itself through the boot l
 import hashlib
 import struct
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 from types import MappingProxyType
@@ -166,8 +167,11 @@ class UpdateAgent:
         # A tester who wants the boot loader gets it; the flag waits.
         if reset is ResetReason.PROGRAMMING:
             return StayInBootloader(reset.value)
-        if self.record.state is State.TRIGGERED and (trouble := (yield from self._copy())):
-            return StayInBootloader(f"the staged image is not in place: {trouble}")
+        if self.record.state is State.TRIGGERED:
+            try:
+                yield from self._carry_out()
+            except MemoryFaultError as error:
+                return StayInBootloader(f"the staged image is not in place: {error}")
         return self._decide()
 
     def begin_download(self) -> int:
@@ -224,26 +228,24 @@ class UpdateAgent:
 
     # The agent
 
-    def _copy(self) -> Generator[float, None, str]:
-        """Staging area over slot; what is in the way of that, "" once the flag is cleared."""
+    def _carry_out(self) -> Operations:
+        """Staging area over slot, unless what is staged is wrong; then the flag is cleared.
+
+        `MemoryFaultError` once the slot may hold anything.
+        """
         length = self.record.lengths[STAGING]
         yield self._hashing_s(length)
         if self._verdict(STAGING) is not CheckStatus.CORRECT:
-            yield from self._write(replace(self.record, state=self._next(Trigger.REFUSED)))
-            return ""
-        try:
-            yield from self._copy_sectors(self._image(STAGING))
-        except MemoryFaultError as error:
-            return str(error)
+            # Nothing was touched: the old image runs, also with a flag that cannot be cleared.
+            with suppress(MemoryFaultError):
+                yield from self._move(Trigger.REFUSED)
+            return
+        yield from self._copy_sectors(self._image(STAGING))
         yield self._hashing_s(length)
-        copy = replace(self.record, state=self._next(Trigger.COPIED)).holding(SLOT, length)
         if self._memory.flash.read(0, length) != self._image(STAGING):
-            return "the copy differs"
-        try:
-            yield from self._write(copy)
-        except MemoryFaultError as error:
-            return str(error)
-        return ""
+            raise MemoryFaultError("the copy differs")
+        copied = replace(self.record, state=self._next(Trigger.COPIED))
+        yield from self._write(copied.holding(SLOT, length))
 
     def _copy_sectors(self, image: bytes) -> Operations:
         """Each sector that is not in place yet: erased, unless it is, and programmed."""

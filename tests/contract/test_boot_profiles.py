@@ -128,6 +128,7 @@ def download(of: Kind, cells: Cells, image: bytes, power: PowerSupply | None = N
     finish(memory.flash.erase(start, memory.slot_size))
     finish(memory.flash.program(start, image))
     finish(boot.finish_download(len(image)))
+    assert boot.check_size() == len(image)
     # A profile may load what the next boot wants; what the check says is asked for by itself.
     result_of(boot.check(of.check_option))
 
@@ -192,6 +193,8 @@ def test_an_ecu_from_the_factory_boots(name: str, reset: ResetReason) -> None:
     assert version(decision) == "1.0.0"
     assert boot.running == 0
     assert boot.active_image() == of.old
+    # Nothing waits in a second area.
+    assert boot.check_size() == (len(of.old) if of.in_boot_loader and of.ecu.areas == 1 else 0)
 
 
 @pytest.mark.parametrize("name", NAMES)

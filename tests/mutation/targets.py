@@ -8,10 +8,13 @@ from typing import Final
 TARGETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "ecu_sim/boot": (
+            "tests/unit/test_boot.py",
             "tests/unit/test_boot_conventional.py",
             "tests/unit/test_boot_mcuboot_ab.py",
             "tests/unit/test_boot_mcuboot_swap.py",
             "tests/unit/test_boot_overwrite.py",
+            "tests/unit/test_boot_she_cmac.py",
+            "tests/unit/test_boot_update_agent.py",
             "tests/contract/test_boot_profiles.py",
         ),
         "vehicle_gateway/update": (

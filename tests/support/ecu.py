@@ -194,6 +194,14 @@ class Cells:
             scratch_size=len(self.slots) - SLOTS.size,
         )
 
+    def with_worn_record(self) -> BootMemory:
+        """The same memory, whose record can be read and no longer written."""
+        records = Flash(self.records, RECORDS)
+        for address in range(0, RECORDS.size, RECORDS.sector_size):
+            records.spoil(address)
+        record = TwoCopyRecord(records, address=0, copy_size=RECORDS.sector_size)
+        return replace(self.memory(), record=record)
+
 
 class RawTester:
     """A tester of ISO-TP messages and nothing more: sends, and keeps all that comes."""

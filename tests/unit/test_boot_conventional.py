@@ -12,8 +12,8 @@ from ecu_sim.boot import (
     StayInBootloader,
     Trust,
 )
-from ecu_sim.boot.conventional import PROFILE, TRANSITIONS, State, Trigger
-from ecu_sim.memory import Cut, PowerBudget, PowerLossError, PowerSupply
+from ecu_sim.boot.conventional import PROFILE, TRANSITIONS, SlotRecord, State, Trigger
+from ecu_sim.memory import Cut, MemoryFaultError, PowerBudget, PowerLossError, PowerSupply
 from ecu_sim.memory.flash import finish, result_of
 from protocols.uds.routine_status import CheckStatus
 from tests.support.ecu import Cells, crc_image
@@ -149,3 +149,24 @@ def test_an_image_that_is_shorter_than_the_one_before_it_runs() -> None:
     _, decision = booted(cells)
     assert isinstance(decision, Application)
     assert decision.declared.software_version == "2.0.0"
+
+
+def test_dependencies_are_checked_of_a_finished_download_only() -> None:
+    boot, _ = booted(programmed(IMAGE), ResetReason.PROGRAMMING)
+    assert boot.check_dependencies() is CheckStatus.CORRECT
+    finish(boot.preparing())
+    with pytest.raises(NotNowError, match="no finished download"):
+        boot.check_dependencies()
+
+
+def test_an_empty_ecu_has_nothing_to_check() -> None:
+    boot, _ = booted(Cells())
+    assert boot.check_size() == 0
+    with pytest.raises(NotNowError, match="no finished download"):
+        boot.check_dependencies()
+
+
+@pytest.mark.parametrize("content", [b"short", b"\x07" + bytes(7)])
+def test_a_record_that_is_not_ours_is_refused(content: bytes) -> None:
+    with pytest.raises(MemoryFaultError, match="boot record"):
+        SlotRecord.decode(content)

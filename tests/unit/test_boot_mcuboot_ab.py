@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -7,10 +8,8 @@ from ecu_sim.boot import (
     Boot,
     NotNowError,
     OptionError,
-    RangeError,
     ResetReason,
     StayInBootloader,
-    boot_profile,
 )
 from ecu_sim.boot.mcuboot_ab import (
     MAX_TRIAL_BOOTS,
@@ -20,10 +19,10 @@ from ecu_sim.boot.mcuboot_ab import (
     State,
     Trigger,
 )
-from ecu_sim.memory import Cut, PowerBudget, PowerLossError, PowerSupply
+from ecu_sim.memory import Cut, MemoryFaultError, PowerBudget, PowerLossError, PowerSupply
 from ecu_sim.memory.flash import finish, result_of
 from protocols.uds.routine_status import CheckStatus
-from tests.support.ecu import BASE, FOREIGN_KEY, TRUST, Cells, signed_image
+from tests.support.ecu import FOREIGN_KEY, TRUST, Cells, signed_image
 
 OLD = signed_image(version=(1, 0, 0), security_counter=1)
 NEW = signed_image(version=(2, 0, 0), security_counter=2)
@@ -79,12 +78,6 @@ def on_trial() -> Cells:
 
 def test_every_state_and_trigger_is_decided() -> None:
     assert TRANSITIONS.keys() == set(itertools.product(State, Trigger))
-
-
-def test_the_profile_is_found_by_name() -> None:
-    assert boot_profile("mcuboot_ab") is PROFILE
-    with pytest.raises(LookupError, match="no_such"):
-        boot_profile("no_such")
 
 
 def test_a_blank_ecu_stays_in_the_boot_loader_and_is_programmed_there() -> None:
@@ -208,17 +201,6 @@ def test_the_active_image_is_exactly_what_was_transferred() -> None:
     assert booted(cells).active_image() == padded
 
 
-@pytest.mark.parametrize(
-    ("address", "size", "boundary"),
-    [(BASE - 1, 4, 1), (BASE, 0, 1), (BASE + 0x7FF, 2, 1), (BASE + 2, 4, 0x40), (0, 4, 1)],
-)
-def test_ranges_outside_the_application_area_are_refused(
-    address: int, size: int, boundary: int
-) -> None:
-    with pytest.raises(RangeError, match="0x"):
-        Cells().memory().locate(address, size, boundary=boundary)
-
-
 def update(cells: Cells, power: PowerSupply) -> None:
     """Stage, activate, boot the trial, confirm: every flash operation of an update."""
     boot = booted(cells, power=power)
@@ -268,3 +250,130 @@ def test_power_loss_at_any_operation_of_a_revert_leaves_a_bootable_ecu(cut: Cut)
         with pytest.raises(PowerLossError):
             revert(cells, PowerBudget(operations=budget, cut=cut))
         assert running_version(cells) in {"1.0.0", "2.0.0"}
+
+
+# The slot that a boot loader writes
+
+
+def confirmed_in_the_second_slot() -> Cells:
+    cells = on_trial()
+    finish(booted(cells).confirm())
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("cells", "slot"), [(cells_with(), 1), (confirmed_in_the_second_slot(), 0)]
+)
+def test_a_boot_loader_spares_the_good_application(cells: Cells, slot: int) -> None:
+    boot = opened(cells)
+    result_of(boot.boot(ResetReason.PROGRAMMING))
+    assert boot.begin_download() == slot
+
+
+@pytest.mark.parametrize(
+    ("cells", "slot"), [(cells_with(), 0), (confirmed_in_the_second_slot(), 1)]
+)
+def test_a_boot_loader_writes_the_confirmed_slot_again_if_it_is_not_good(
+    cells: Cells, slot: int
+) -> None:
+    cells = copy_of(cells)
+    cells.slots[slot * cells.memory().slot_size + 100] ^= 1
+    boot = opened(cells)
+    assert isinstance(result_of(boot.boot(ResetReason.POWER_ON)), StayInBootloader)
+    download(boot, cells, NEW)
+    assert result_of(boot.check(b"")) is CheckStatus.CORRECT
+    decision = result_of(opened(cells).boot(ResetReason.SOFTWARE))
+    assert isinstance(decision, Application)
+    assert decision.slot == slot
+
+
+def copy_of(cells: Cells) -> Cells:
+    return Cells(bytearray(cells.slots), bytearray(cells.records))
+
+
+# Steps out of their order
+
+
+def test_after_a_revert_and_before_the_reset_nothing_can_be_activated() -> None:
+    boot = booted(on_trial())
+    finish(boot.revert())
+    with pytest.raises(NotNowError, match="reset is due"):
+        finish(boot.activate())
+
+
+def test_a_boot_loader_does_not_confirm_a_trial() -> None:
+    boot = opened(on_trial())
+    result_of(boot.boot(ResetReason.PROGRAMMING))
+    with pytest.raises(NotNowError, match="does not run"):
+        finish(boot.confirm())
+
+
+def test_a_trial_that_cannot_be_counted_does_not_run_and_is_not_confirmed() -> None:
+    cells = on_trial()
+    boot = PROFILE.open(cells.with_worn_record(), TRUST)
+    decision = result_of(boot.boot(ResetReason.POWER_ON))
+    assert isinstance(decision, Application)
+    assert (decision.declared.software_version, decision.on_trial) == ("1.0.0", False)
+    with pytest.raises(NotNowError, match="does not run"):
+        finish(boot.confirm())
+
+
+def a_confirm(cells: Cells) -> None:
+    finish(booted(cells).confirm())
+
+
+def a_revert(cells: Cells) -> None:
+    finish(booted(cells).revert())
+
+
+def a_watchdog_reset(cells: Cells) -> None:
+    booted(cells, ResetReason.WATCHDOG)
+
+
+def a_damaged_trial_image(cells: Cells) -> None:
+    cells.slots[cells.memory().slot_size + 100] ^= 1
+    booted(cells)
+
+
+@pytest.mark.parametrize("end", [a_confirm, a_revert, a_watchdog_reset, a_damaged_trial_image])
+def test_boots_after_the_end_of_a_trial_write_nothing(end: Callable[[Cells], None]) -> None:
+    cells = on_trial()
+    end(cells)
+    power = PowerBudget(operations=0)
+    booted(cells, power=power)
+    assert power.drawn == 0
+
+
+# The record
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"short",
+        b"\x00\xee" + bytes(14),
+        b"\x02" + bytes(15),
+        # A bit for a slot that there is not, with and without room for its MAC.
+        b"\x00\x00\x00\x04" + bytes(12 + 32),
+        b"\x00\x00\x00\x04" + bytes(12 + 48),
+        # MACs that are promised and missing, and the other way round.
+        b"\x00\x00\x00\x01" + bytes(12),
+        bytes(16 + 32),
+    ],
+    ids=bytes.hex,
+)
+def test_a_record_that_is_not_ours_is_refused(content: bytes) -> None:
+    with pytest.raises(MemoryFaultError, match="boot record"):
+        BootRecord.decode(content)
+
+
+ONE, TWO = bytes(range(16)), bytes(range(16, 32))
+
+
+@pytest.mark.parametrize("macs", [(b"", b""), (ONE, b""), (b"", TWO), (ONE, TWO)])
+def test_a_record_is_read_back(macs: tuple[bytes, bytes]) -> None:
+    record = BootRecord(
+        slot=1, state=State.TRIAL, trial_boots=3, security_counter=9, lengths=(5, 6), macs=macs
+    )
+    assert BootRecord.decode(record.encode()) == record
+    assert BootRecord.decode(None) == BootRecord()

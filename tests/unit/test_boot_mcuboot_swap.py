@@ -22,6 +22,7 @@ from ecu_sim.boot.mcuboot_swap import (
     Status,
     Swap,
     Trigger,
+    status_size,
 )
 from ecu_sim.memory import (
     Cut,
@@ -405,10 +406,179 @@ def test_a_status_area_that_goes_bad_at_the_end_of_a_swap_leaves_the_trial_runni
     memory = cells.memory()
     boot = McubootSwap(memory, TRUST)
     boots = boot.boot(ResetReason.SOFTWARE)
-    for _ in boots:
-        if status_of(cells).done:
-            memory.flash.spoil(STATUS)
+    while not status_of(cells).done:
+        next(boots)
+    memory.flash.spoil(STATUS)
+    decision = result_of(boots)
+    assert isinstance(decision, Application)
+    assert (decision.declared.software_version, decision.on_trial) == ("2.0.0", True)
     assert boot.active_image() == NEW
     assert boot.state is State.TRIAL
     finish(boot.confirm())
     assert record_of(cells).security_counter == 2
+
+
+def test_a_way_back_is_not_asked_for_over_marks_that_cannot_be_erased() -> None:
+    cells = requested()
+    memory = cells.memory()
+    boot = McubootSwap(memory, TRUST)
+    boots = boot.boot(ResetReason.SOFTWARE)
+    while not status_of(cells).done:
+        next(boots)
+    memory.flash.spoil(STATUS)
+    result_of(boots)
+    with pytest.raises(MemoryFaultError, match=f"0x{STATUS:X} is bad"):
+        finish(boot.revert())
+    # With its marks still there a request would pass for a swap that is done.
+    for _ in range(2):
+        assert running(cells, ResetReason.POWER_ON) == ("2.0.0", True)
+
+
+# The status area
+
+
+@pytest.mark.parametrize(
+    ("sectors", "sector_size", "page_size", "size"),
+    [
+        # 3 pages for each sector, one for the end, one for the request: 5, 8 and 11 of them.
+        (1, 0x100, 0x40, 0x200),
+        (2, 0x100, 0x40, 0x200),
+        (3, 0x100, 0x40, 0x300),
+        # The request, of 28 bytes, takes two pages of 16, and four of 8.
+        (4, 0x10, 0x10, 15 * 0x10),
+        (4, 0x08, 0x08, 17 * 0x08),
+        (4, 0x20, 0x20, 14 * 0x20),
+    ],
+)
+def test_a_status_area_has_room_for_each_move_and_the_end_and_the_request(
+    sectors: int, sector_size: int, page_size: int, size: int
+) -> None:
+    assert status_size(sectors=sectors, sector_size=sector_size, page_size=page_size) == size
+
+
+def test_images_that_fill_their_slots_are_swapped_and_swapped_back() -> None:
+    overhead = len(signed_image(b""))
+    old = signed_image(bytes(SECOND - overhead), version=(1, 0, 0))
+    new = signed_image(b"\x01" * (SECOND - overhead), version=(2, 0, 0))
+    assert len(old) == len(new) == SECOND
+    cells = cells_with(old)
+    download(booted(cells), cells, new)
+    finish(booted(cells).activate())
+    assert running(cells) == ("2.0.0", True)
+    assert running(cells, ResetReason.WATCHDOG) == ("1.0.0", False)
+    assert cells.slots[: len(old)] == old
+    assert cells.slots[SECOND : SECOND + len(new)] == new
+
+
+def test_a_swap_that_is_marked_as_done_is_not_begun_anew_without_its_other_marks() -> None:
+    """As a torn erase may leave them, where the request was not made worthless before."""
+    cells = requested()
+    boots = opened(cells).boot(ResetReason.SOFTWARE)
+    while not status_of(cells).done:
+        next(boots)
+    boots.close()
+    assert status_of(cells).request is not None
+    cells.slots[STATUS : STATUS + SLOTS.sector_size] = b"\xff" * SLOTS.sector_size
+    assert not status_of(cells).marked(0)
+    assert status_of(cells).done
+    assert running(cells) == ("2.0.0", True)
+    assert record_of(cells).lengths == (len(NEW), len(OLD))
+
+
+@pytest.mark.parametrize("cut", [*Cut, *TEARS], ids=str)
+def test_marks_that_a_cut_has_left_are_gone_after_the_next_boot(cut: Cut | Tear) -> None:
+    for cells in power_cuts(requested(), boot_once, (cut,)):
+        finish(booted(cells).confirm())
+        assert status_of(cells).blank
+        assert booted(cells).begin_download() == 1
+
+
+def test_from_its_first_mark_on_a_swap_has_to_end_before_anything_is_written() -> None:
+    cells = requested()
+    boots = opened(cells).boot(ResetReason.SOFTWARE)
+    while not status_of(cells).marked(0):
+        next(boots)
+    boots.close()
+    assert not status_of(cells).marked(1)
+    boot = opened(cells)
+    result_of(boot.boot(ResetReason.PROGRAMMING))
+    with pytest.raises(NotNowError, match="it is not finished"):
+        boot.begin_download()
+    assert running(cells) == ("2.0.0", True)
+    assert booted(cells).state is State.TRIAL
+
+
+# Steps out of their order
+
+
+def test_nothing_is_activated_on_trial_or_while_the_way_back_waits() -> None:
+    cells = on_trial()
+    boot = booted(cells)
+    for state in (State.TRIAL, State.REVERTING):
+        before = bytes(cells.slots)
+        with pytest.raises(NotNowError, match=f"ACTIVATE is refused in state {state.name}"):
+            finish(boot.activate())
+        assert cells.slots == before
+        finish(boot.revert())
+    assert running(cells) == ("1.0.0", False)
+
+
+# What a boot loader says
+
+
+def test_a_boot_loader_says_what_is_wrong_with_the_first_slot() -> None:
+    decision = result_of(opened(Cells.with_scratch()).boot(ResetReason.POWER_ON))
+    assert decision == StayInBootloader(
+        "slot 0: not a signed image: no container of this ECU's format"
+    )
+
+
+def test_a_boot_loader_says_first_why_a_swap_is_stuck() -> None:
+    cells = on_trial()
+    for slot in (0, SECOND):
+        cells.slots[slot + 300] ^= 0x01
+    boot = McubootSwap(cells.with_worn_record(), TRUST)
+    decision = result_of(boot.boot(ResetReason.POWER_ON))
+    assert isinstance(decision, StayInBootloader)
+    stuck, _, reason = decision.reason.partition("; ")
+    assert stuck.endswith("is bad: it is not erased")
+    assert reason.startswith("slot 0: ")
+
+
+# A record that can no longer be written
+
+
+LONGER = signed_image(bytes(1100), version=(2, 0, 0), security_counter=2)
+
+
+@pytest.mark.parametrize("image", [NEW, LONGER], ids=["shorter", "longer"])
+def test_a_swap_that_the_record_does_not_take_leaves_the_old_image_running(image: bytes) -> None:
+    cells = staged(image)
+    finish(booted(cells).activate())
+    for _ in range(2):
+        boot = McubootSwap(cells.with_worn_record(), TRUST)
+        decision = result_of(boot.boot(ResetReason.SOFTWARE))
+        assert isinstance(decision, Application), decision
+        assert (decision.declared.software_version, decision.on_trial) == ("1.0.0", False)
+        assert boot.active_image() == OLD
+        with pytest.raises(NotNowError, match="REQUESTED"):
+            finish(boot.confirm())
+        with pytest.raises(NotNowError, match="is bad"):
+            boot.begin_download()
+
+
+@pytest.mark.parametrize("image", [NEW, LONGER], ids=["shorter", "longer"])
+def test_a_swap_back_that_the_record_does_not_take_leaves_the_old_image_running(
+    image: bytes,
+) -> None:
+    cells = staged(image)
+    finish(booted(cells).activate())
+    assert running(cells) == ("2.0.0", True)
+    for _ in range(2):
+        boot = McubootSwap(cells.with_worn_record(), TRUST)
+        decision = result_of(boot.boot(ResetReason.WATCHDOG))
+        assert isinstance(decision, Application), decision
+        assert (decision.declared.software_version, decision.on_trial) == ("1.0.0", False)
+        assert boot.active_image() == OLD
+        with pytest.raises(NotNowError, match="REVERTING"):
+            finish(boot.confirm())

@@ -223,3 +223,21 @@ def test_where_the_first_slot_goes_bad_the_second_one_is_started(sector_at: int)
         finish(boot.activate())
     with pytest.raises(NotNowError, match="old image is gone"):
         finish(boot.revert())
+
+
+def test_a_boot_loader_says_what_is_wrong_with_the_first_slot() -> None:
+    decision = result_of(PROFILE.open(Cells().memory(), TRUST).boot(ResetReason.POWER_ON))
+    assert decision == StayInBootloader(
+        "slot 0: not a signed image: no container of this ECU's format"
+    )
+
+
+def test_a_boot_loader_says_first_why_a_copy_is_stuck() -> None:
+    cells = requested()
+    for slot in (0, SECOND):
+        cells.slots[slot + 300] ^= 0x01
+    decision = result_of(PROFILE.open(cells.with_worn_record(), TRUST).boot(ResetReason.POWER_ON))
+    assert isinstance(decision, StayInBootloader)
+    stuck, _, reason = decision.reason.partition("; ")
+    assert stuck.endswith("is bad: it is not erased")
+    assert reason.startswith("slot 0: ")

@@ -288,6 +288,42 @@ def test_a_slot_that_cannot_be_written_keeps_the_flag_and_is_told() -> None:
     assert version(boot(cells)[1]) == "2.0.0"
 
 
+def test_a_copy_that_differs_is_not_started_and_the_next_boot_copies_again() -> None:
+    cells = factory()
+    trigger(cells)
+    booting = opened(cells).boot(ResetReason.POWER_ON)
+    # The last step before the record is written: the sums over the copy.
+    for _ in booting:
+        if bytes(cells.slots[: len(NEW)]) == NEW:
+            cells.slots[200] ^= 0x01
+            break
+    decision = result_of(booting)
+    assert decision == StayInBootloader("the staged image is not in place: the copy differs")
+    assert state_of(cells) is State.TRIGGERED
+    assert version(boot(cells)[1]) == "2.0.0"
+
+
+def test_a_flag_that_cannot_be_cleared_after_a_copy_is_told() -> None:
+    cells = factory()
+    trigger(cells)
+    agent = PROFILE.open(cells.with_worn_record(), TRUST)
+    decision = result_of(agent.boot(ResetReason.POWER_ON))
+    assert isinstance(decision, StayInBootloader)
+    assert decision.reason.startswith("the staged image is not in place: flash: sector 0x")
+    assert agent.running is None
+
+
+def test_a_wrong_image_whose_flag_cannot_be_cleared_does_not_keep_the_old_one_from_running() -> (
+    None
+):
+    cells = factory()
+    trigger(cells)
+    cells.slots[SLOTS.size // 2 + 100] ^= 0x10
+    agent = PROFILE.open(cells.with_worn_record(), TRUST)
+    assert version(result_of(agent.boot(ResetReason.POWER_ON))) == "1.0.0"
+    assert agent.active_image() == OLD
+
+
 # The boot loader
 
 
