@@ -3,6 +3,7 @@
 No script, no font, no picture from elsewhere: a content security policy in the page forbids them.
 """
 
+import math
 from collections.abc import Sequence
 from importlib import resources
 from typing import Final
@@ -23,6 +24,7 @@ _TONES: Final[dict[Outcome, str]] = {
     Outcome.FAILED_SAFE: "bad",
     Outcome.PENDING: "calm",
 }
+_FIGURES_IN_A_ROW: Final = 6
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -150,6 +152,7 @@ def _figures(vehicle: VehicleReport) -> Markup:
             (seconds(staging), "longest staging, car in use"),
             (seconds(out), "longest time an ECU was out of use"),
         ]
+    rows = math.ceil(len(figures) / _FIGURES_IN_A_ROW)
     return element(
         "div",
         *(
@@ -157,6 +160,7 @@ def _figures(vehicle: VehicleReport) -> Markup:
             for value, text in figures
         ),
         class_="figures",
+        style=f"--columns:{math.ceil(len(figures) / rows)}",
     )
 
 

@@ -434,10 +434,9 @@ def conditions(vehicle: VehicleReport) -> Markup | None:
         return None
     head = [
         ("When", "tight"),
-        ("", "tight"),
-        ("Condition", ""),
+        ("Condition", "tight"),
         ("Of", "tight"),
-        ("Value", ""),
+        ("Value", "tight"),
         ("From", ""),
         ("", "tight"),
     ]
@@ -447,8 +446,10 @@ def conditions(vehicle: VehicleReport) -> Markup | None:
         received = f", received {one.value_time:%H:%M:%S.%f}"[:-3] if one.value_time else ""
         rows.append(
             (
-                join(f"{one.time:%Y-%m-%d %H:%M:%S}"),
-                join(_OCCASIONS.get(one.occasion, one.occasion)),
+                join(
+                    f"{one.time:%Y-%m-%d %H:%M:%S}",
+                    element("small", _OCCASIONS.get(one.occasion, one.occasion)),
+                ),
                 element("span", one.condition, class_="mono"),
                 join(one.origin),
                 join(one.problem or one.value or _NONE),

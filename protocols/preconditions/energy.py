@@ -13,6 +13,7 @@ it is just enough to update and to roll back again. The model is simple and on t
 Only the 12 V reading has to be there: a drive battery that says nothing gives nothing.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -88,7 +89,8 @@ def energy_reserve(
     )
     return Reading(
         definition=ENERGY_RESERVE,
-        value=available / needed,
+        # In hundredths, and never more than there is.
+        value=math.floor(100 * available / needed) / 100,
         age_s=max(one.age_s or 0.0 for one in used),
         source=f"{available:.0f} Wh from {said}; {needed:.1f} Wh needed there and back",
     )
