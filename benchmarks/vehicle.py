@@ -5,7 +5,8 @@ sizes, on the virtual clock; every CAN wire is kept busy for 40 % of the time by
 
 bound_ratio        the least over the ECUs of computed bound over measured time, from 34 to the
                    answer to 37. The bound is that of `vehicle_gateway.flashing.bound`, on a wire
-                   that has what the others leave: their frames are counted, not guessed
+                   that has what the others leave: their frames are counted, not guessed. Above
+                   1 where others fill the time in which this ECU writes and wants no wire
 out_of_use_s       from the first activation to the last confirmation, the whole car
 out_of_use_bound_s ten seconds, and the bound of the ECUs that are programmed while it stands
 worst_cycle_shift  while images are staged, the largest deviation of any cyclic frame from its
@@ -196,7 +197,7 @@ def _figures(vehicle: dict[str, Any], watch: Watch) -> dict[str, float]:
     for ecu in vehicle["ecus"]:
         bound_s = _bound_s(ecu["name"], watch)
         ratios[ecu["name"]] = bound_s / ecu["transfer_seconds"]
-        if ecu["single_slot"]:
+        if ecu["single_slot"] and not ecu["staging_seconds"]:
             single_slot_s += bound_s
     worst = max(cycles.worst for cycles in watch.cycles.values())
     return {
