@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import logging
+import math
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -58,7 +59,7 @@ from vehicle_gateway.software.running import RunningSoftware
 from vehicle_gateway.software.updater import SoftwareUpdater
 from vehicle_gateway.transfer import Artifacts
 from vehicle_gateway.transfer.grpc import GrpcImages
-from vehicle_gateway.update import GATEWAY, EcuUpdater, Progress, UpdateError
+from vehicle_gateway.update import GATEWAY, EcuUpdater, Inventory, Progress, UpdateError
 from vehicle_gateway.update.account import UpdateReport
 from vehicle_gateway.update.begin import begin, inventories
 from vehicle_gateway.update.conditions import VehicleClearance
@@ -80,6 +81,10 @@ _CHECK_IN_AGAIN_S: Final = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 _LOOK_S: Final = 1.0
 #: A car is parked when terminal 15 has been off for so long; a message that is lost is not that.
 _PARKED_S: Final = 5.0
+#: A parked car is woken so often, in seconds, to say what it runs: where all ECUs have answered,
+#: and where one has not.
+_PARKED_READ_S: Final = 86_400.0
+_PARKED_MISSING_S: Final = 600.0
 #: A signal is kept once in so many seconds.
 _SIGNAL_PERIOD_S: Final = 1.0
 #: Seconds of signals before a reading that belongs to no update.
@@ -250,6 +255,7 @@ class Gateway:
             if offer is None:
                 return None
             await self._begin(parts, offer)
+        parts.read_again_s = -math.inf
         outcome = await self._update(parts)
         await parts.management.deliver()
         return outcome
@@ -259,8 +265,7 @@ class Gateway:
         waiting = await parts.management.deliver()
         if any(parcel.kind == "report" for parcel in waiting):
             raise UnreachableError(f"{len(waiting)} messages wait for the cloud")
-        nonce = self._options.rng.randbytes(_NONCE_BYTES)
-        found = await inventories(parts.updaters.values(), nonce)
+        found = await self._read(parts)
         answer = await parts.management.check_in(found, unfinished_campaign="")
         parts.next_check_in_s = answer.next_check_in_s
         parts.observer.take(answer.orders)
@@ -281,6 +286,16 @@ class Gateway:
             _LOG.error("offer_ignored campaign=%s cause=its report was refused", key)
             return None
         return answer.offer
+
+    async def _read(self, parts: "_Open") -> tuple[Inventory, ...]:
+        """What the ECUs say of themselves; those of a parked car sleep on, for a day at most."""
+        now_s = asyncio.get_running_loop().time()
+        if parts.state.in_use or parts.remote.active or now_s >= parts.read_again_s:
+            nonce = self._options.rng.randbytes(_NONCE_BYTES)
+            parts.inventories = await inventories(parts.updaters.values(), nonce)
+            missing = any(one.error for one in parts.inventories)
+            parts.read_again_s = now_s + (_PARKED_MISSING_S if missing else _PARKED_READ_S)
+        return parts.inventories
 
     async def _begin(self, parts: "_Open", offer: Offer) -> None:
         wanted = {image.image.file_sha256 for image in offer.images}
@@ -453,6 +468,9 @@ class _Open:
     #: Set where this process has to end for the gateway's other software.
     restart: asyncio.Event
     next_check_in_s: float = 0.0
+    #: What the ECUs said last, and from when on a parked car is woken to say it again.
+    inventories: tuple[Inventory, ...] = ()
+    read_again_s: float = -math.inf
 
     def reporter(self, on_withdrawal: Callable[[Withdrawal], None]) -> ProgressReporter:
         return ProgressReporter(

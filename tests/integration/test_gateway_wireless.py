@@ -187,6 +187,53 @@ def test_a_parked_car_is_not_woken_and_not_kept_awake_unless_the_plan_says_so(
     drive(tmp_path, main, "ccu", "blower")
 
 
+def test_check_ins_let_a_parked_car_sleep_and_see_what_it_runs_when_it_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vehicle_gateway.app._PARKED_READ_S", 20 * POLL_S)  # instead of a day
+
+    async def main(fleet: Fleet, _: Desk) -> None:
+        asked: list[FrameHeader] = []
+        fleet.vehicle.can_port("comfort", "logger").listen(
+            lambda header, *_: asked.append(header), FrameHeader(0x7A0), FrameHeader(0x500)
+        )
+        async with at_work(fleet):
+            await asyncio.sleep(2 * POLL_S)
+            fleet.vehicle.rest_bus.set("Terminal15", 0)
+            await asyncio.sleep(2 * POLL_S)
+            assert {node.mode for node in fleet.vehicle.nodes.values()} == {Mode.ASLEEP}
+            asked.clear()
+            seen = fleet.last_seen_us()
+            await asyncio.sleep(10 * POLL_S)
+            assert fleet.last_seen_us() > seen
+            assert asked == []
+            await asyncio.sleep(10 * POLL_S)
+            assert asked
+            await asyncio.sleep(POLL_S)
+            asked.clear()
+            fleet.vehicle.rest_bus.set("Terminal15", 1)
+            await asyncio.sleep(2 * POLL_S)
+            assert asked
+
+    drive(tmp_path, main, "ccu", "blower")
+
+
+def test_a_parked_car_is_woken_for_a_job_and_tells_whether_it_may_be_done(tmp_path: Path) -> None:
+    async def main(fleet: Fleet, desk: Desk) -> None:
+        async with at_work(fleet):
+            await asyncio.sleep(POLL_S)
+            fleet.vehicle.rest_bus.set("Terminal15", 0)
+            await asyncio.sleep(2 * POLL_S)
+            assert {node.mode for node in fleet.vehicle.nodes.values()} == {Mode.ASLEEP}
+            name = desk.create(hold(2.0))
+            await asyncio.sleep(3 * POLL_S)
+            job = desk.job(name)
+            assert job.state == State.DIAGNOSTIC_JOB_STATE_SUCCEEDED, job.result.detail
+            assert [one.met for one in job.result.conditions] == [True, True]
+
+    drive(tmp_path, main, "ccu", "blower")
+
+
 def test_no_ecu_is_asked_for_anything_by_the_plan_while_an_update_activates(
     tmp_path: Path,
 ) -> None:

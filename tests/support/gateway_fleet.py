@@ -156,6 +156,12 @@ class Fleet:
         found = stub.GetVehicle(vehicles_pb2.GetVehicleRequest(name=f"vehicles/{VIN}"))
         return {ecu.ecu: ecu.software_version for ecu in found.ecus}
 
+    def last_seen_us(self) -> int:
+        """When the cloud has heard of the car last, by its own clock."""
+        stub = vehicles_pb2_grpc.VehicleServiceStub(self.channel)
+        found = stub.GetVehicle(vehicles_pb2.GetVehicleRequest(name=f"vehicles/{VIN}"))
+        return found.last_seen_time.ToMicroseconds()
+
     def snapshots(self) -> list[diagnostics_pb2.DiagnosticSnapshot]:
         stub = diagnostics_pb2_grpc.DiagnosticsServiceStub(self.channel)
         request = diagnostics_pb2.ListSnapshotsRequest(parent=f"vehicles/{VIN}")

@@ -96,7 +96,7 @@ class JobRunner:
         try:
             self._check(job, start_us)
             if not isinstance(job.action, TakeSnapshot):
-                evaluation = self.state.evaluate(self.condition)
+                evaluation = await self.state.heard(self.condition, self.testers.wake)
                 conditions = findings(evaluation)
                 _require(evaluation)
             self.ledger.begin(job.id, _begun(job, start_us))

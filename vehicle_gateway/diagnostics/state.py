@@ -1,5 +1,8 @@
 """What the vehicle is at, by the signals of its wires: whether it is used, and what may be done."""
 
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from protocols.preconditions import Evaluation, Expression, Verdict, evaluate, parse
@@ -10,6 +13,8 @@ from vehicle_gateway.diagnostics.readings import VehicleReadings
 STANDING_IN_PARK: Final = "Speed == 0 km/h and Gear == P"
 #: Whoever drives or sits in the car has switched this on; a car that is parked has not.
 _IGNITION: Final = "Terminal15"
+#: Seconds in which wires that are woken say their values: boot times, and the slowest cycle.
+_HEARD_WITHIN_S: Final = 3.0
 _IN_USE: Final = parse(f"{_IGNITION} == On")
 
 
@@ -21,6 +26,18 @@ class VehicleState:
 
     def evaluate(self, expression: Expression) -> Evaluation:
         return evaluate(expression, self._readings.read)
+
+    async def heard(self, expression: Expression, wake: Callable[[], None]) -> Evaluation:
+        """The same; where the wires sleep they are woken first, and their values waited for."""
+        evaluation = self.evaluate(expression)
+        if evaluation.verdict is not Verdict.UNKNOWN:
+            return evaluation
+        wake()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HEARD_WITHIN_S):
+                while (evaluation := self.evaluate(expression)).verdict is Verdict.UNKNOWN:
+                    await self._readings.changed()
+        return evaluation
 
     @property
     def in_use(self) -> bool:
