@@ -1,5 +1,6 @@
 import itertools
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -170,3 +171,52 @@ def test_an_empty_ecu_has_nothing_to_check() -> None:
 def test_a_record_that_is_not_ours_is_refused(content: bytes) -> None:
     with pytest.raises(MemoryFaultError, match="boot record"):
         SlotRecord.decode(content)
+
+
+# Every step in every state, by what the boot loader calls the state and whether there is something
+# to check.
+
+EMPTY = ("empty", False)
+PROGRAMMING = ("programming", False)
+WRITTEN = ("written", True)
+
+
+def when_empty() -> Cells:
+    return Cells()
+
+
+def when_programming() -> Cells:
+    cells = Cells()
+    finish(booted(cells)[0].preparing())
+    return cells
+
+
+def when_written() -> Cells:
+    cells = Cells()
+    finish(booted(cells)[0].finish_download(100))
+    return cells
+
+
+@pytest.mark.parametrize("reach", [when_empty, when_programming, when_written])
+def test_what_comes_of_a_step(reach: Callable[[], Cells]) -> None:
+    cells = reach()
+    finish(booted(cells)[0].preparing())
+    assert seen(cells) == PROGRAMMING
+    cells = reach()
+    finish(booted(cells)[0].finish_download(200))
+    assert seen(cells) == WRITTEN
+    assert booted(cells)[0].check_size() == 200
+
+
+def test_an_empty_ecu_is_told() -> None:
+    assert seen(when_empty()) == EMPTY
+
+
+def seen(cells: Cells) -> tuple[str, bool]:
+    boot, decision = booted(cells)
+    assert isinstance(decision, StayInBootloader)
+    try:
+        boot.check_dependencies()
+    except NotNowError:
+        return decision.reason.rpartition("(")[2].rstrip(")"), False
+    return decision.reason.rpartition("(")[2].rstrip(")"), True

@@ -582,3 +582,146 @@ def test_a_swap_back_that_the_record_does_not_take_leaves_the_old_image_running(
         assert boot.active_image() == OLD
         with pytest.raises(NotNowError, match="REVERTING"):
             finish(boot.confirm())
+
+
+# Every step in every state, by what is seen of it: what runs after a reset, what after one by the
+# watchdog, and whether a confirm is taken then.
+
+OLD_KEPT = ("1.0.0", "1.0.0", "confirmed")
+CAME_TO_NOTHING = ("1.0.0", "1.0.0", "refused")
+TO_BE_TRIED = ("2.0.0 on trial", "2.0.0 on trial", "confirmed")
+TRIED = ("2.0.0 on trial", "1.0.0", "confirmed")
+NEW_KEPT = ("2.0.0", "2.0.0", "confirmed")
+REFUSED = ("", "", "refused")
+
+Reached = tuple[Cells, McubootSwap]
+Step = Callable[[Cells, McubootSwap], object]
+
+
+def when_confirmed() -> Reached:
+    cells = staged()
+    return cells, booted(cells)
+
+
+def when_requested() -> Reached:
+    cells, boot = when_confirmed()
+    finish(boot.activate())
+    return cells, boot
+
+
+def when_on_trial() -> Reached:
+    cells = on_trial()
+    return cells, booted(cells)
+
+
+def when_reverting() -> Reached:
+    cells, boot = when_on_trial()
+    finish(boot.revert())
+    return cells, boot
+
+
+def when_reverted() -> Reached:
+    cells = on_trial()
+    return cells, booted(cells, ResetReason.WATCHDOG)
+
+
+def downloads(_: Cells, boot: McubootSwap) -> None:
+    boot.begin_download()
+    finish(boot.preparing())
+
+
+def activates(_: Cells, boot: McubootSwap) -> None:
+    finish(boot.activate())
+
+
+def confirms(_: Cells, boot: McubootSwap) -> None:
+    finish(boot.confirm())
+
+
+def reverts(_: Cells, boot: McubootSwap) -> None:
+    finish(boot.revert())
+
+
+def resets(cells: Cells, _: McubootSwap) -> None:
+    booted(cells, ResetReason.SOFTWARE)
+
+
+def is_bitten(cells: Cells, _: McubootSwap) -> None:
+    booted(cells, ResetReason.WATCHDOG)
+
+
+def loses_its_new_image(cells: Cells, boot: McubootSwap) -> None:
+    """It is there again for those who look on; the boot may have put it somewhere else."""
+    place = (0 if boot.active_image() == NEW else SECOND) + 100
+    cells.slots[place] ^= 1
+    booted(cells)
+    cells.slots[SECOND + 100] ^= 1
+
+
+def seen(cells: Cells) -> tuple[str, str, str]:
+    boot = opened(copy_of(cells))
+    runs = told(boot, ResetReason.POWER_ON)
+    try:
+        finish(boot.confirm())
+    except NotNowError:
+        answer = "refused"
+    else:
+        answer = "confirmed"
+    return runs, told(opened(copy_of(cells)), ResetReason.WATCHDOG), answer
+
+
+def told(boot: McubootSwap, reset: ResetReason) -> str:
+    decision = result_of(boot.boot(reset))
+    assert isinstance(decision, Application), decision
+    return decision.declared.software_version + (" on trial" if decision.on_trial else "")
+
+
+@pytest.mark.parametrize(
+    ("reach", "step", "outcome"),
+    [
+        (when_confirmed, downloads, OLD_KEPT),
+        (when_confirmed, activates, TO_BE_TRIED),
+        (when_confirmed, confirms, OLD_KEPT),
+        (when_confirmed, reverts, OLD_KEPT),
+        (when_confirmed, resets, OLD_KEPT),
+        (when_confirmed, is_bitten, OLD_KEPT),
+        (when_requested, downloads, CAME_TO_NOTHING),
+        (when_requested, activates, TO_BE_TRIED),
+        (when_requested, confirms, REFUSED),
+        (when_requested, reverts, CAME_TO_NOTHING),
+        (when_requested, resets, TRIED),
+        (when_requested, is_bitten, TRIED),
+        (when_requested, loses_its_new_image, CAME_TO_NOTHING),
+        (when_on_trial, downloads, REFUSED),
+        (when_on_trial, activates, REFUSED),
+        (when_on_trial, confirms, NEW_KEPT),
+        (when_on_trial, reverts, CAME_TO_NOTHING),
+        (when_on_trial, resets, TRIED),
+        (when_on_trial, is_bitten, CAME_TO_NOTHING),
+        (when_on_trial, loses_its_new_image, CAME_TO_NOTHING),
+        (when_reverting, downloads, REFUSED),
+        (when_reverting, activates, REFUSED),
+        (when_reverting, confirms, REFUSED),
+        (when_reverting, reverts, CAME_TO_NOTHING),
+        (when_reverting, resets, CAME_TO_NOTHING),
+        (when_reverting, is_bitten, CAME_TO_NOTHING),
+        (when_reverted, downloads, CAME_TO_NOTHING),
+        (when_reverted, activates, TO_BE_TRIED),
+        (when_reverted, confirms, REFUSED),
+        (when_reverted, reverts, CAME_TO_NOTHING),
+        (when_reverted, resets, CAME_TO_NOTHING),
+        (when_reverted, is_bitten, CAME_TO_NOTHING),
+    ],
+)
+def test_what_comes_of_a_step(
+    reach: Callable[[], Reached], step: Step, outcome: tuple[str, str, str]
+) -> None:
+    cells, boot = reach()
+    if outcome == REFUSED:
+        before = bytes(cells.records), bytes(cells.slots)
+        with pytest.raises(NotNowError, match="is refused in state"):
+            step(cells, boot)
+        assert (bytes(cells.records), bytes(cells.slots)) == before
+    else:
+        step(cells, boot)
+        assert seen(cells) == outcome

@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -241,3 +242,113 @@ def test_a_boot_loader_says_first_why_a_copy_is_stuck() -> None:
     stuck, _, reason = decision.reason.partition("; ")
     assert stuck.endswith("is bad: it is not erased")
     assert reason.startswith("slot 0: ")
+
+
+# Every step in every state, by what is seen of it: what runs after a reset, whether a confirm is
+# taken then, and whether the old image can be written again after that.
+
+OLD_KEPT = ("1.0.0", "confirmed", "old one taken")
+CAME_TO_NOTHING = ("1.0.0", "refused", "old one taken")
+COPIED = ("2.0.0", "confirmed", "old one refused")
+NEW_KEPT = ("2.0.0", "nothing to confirm", "old one refused")
+REFUSED = ("", "refused", "")
+
+Reached = tuple[Cells, Overwrite]
+Step = Callable[[Cells, Overwrite], object]
+
+
+def when_confirmed() -> Reached:
+    cells = staged()
+    return cells, booted(cells)
+
+
+def when_requested() -> Reached:
+    cells, boot = when_confirmed()
+    finish(boot.activate())
+    return cells, boot
+
+
+def when_copied() -> Reached:
+    cells = copied()
+    return cells, booted(cells)
+
+
+def when_refused() -> Reached:
+    cells, boot = when_requested()
+    finish(boot.revert())
+    return cells, boot
+
+
+def downloads(_: Cells, boot: Overwrite) -> None:
+    boot.begin_download()
+    finish(boot.preparing())
+
+
+def activates(_: Cells, boot: Overwrite) -> None:
+    finish(boot.activate())
+
+
+def confirms(_: Cells, boot: Overwrite) -> None:
+    finish(boot.confirm())
+
+
+def reverts(_: Cells, boot: Overwrite) -> None:
+    finish(boot.revert())
+
+
+def loses_its_new_image(cells: Cells, _: Overwrite) -> None:
+    cells.slots[SECOND + 100] ^= 1
+    booted(cells)
+
+
+def seen(cells: Cells) -> tuple[str, str, str]:
+    boot = PROFILE.open(cells.memory(), TRUST)
+    decision = result_of(boot.boot(ResetReason.POWER_ON))
+    assert isinstance(decision, Application), decision
+    before = bytes(cells.records)
+    try:
+        finish(boot.confirm())
+    except NotNowError:
+        answer = "refused"
+    else:
+        unchanged = decision.declared.software_version == "2.0.0" and cells.records == before
+        answer = "nothing to confirm" if unchanged else "confirmed"
+    download(boot, cells, OLD)
+    taken = result_of(boot.check(b"")) is CheckStatus.CORRECT
+    return decision.declared.software_version, answer, f"old one {'taken' if taken else 'refused'}"
+
+
+@pytest.mark.parametrize(
+    ("reach", "step", "outcome"),
+    [
+        (when_confirmed, downloads, OLD_KEPT),
+        (when_confirmed, activates, COPIED),
+        (when_confirmed, confirms, OLD_KEPT),
+        (when_confirmed, reverts, OLD_KEPT),
+        (when_requested, downloads, CAME_TO_NOTHING),
+        (when_requested, activates, COPIED),
+        (when_requested, confirms, REFUSED),
+        (when_requested, reverts, CAME_TO_NOTHING),
+        (when_requested, loses_its_new_image, CAME_TO_NOTHING),
+        (when_copied, downloads, COPIED),
+        (when_copied, activates, COPIED),
+        (when_copied, confirms, NEW_KEPT),
+        (when_copied, reverts, COPIED),
+        (when_refused, downloads, CAME_TO_NOTHING),
+        (when_refused, activates, COPIED),
+        (when_refused, confirms, REFUSED),
+        (when_refused, reverts, CAME_TO_NOTHING),
+    ],
+)
+def test_what_comes_of_a_step(
+    reach: Callable[[], Reached], step: Step, outcome: tuple[str, str, str]
+) -> None:
+    cells, boot = reach()
+    if outcome == REFUSED:
+        before = bytes(cells.records)
+        with pytest.raises(NotNowError, match="is refused in state"):
+            step(cells, boot)
+        assert cells.records == before
+    else:
+        step(cells, boot)
+        assert seen(cells) == outcome

@@ -421,3 +421,133 @@ def test_a_cut_while_a_tester_writes_the_slot_leaves_an_ecu_that_can_be_programm
             program_slot(cells, NEW, PowerBudget(operations=number, cut=cut))
         program_slot(cells, NEW)
         assert version(boot(cells)[1]) == "2.0.0"
+
+
+# Every step in every state, by what is seen of it: what runs after a reset, whether it can be
+# activated then, and what the boot loader calls the state where the slot is damaged.
+
+NOTHING_STAGED = ("1.0.0", "not activated", "idle")
+STAGED = ("1.0.0", "activated", "staged")
+TO_BE_COPIED = ("2.0.0", "not activated", "copied over the damage")
+HALF_PROGRAMMED = ("1.0.0", "not activated", "programming")
+REFUSED = ("", "", "")
+
+Reached = tuple[Cells, UpdateAgent]
+Step = Callable[[Cells, UpdateAgent], object]
+
+
+def when_idle() -> Reached:
+    """With an image left in its staging area."""
+    cells = factory()
+    agent = stage(cells)
+    finish(agent.preparing())
+    return cells, agent
+
+
+def when_staged() -> Reached:
+    cells = factory()
+    return cells, stage(cells)
+
+
+def when_triggered() -> Reached:
+    cells, agent = when_staged()
+    finish(agent.activate())
+    return cells, agent
+
+
+def when_programming() -> Reached:
+    """A tester had begun, and had not touched the slot yet."""
+    cells, _ = when_idle()
+    finish(boot(cells, ResetReason.PROGRAMMING)[0].preparing())
+    return cells, boot(cells)[0]
+
+
+def downloads(_: Cells, agent: UpdateAgent) -> None:
+    finish(agent.preparing())
+
+
+def ends_a_transfer(_: Cells, agent: UpdateAgent) -> None:
+    finish(agent.finish_download(len(NEW)))
+
+
+def activates(_: Cells, agent: UpdateAgent) -> None:
+    finish(agent.activate())
+
+
+def confirms(_: Cells, agent: UpdateAgent) -> None:
+    finish(agent.confirm())
+
+
+def reverts(_: Cells, agent: UpdateAgent) -> None:
+    finish(agent.revert())
+
+
+def downloads_to_the_slot(cells: Cells, _: UpdateAgent) -> None:
+    finish(boot(cells, ResetReason.PROGRAMMING)[0].preparing())
+
+
+def ends_a_transfer_to_the_slot(cells: Cells, _: UpdateAgent) -> None:
+    finish(boot(cells, ResetReason.PROGRAMMING)[0].finish_download(len(OLD)))
+
+
+def seen(cells: Cells) -> tuple[str, str, str]:
+    damaged = copy_of(cells)
+    damaged.slots[100] ^= 1
+    agent, decision = boot(copy_of(cells))
+    try:
+        finish(agent.activate())
+    except NotNowError:
+        answer = "not activated"
+    else:
+        answer = "activated"
+    _, with_damage = boot(damaged)
+    if isinstance(with_damage, Application):
+        return version(decision), answer, "copied over the damage"
+    return version(decision), answer, with_damage.reason.rpartition("(")[2].rstrip(")")
+
+
+@pytest.mark.parametrize(
+    ("reach", "step", "outcome"),
+    [
+        (when_idle, downloads, NOTHING_STAGED),
+        (when_idle, ends_a_transfer, STAGED),
+        (when_idle, activates, REFUSED),
+        (when_idle, confirms, NOTHING_STAGED),
+        (when_idle, reverts, NOTHING_STAGED),
+        (when_idle, downloads_to_the_slot, HALF_PROGRAMMED),
+        (when_idle, ends_a_transfer_to_the_slot, REFUSED),
+        (when_staged, downloads, NOTHING_STAGED),
+        (when_staged, ends_a_transfer, STAGED),
+        (when_staged, activates, TO_BE_COPIED),
+        (when_staged, confirms, STAGED),
+        (when_staged, reverts, STAGED),
+        (when_staged, downloads_to_the_slot, HALF_PROGRAMMED),
+        (when_staged, ends_a_transfer_to_the_slot, REFUSED),
+        (when_triggered, downloads, NOTHING_STAGED),
+        (when_triggered, ends_a_transfer, REFUSED),
+        (when_triggered, activates, TO_BE_COPIED),
+        (when_triggered, confirms, REFUSED),
+        (when_triggered, reverts, STAGED),
+        (when_triggered, downloads_to_the_slot, HALF_PROGRAMMED),
+        (when_triggered, ends_a_transfer_to_the_slot, REFUSED),
+        (when_programming, downloads, NOTHING_STAGED),
+        (when_programming, ends_a_transfer, STAGED),
+        (when_programming, activates, REFUSED),
+        (when_programming, confirms, HALF_PROGRAMMED),
+        (when_programming, reverts, HALF_PROGRAMMED),
+        (when_programming, downloads_to_the_slot, HALF_PROGRAMMED),
+        (when_programming, ends_a_transfer_to_the_slot, NOTHING_STAGED),
+    ],
+)
+def test_what_comes_of_a_step(
+    reach: Callable[[], Reached], step: Step, outcome: tuple[str, str, str]
+) -> None:
+    cells, agent = reach()
+    if outcome == REFUSED:
+        before = bytes(cells.records)
+        with pytest.raises(NotNowError, match="is refused in state"):
+            step(cells, agent)
+        assert cells.records == before
+    else:
+        step(cells, agent)
+        assert seen(cells) == outcome
