@@ -4,6 +4,8 @@ import errno
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -100,13 +102,29 @@ def _flush() -> None:
         raise
 
 
+@contextmanager
+def _absent(module: str) -> Iterator[None]:
+    """Imports in here do not find this module, unless it has been imported before."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # the import system's word for "none"
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
 class LazyGroup(TyperGroup):
     """A group that imports the module of a command only to run it, and shows errors in one line."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 click's types, vendored by some releases of typer
         name, command, rest = super().resolve_command(ctx, args)
         if name in GROUPS:
-            module = importlib.import_module(GROUPS[name].module)
+            # python-can wants it for MF4, which `recording` reads itself; with it comes pandas, and
+            # seconds at every start where it is installed.
+            with _absent("asammdf"):
+                module = importlib.import_module(GROUPS[name].module)
             command = typer.main.get_command(module.app)
             command.name = name
         return name, command, rest

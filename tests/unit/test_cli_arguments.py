@@ -1,5 +1,6 @@
 """What a stranger types: one line that names the argument, a code for scripts, no traceback."""
 
+import importlib.util
 import json
 import os
 import resource
@@ -235,3 +236,18 @@ def test_the_version_is_the_projects_own() -> None:
     project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
     ended = canota("--version")
     assert (ended.code, ended.out) == (0, f"canota {project['version']}\n")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("asammdf") is None, reason="asammdf is not installed (canota[mf4])"
+)
+def test_a_command_starts_without_what_only_mf4_needs_and_finds_it_when_it_does() -> None:
+    script = """
+import sys
+from typer.testing import CliRunner
+from canota.cli import app
+assert CliRunner().invoke(app, ["gateway", "run", "--help"]).exit_code == 0
+assert "can" in sys.modules and "asammdf" not in sys.modules and "pandas" not in sys.modules
+import asammdf
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)  # noqa: S603 our own
