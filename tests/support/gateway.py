@@ -35,7 +35,7 @@ NONCE = bytes(range(16))
 VIN = "WCANATA0000000001"
 SECTORS = 4
 #: An update looks at the clock at each step and each entry; none of ours has so many.
-MOST_LOOKS = 2_000
+MOST_STEPS = 2_000
 
 
 class PowerCut(BaseException):
@@ -391,8 +391,8 @@ class SimulatedVehicle:
         self.on_note: Callable[[Kind, str], None] = lambda *_: None
         #: The update that runs, or ran last.
         self.running: VehicleUpdate | None = None
-        #: Times at which the update has looked at the clock.
-        self._looks = 0
+        #: Times at which the update has told its phase, or looked at the clock.
+        self._steps = 0
         files: dict[bytes, bytes] = {}
         offered = []
         for name in ecus:
@@ -441,7 +441,7 @@ class SimulatedVehicle:
                 clearance=self.clearance,
                 now_us=self._now_us,
                 observe_s=10.0,
-                on_phase=self.phases.append,
+                on_phase=self._on_phase,
                 on_progress=self.progress.append,
             )
             self.running = update
@@ -450,9 +450,16 @@ class SimulatedVehicle:
             return result
 
     def _now_us(self) -> int:
-        self._looks += 1
-        assert self._looks < MOST_LOOKS, "the update goes on without end"
+        self._count_step()
         return round(asyncio.get_running_loop().time() * 1e6)
+
+    def _on_phase(self, phase: Phase) -> None:
+        self._count_step()
+        self.phases.append(phase)
+
+    def _count_step(self) -> None:
+        self._steps += 1
+        assert self._steps < MOST_STEPS, "the update goes on without end"
 
     def versions(self) -> dict[str, str]:
         """What runs, by ECU; empty for an ECU in its boot loader."""
