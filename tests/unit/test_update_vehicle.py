@@ -390,6 +390,45 @@ def test_a_violation_before_the_commit_turns_the_update_back(tmp_path: Path, mom
     assert vehicle.clearance.engaged == [False, True, False]
 
 
+def test_a_violation_breaks_off_what_is_being_activated(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path, ecus=("ccu", "blower"))
+
+    def violate(kind: Kind, ecu: str) -> None:
+        if (kind, ecu) == (Kind.VERIFIED, "blower"):  # the first of three sectors
+            vehicle.clearance.unmet = {"Speed was 3 km/h"}
+
+    vehicle.on_note = violate
+    assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.ROLLED_BACK
+    written = kinds(tmp_path)
+    assert written.count((Kind.VERIFIED, "blower")) == 1
+    assert (Kind.ACTIVATED, "blower") not in written
+
+
+def test_behind_the_commit_an_ecu_is_activated_when_the_vehicle_is_safe(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path, ecus=("ccu", "blower"))
+    ccu = vehicle.ecus["ccu"]
+    last: list[str] = []
+
+    def note(kind: Kind, ecu: str) -> None:
+        if kind is Kind.COMMIT:
+            ccu.replaced(ccu.inactive, serial="SN-2")
+        if (kind, ecu) == (Kind.ACTIVATING, "ccu"):
+            last.append(vehicle.clearance.log[-1])
+
+    vehicle.on_note = note
+    assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.UPDATED
+    assert last == ["obtain releases/two", "safe releases/two"]
+
+
+def test_the_first_that_cannot_be_staged_ends_it_for_all(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path, ecus=("rear", "ccu"))
+    vehicle.ecus["ccu"].refuses.add("stage")
+    assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.ROLLED_BACK
+    written = kinds(tmp_path)
+    assert (Kind.STAGING, "rear") in written
+    assert (Kind.VERIFIED, "rear") not in written
+
+
 class _Unwatched(SimulatedClearance):
     """What no longer holds is seen by whoever looks, and told to nobody."""
 

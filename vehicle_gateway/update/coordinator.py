@@ -495,14 +495,12 @@ def outcome(state: State) -> tuple[Outcome, str]:
     # What is refused was staged at most: no ECU ran anything else meanwhile. The gateway may have.
     refused = Kind.REFUSED in state.facts
     touched = any(
-        part.state is EcuState.REVERTED or (not refused and _is_touched(part))
+        part.state is EcuState.REVERTED or (not refused and _is_written(part))
         for part in state.parts
     )
     return (Outcome.ROLLED_BACK if touched else Outcome.REFUSED), state.reason
 
 
-def _is_touched(part: EcuPart) -> bool:
-    """Whether the ECU's memory was written to; staging a single slot writes nothing."""
-    if part.single_slot:
-        return part.state is EcuState.REVERTED
-    return part.state in {EcuState.STAGING, EcuState.STAGED, EcuState.REVERTED}
+def _is_written(part: EcuPart) -> bool:
+    """Whether there is something new beside what runs; staging a single slot writes nothing."""
+    return not part.single_slot and part.state in {EcuState.STAGING, EcuState.STAGED}
