@@ -140,6 +140,7 @@ def test_an_update_that_is_itself_broken_off_stops_its_work_and_goes_on_later(
         updating.cancel()
         with pytest.raises(asyncio.CancelledError):
             await updating
+        assert asyncio.get_running_loop().time() == broken_off_at_s  # and not when it is done
         assert asyncio.all_tasks() == {asyncio.current_task()}
         written = [ecu.inactive for ecu in vehicle.ecus.values()]
         await asyncio.sleep(10)
