@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +27,9 @@ from canota.cli.output import (
 )
 from cloud.fleet.dtcs import Change, compare, words
 from cloud.messages.diagnostics import from_snapshot
+from cloud.reports.changes import acts_of
+from cloud.reports.model import Step
+from cloud.reports.record import step_of
 from cloud.reports.table import harmless
 from protocols.fleet.v1 import diagnostics_pb2
 
@@ -175,16 +178,20 @@ def changes(
     Judge what became of each trouble code between two readings.
 
     A code is new or gone only if its monitor has run to its end since; until then it is not
-    tested. Only ECUs that the later reading has are judged. Exit code 1: a code is new.
+    tested. Codes of lost communication from resets by our own updates in between stand apart. Only
+    ECUs that the later reading has are judged. Exit code 1: a code is new.
     """
     with Operator(cloud) as operator:
         after = operator.snapshot(vin, snapshot)
         before = operator.snapshot(vin, since) if since else _before(operator, vin, after)
-    judged = [
-        one
-        for one in compare(from_snapshot(before, vin=vin), from_snapshot(after, vin=vin))
-        if one.ecu in {ecu.ecu for ecu in after.ecus}
-    ]
+        acts = acts_of(_steps_between(operator, vin, before, after))
+    found = compare(
+        from_snapshot(before, vin=vin),
+        from_snapshot(after, vin=vin),
+        resets=acts.resets,
+        cleared=acts.cleared,
+    )
+    judged = [one for one in found if one.ecu in {ecu.ecu for ecu in after.ecus}]
     if as_json:
         print_json(
             {
@@ -220,6 +227,25 @@ def changes(
         console().print(shown if shown.row_count else "no trouble codes")
     if any(one.change is Change.NEW for one in judged):
         raise typer.Exit(Exit.FAILED)
+
+
+def _steps_between(
+    operator: Operator,
+    vin: str,
+    before: diagnostics_pb2.DiagnosticSnapshot,
+    after: diagnostics_pb2.DiagnosticSnapshot,
+) -> Iterator[Step]:
+    """The steps of the updates that readings from `before` to `after` belong to."""
+    first, last = before.time.ToMicroseconds(), after.time.ToMicroseconds()
+    campaigns = {
+        one.campaign.rpartition("/")[2]
+        for one in operator.snapshots(vin)
+        if one.campaign and first <= one.time.ToMicroseconds() <= last
+    }
+    for campaign in sorted(campaigns):
+        for vehicle in json.loads(operator.report(campaign, "json"))["vehicles"]:
+            if vehicle["vin"] == vin:
+                yield from map(step_of, vehicle["steps"])
 
 
 @app.command()

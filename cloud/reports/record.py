@@ -7,10 +7,10 @@ durations seconds, digests lower-case hexadecimal.
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from cloud.fleet.diagnostics import DtcRecord, EcuDiagnostics, SignalSeries, Snapshot
 from cloud.fleet.dtcs import Change, confirmed, words
@@ -189,6 +189,18 @@ def _step(step: Step) -> Json:
         "detail": step.detail,
         "failed": step.failed,
     }
+
+
+def step_of(step: Mapping[str, Any]) -> Step:
+    """The same back again, from a report of ours."""
+    return Step(
+        start=datetime.fromisoformat(step["start_time"]),
+        seconds=step["seconds"],
+        ecu=step["ecu"],
+        step=step["step"],
+        detail=step["detail"],
+        failed=step["failed"],
+    )
 
 
 def _condition(one: ConditionRecord) -> Json:

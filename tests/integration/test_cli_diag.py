@@ -1,5 +1,6 @@
 """`canota diag` against a real cloud on loopback, with a test as the vehicle's gateway."""
 
+import asyncio
 import csv
 import json
 import threading
@@ -23,7 +24,7 @@ from protocols.fleet.v1 import (
     vehicles_pb2_grpc,
 )
 from tests.support.cli import Ended, canota
-from tests.support.cloud import VIN, snapshot, vehicle
+from tests.support.cloud import VIN, connected, snapshot, updated, vehicle
 
 State = diagnostic_jobs_pb2.DiagnosticJobState
 
@@ -186,6 +187,49 @@ def test_changes_between_two_readings_have_verdicts_and_an_exit_code(car: Car) -
     assert since.code == Exit.OK
     assert "still there" in since.out
     assert car.diag("changes", VIN, "--since", "a").code == Exit.FAILED
+
+
+#: U1140-87, raised and now passed; nobody knew of it before.
+LOST = diagnostics_pb2.Dtc(code=0xD14087, display="U1140-87", text="blower is silent", status=0x28)
+
+
+@pytest.mark.parametrize(
+    ("reset", "at_s", "verdict", "code"),
+    [
+        ("blower", 20, "own_reset", Exit.OK),
+        # An ECU's own reset silences it to others, and not others to it.
+        ("ccu", 20, "new", Exit.FAILED),
+        ("blower", 90, "new", Exit.FAILED),
+    ],
+)
+def test_what_an_update_between_two_readings_reset_itself_is_told_apart(
+    reset: str, at_s: int, verdict: str, code: Exit, tmp_path: Path
+) -> None:
+    def reading(
+        name: str, offer: gateway_pb2.Offer, seconds: int, *dtcs: diagnostics_pb2.Dtc
+    ) -> gateway_pb2.UploadSnapshotRequest:
+        message = snapshot(name, seconds=seconds)
+        message.campaign = offer.campaign
+        del message.ecus[0].dtcs[:]
+        message.ecus[0].dtcs.extend(dtcs)
+        return gateway_pb2.UploadSnapshotRequest(vin=VIN, snapshot=message)
+
+    async def main() -> None:
+        async with connected(cloud.target) as client:
+            offer = await client.offered()
+            await client.gateway.UploadSnapshot(reading("a", offer, 0))
+            await client.gateway.UploadSnapshot(reading("b", offer, 60, LOST))
+            report = updated(offer)
+            step = report.steps.add(ecu=reset, step="activate")
+            step.start_time.seconds = 1_780_000_000 + at_s
+            step.duration.seconds = 2
+            await client.submit(report)
+
+    with CloudThread(CloudOptions(state_directory=tmp_path / "cloud")) as cloud:
+        asyncio.run(main())
+        ended = canota("diag", "changes", VIN, "--json", "--cloud", cloud.target)
+    assert [one["verdict"] for one in ended.json["changes"]] == [verdict]
+    assert ended.code == code
 
 
 def test_readings_are_exported_whole_as_json_and_their_codes_as_csv(

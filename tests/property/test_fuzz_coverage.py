@@ -49,6 +49,7 @@ NOT_FUZZED: Final[Mapping[str, str]] = {
     "canota/cli/diag_arguments.py:hex_bytes": "what the program's own user types",
     "canota/cli/vehicle.py:replace_ecu": "the key that the program's own user types",
     "canota/cli/ecus.py:key": "the seed that the program's own user types",
+    "canota/cli/diag.py:_steps_between": "the report of the operator's own cloud",
     "canota/cli/gateway_options.py:master_secret": "the key file of the program's own user",
     "canota/cli/report.py:export": "a report goes to the terminal as it came",
     "canota/demo.py:_export": "the report that the demo has just made",
