@@ -99,6 +99,30 @@ def test_behind_the_commit_an_ecu_that_stays_away_is_failed_safe_and_named(tmp_p
     assert {**vehicle.versions(), "rear": "2.0.0"} == NEW
 
 
+def test_behind_the_commit_an_ecu_that_is_away_for_two_minutes_is_confirmed(
+    tmp_path: Path,
+) -> None:
+    vehicle = SimulatedVehicle(tmp_path)
+    committed = asyncio.Event()
+
+    def note(kind: Kind, _: str) -> None:
+        if kind is Kind.COMMIT:
+            vehicle.ecus["rear"].away = True
+            committed.set()
+
+    async def walk() -> UpdateReport:
+        updating = asyncio.create_task(vehicle.update())
+        await committed.wait()
+        await asyncio.sleep(120.0)
+        vehicle.ecus["rear"].away = False
+        return await updating
+
+    vehicle.on_note = note
+    report = clock.run(walk(), virtual=True)
+    assert (report.outcome, report.reason) == (Outcome.UPDATED, "")
+    assert vehicle.versions() == NEW
+
+
 def test_staging_rests_while_the_car_is_parked_and_goes_on_at_the_last_verified_block(
     tmp_path: Path,
 ) -> None:

@@ -174,7 +174,7 @@ def test_a_failing_ecu_is_left_alone_for_longer_each_time(vehicle: SimulatedVehi
     times = [entry.time_us / 1e6 for entry in _entries(vehicle, Kind.FAILED)]
     times += [entry.time_us / 1e6 for entry in _entries(vehicle, Kind.CONFIRMED)[-1:]]
     pauses = [later - sooner for sooner, later in pairwise(times)]
-    assert pauses == pytest.approx([2.0, 4.0, 8.0], abs=0.1)
+    assert pauses == pytest.approx([2.0, 16.0, 128.0], abs=0.1)
 
 
 def test_an_ecu_that_has_lost_what_was_verified_is_staged_from_the_start(

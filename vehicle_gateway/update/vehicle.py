@@ -30,9 +30,10 @@ from vehicle_gateway.update.steps import EcuSteps, TurnedError
 
 _LOG = logging.getLogger(__name__)
 
-#: Seconds to wait after a failure: this, doubled with each failure of the same ECU.
-_RETRY_S: Final = 2.0
-#: The same for an ECU that is away while it is staged.
+#: Seconds to wait after the failures of an ECU that has to go back, or on: what a hiccup takes,
+#: and at last what a supply takes that fails and comes again.
+_RETRY_S: Final = (2.0, 16.0, 128.0)
+#: The same for an ECU that is away while it is staged: this, doubled with each time.
 _ABSENT_S: Final = 2.0
 
 
@@ -319,7 +320,7 @@ class VehicleUpdate:
             started_us = self._now_us()
             part = self._ledger.state.part(ecu)
             if part.failures:
-                await asyncio.sleep(_RETRY_S * 2 ** (part.failures - 1))
+                await asyncio.sleep(_RETRY_S[min(part.failures, len(_RETRY_S)) - 1])
             if part.absences:
                 await asyncio.sleep(_ABSENT_S * 2 ** (part.absences - 1))
             try:
