@@ -382,6 +382,13 @@ def test_a_long_campaign_has_a_short_snapshot_that_is_its_own(tmp_path: Path) ->
     assert len(names) == 2
 
 
+def test_a_campaign_that_is_as_long_as_may_be_keeps_its_name(tmp_path: Path) -> None:
+    vehicle = SimulatedVehicle(tmp_path, ecus=("ccu",))
+    vehicle.offer = replace(vehicle.offer, campaign=f"campaigns/{'x' * 32}")
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.snapshot_before == f"{'x' * 32}-before"
+
+
 def test_what_was_offered_is_known_again_after_a_restart(vehicle: SimulatedVehicle) -> None:
     _cut_at(vehicle, Kind.STAGED)
     clock.run(vehicle.update(), virtual=True)
