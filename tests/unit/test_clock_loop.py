@@ -358,3 +358,23 @@ def test_a_timer_never_runs_before_its_moment(when: float) -> None:
         return await moment
 
     assert when <= virtually(main()) <= when + 1e-9
+
+
+def test_a_busy_virtual_loop_still_asks_real_descriptors_and_stands_meanwhile() -> None:
+    async def main() -> tuple[int, float]:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        heard = asyncio.Event()
+        rounds = 0
+        with ours, theirs:
+            loop.add_reader(ours, heard.set)
+            theirs.send(b"hello")
+            while not heard.is_set():
+                rounds += 1
+                await asyncio.sleep(0)
+            loop.remove_reader(ours)
+        return rounds, loop.time()
+
+    rounds, time_s = virtually(main())
+    assert rounds <= 17
+    assert time_s == 0.0

@@ -160,6 +160,7 @@ class QuietPort:
 
 
 MOTION = FrameHeader(192)
+PARKED = bytes(8)
 
 
 @pytest.mark.parametrize(
@@ -197,5 +198,66 @@ def test_only_a_vehicle_that_never_tells_of_terminal_15_counts_as_used_without_i
         assert VehicleState(readings).in_use
         readings.listen("comfort", QuietPort(), ["vehicle"])
         assert not VehicleState(readings).in_use
+
+    clock.run(main(), virtual=True)
+
+
+def test_wires_that_sleep_are_woken_for_values_which_may_be_those_from_before() -> None:
+    async def main() -> None:
+        port = QuietPort()
+        readings = VehicleReadings()
+        readings.listen("comfort", port, ["vehicle"])
+        state, condition = VehicleState(readings), parse(STANDING_IN_PARK)
+        loop = asyncio.get_running_loop()
+        woken: list[float] = []
+
+        def wake() -> None:
+            woken.append(loop.time())
+            loop.call_later(0.5, port.say, MOTION, PARKED)
+
+        port.say(MOTION, PARKED)
+        assert (await state.heard(condition, wake)).met
+        assert not woken
+        await asyncio.sleep(60.0)
+        assert (await state.heard(condition, wake)).met
+        assert len(woken) == 1
+        assert loop.time() - woken[0] < 1.0
+
+    clock.run(main(), virtual=True)
+
+
+def test_wires_that_say_nothing_when_woken_are_not_waited_for_without_end() -> None:
+    async def main() -> None:
+        readings = VehicleReadings()
+        readings.listen("comfort", QuietPort(), ["vehicle"])
+        found = await VehicleState(readings).heard(parse(STANDING_IN_PARK), lambda: None)
+        assert not found.met
+        assert asyncio.get_running_loop().time() == pytest.approx(3.0, abs=0.11)
+
+    clock.run(main(), virtual=True)
+
+
+def test_only_a_frame_that_says_something_else_is_a_change() -> None:
+    async def main() -> None:
+        port = QuietPort()
+        readings = VehicleReadings()
+        readings.listen("comfort", port, ["vehicle"])
+
+        async def is_change(frame: bytes) -> bool:
+            changed = asyncio.create_task(readings.changed())
+            await asyncio.sleep(0.01)
+            port.say(MOTION, frame)
+            await asyncio.sleep(0.01)
+            done = changed.done()
+            changed.cancel()
+            return done
+
+        driving = bytes((0x64, *PARKED[1:]))
+        assert [await is_change(frame) for frame in (PARKED, PARKED, driving, driving)] == [
+            True,
+            False,
+            True,
+            False,
+        ]
 
     clock.run(main(), virtual=True)

@@ -15,6 +15,7 @@ STANDING_IN_PARK: Final = "Speed == 0 km/h and Gear == P"
 _IGNITION: Final = "Terminal15"
 #: Seconds in which wires that are woken say their values: boot times, and the slowest cycle.
 _HEARD_WITHIN_S: Final = 3.0
+_LOOK_S: Final = 0.1
 _IN_USE: Final = parse(f"{_IGNITION} == On")
 
 
@@ -30,13 +31,18 @@ class VehicleState:
     async def heard(self, expression: Expression, wake: Callable[[], None]) -> Evaluation:
         """The same; where the wires sleep they are woken first, and their values waited for."""
         evaluation = self.evaluate(expression)
-        if evaluation.verdict is not Verdict.UNKNOWN:
-            return evaluation
-        wake()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_HEARD_WITHIN_S):
-                while (evaluation := self.evaluate(expression)).verdict is Verdict.UNKNOWN:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + _HEARD_WITHIN_S
+        if evaluation.verdict is Verdict.UNKNOWN:
+            wake()
+        while evaluation.verdict is Verdict.UNKNOWN:
+            if loop.time() >= until_s:
+                break
+            # What is said again as it was before the sleep is no change.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
                     await self._readings.changed()
+            evaluation = self.evaluate(expression)
         return evaluation
 
     @property
