@@ -212,7 +212,7 @@ class TwoSlots(ABC):
         if state is State.TRIAL and (
             boots > MAX_TRIAL_BOOTS or self._verdict(record.other) is not CheckStatus.CORRECT
         ):
-            state, boots = self._next(state, Trigger.TRIAL_FAILED), 0
+            state, boots = self._next(record.state, Trigger.TRIAL_FAILED), 0
         try:
             yield from self._write(replace(record, state=state, trial_boots=boots))
         except MemoryFaultError:

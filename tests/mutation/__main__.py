@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.mutation.forks import Forks, Outcome, Verdict
-from tests.mutation.mutants import Mutant, mutants
+from tests.mutation.mutants import Mutant, mutants, rows
 from tests.mutation.targets import TARGETS
 
 #: Where survivors stand, with the reason why each may live.
@@ -32,6 +32,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--tests", action="append", help="only tests whose path has this in it; may be repeated"
     )
+    parser.add_argument(
+        "--rows", action="store_true", help="mistakes in the rows of tables, and not in functions"
+    )
     parser.add_argument("--sample", type=int, help="so many mutants, drawn by the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
@@ -44,7 +47,7 @@ def main(arguments: list[str]) -> int:
         mutant
         for path in _sources(options.target)
         if any(part in str(path) for part in options.file or [""])
-        for mutant in mutants(path.read_text("utf-8"), str(path))
+        for mutant in (rows if options.rows else mutants)(path.read_text("utf-8"), str(path))
     ]
     if options.sample is not None and options.sample < len(made):
         made = random.Random(options.seed).sample(made, options.sample)  # noqa: S311 repeatable

@@ -20,7 +20,7 @@ from typing import Final
 
 import pytest
 
-from tests.mutation.mutants import Mutant
+from tests.mutation.mutants import Mutant, Row
 
 
 class Outcome(Enum):
@@ -141,8 +141,8 @@ class Forks:
             sys.setprofile(None)
         return _Reach(seconds=time.perf_counter() - began, functions=frozenset(seen))
 
-    def _asks(self, reach: _Reach, place: tuple[str, str]) -> bool:
-        return reach.seconds <= self._slowest_s and place in reach.functions
+    def _asks(self, reach: _Reach, places: set[tuple[str, str]]) -> bool:
+        return reach.seconds <= self._slowest_s and not places.isdisjoint(reach.functions)
 
     def _fork(
         self, mutant: Mutant, items: Sequence[pytest.Item], reach: dict[str, _Reach]
@@ -154,8 +154,9 @@ class Forks:
             return _Running(child=child, mutant=mutant, noticed=reader)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
-        place = str(Path(mutant.path).resolve()), mutant.function
-        reaching = [item for item in items if self._asks(reach[item.nodeid], place)]
+        path = str(Path(mutant.path).resolve())
+        places = {(path, function) for function in mutant.reached_by}
+        reaching = [item for item in items if self._asks(reach[item.nodeid], places)]
         try:
             with _quiet():
                 _exchange(mutant)
@@ -188,14 +189,26 @@ def _quiet() -> Iterator[None]:
 
 
 def _exchange(mutant: Mutant) -> None:
-    """Give the function its mutated body, wherever it has been imported to."""
+    """Give the function its mutated body, or the table its row, wherever it was imported to."""
     name = mutant.path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-    place: object = importlib.import_module(name)
+    module = importlib.import_module(name)
+    if isinstance(mutant.put, Row):
+        _exchange_row(module, mutant.put)
+        return
+    place: object = module
     for part in mutant.function.split("."):
         place = vars(place)[part]
     function = _function_of(place)
-    _require_same_shape(function.__code__, mutant.code)
-    function.__code__ = mutant.code
+    _require_same_shape(function.__code__, mutant.put)
+    function.__code__ = mutant.put
+
+
+def _exchange_row(module: types.ModuleType, row: Row) -> None:
+    table = vars(module)[row.table]
+    if isinstance(table, types.MappingProxyType):
+        # It keeps everyone from writing; what it is a view of is the only thing that it refers to.
+        (table,) = gc.get_referents(table)
+    table[list(table)[row.number]] = eval(row.value, vars(module))  # noqa: S307 of our own source
 
 
 def _function_of(found: object) -> FunctionType:

@@ -1,4 +1,7 @@
-"""The mistakes: every place in every function where an operator of the table applies."""
+"""The mistakes: every place in every function where an operator of the table applies.
+
+And, apart from these, other values in the rows of a module's tables.
+"""
 
 import ast
 import copy
@@ -9,19 +12,38 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Another value in a table of a module."""
+
+    table: str
+    #: Number of the row, from 0.
+    number: int
+    #: An expression in the module.
+    value: CodeType
+    #: The functions of the module that look into the table.
+    readers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """One mistake in one function."""
+    """One mistake in one function, or in one row of a table."""
 
     #: Path of the source, as it was given.
     path: str
     line: int
-    #: Qualified name of the function or method, as `co_qualname` has it.
+    #: Qualified name of the function or method, as `co_qualname` has it; of a row its table's.
     function: str
     #: Number among the mistakes of its line.
     number: int
     #: What it makes of what.
     change: str
-    code: CodeType
+    #: The function's new body, or the row.
+    put: CodeType | Row
+
+    @property
+    def reached_by(self) -> frozenset[str]:
+        """The functions that have to run for a test to notice."""
+        return self.put.readers if isinstance(self.put, Row) else frozenset({self.function})
 
     @property
     def name(self) -> str:
@@ -172,7 +194,7 @@ def _of_function(tree: ast.Module, function: _Function, path: str) -> Iterator[M
                     function=function.name,
                     number=numbers[line],
                     change=f"{_words(node)} -> {_words(changed)}",
-                    code=code,
+                    put=code,
                 )
 
 
@@ -216,3 +238,63 @@ def _code_of(tree: ast.Module, path: str, name: str) -> CodeType:
             return code
         waiting += [one for one in code.co_consts if isinstance(one, CodeType)]
     raise LookupError(f"{path}: no function {name}")
+
+
+def rows(source: str, path: str) -> Iterator[Mutant]:
+    """Other values in the tables of a module: what decides is data, and no function's body."""
+    tree = ast.parse(source)
+    functions = list(_functions(tree.body, ""))
+    for node in tree.body:
+        match node:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                | ast.Assign(targets=[ast.Name(id=name)], value=value)
+            ):
+                readers = frozenset(one.name for one in functions if _reads(one.node, name))
+                if readers and (table := _table(value)) is not None:
+                    yield from _of_table(table, name, path, readers)
+
+
+def _reads(function: ast.AST, name: str) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(function))
+
+
+def _table(value: ast.expr) -> ast.Dict | None:
+    """A literal mapping, in a read-only view or not; with rows of another in it none."""
+    match value:
+        case ast.Call(func=ast.Name(id="MappingProxyType"), args=[ast.Dict() as table]):
+            return table if None not in table.keys else None
+        case ast.Dict() as table:
+            return table if None not in table.keys else None
+    return None
+
+
+def _of_table(table: ast.Dict, name: str, path: str, readers: frozenset[str]) -> Iterator[Mutant]:
+    values = list(dict.fromkeys(ast.unparse(value) for value in table.values))
+    for number, (key, value) in enumerate(zip(table.keys, table.values, strict=True)):
+        assert key is not None
+        before = ast.unparse(value)
+        for index, after in enumerate(_others(key, before, values), 1):
+            yield Mutant(
+                path=path,
+                line=value.lineno,
+                function=name,
+                number=index,
+                change=f"{ast.unparse(key)}: {before} -> {after}",
+                put=Row(
+                    table=name,
+                    number=number,
+                    value=compile(after, path, "eval"),
+                    readers=readers,
+                ),
+            )
+
+
+def _others(key: ast.expr, before: str, values: list[str]) -> list[str]:
+    """Of a row with `before`: the table's next value, none at all, and to stay where one is."""
+    others = [values[(values.index(before) + 1) % len(values)]]
+    if "None" in values:
+        others.append("None")
+    if isinstance(key, ast.Tuple) and (state := ast.unparse(key.elts[0])) in values:
+        others.append(state)
+    return [other for other in dict.fromkeys(others) if other != before]

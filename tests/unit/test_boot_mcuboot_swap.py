@@ -725,3 +725,14 @@ def test_what_comes_of_a_step(
     else:
         step(cells, boot)
         assert seen(cells) == outcome
+
+
+@pytest.mark.parametrize("end", [confirms, reverts, is_bitten, loses_its_new_image])
+def test_boots_after_the_end_of_a_trial_write_nothing(end: Step) -> None:
+    cells, boot = when_on_trial()
+    end(cells, boot)
+    booted(cells)  # a way back that was asked for is gone now
+    for reset in (ResetReason.POWER_ON, ResetReason.SOFTWARE, ResetReason.WATCHDOG):
+        power = PowerBudget(operations=0)
+        booted(cells, reset, power)
+        assert power.drawn == 0
