@@ -31,7 +31,8 @@ from protocols.link import Link, Profile
 from protocols.stream import ByteStream
 from recording.recorder import Recorder
 from recording.records import since_epoch_ns
-from vehicle_gateway.app import CloudAwayError, Gateway, GatewayOptions
+from vehicle_gateway.app import CloudAwayError, Gateway
+from vehicle_gateway.assembly import GatewayOptions
 from vehicle_gateway.update import Progress
 from vehicle_gateway.wires import LinkError
 

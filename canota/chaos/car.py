@@ -37,7 +37,8 @@ from ecu_sim.node import EcuNode, Mode
 from ecu_sim.vehicle import DATA_FLASH, Vehicle, VehicleOptions
 from firmware import dev_keys
 from protocols.firmware.formats import Image, intel_hex
-from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError, GatewayOptions, Seams
+from vehicle_gateway.app import CloudAwayError, Gateway
+from vehicle_gateway.assembly import GatewayError, GatewayOptions, Seams
 
 #: A gateway that is started so often without an end never comes to one.
 LIVES: Final = 8

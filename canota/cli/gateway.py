@@ -31,13 +31,8 @@ from canota.link_proxy import LinkProxy
 from dbc.vehicle import VehicleDescription
 from protocols.link import PROFILES, Link
 from protocols.stream import ByteStream
-from vehicle_gateway.app import (
-    CloudAwayError,
-    Gateway,
-    GatewayError,
-    GatewayOptions,
-    RestartRequiredError,
-)
+from vehicle_gateway.app import CloudAwayError, Gateway, RestartRequiredError
+from vehicle_gateway.assembly import GatewayError, GatewayOptions
 from vehicle_gateway.calls.budget import DataLimits
 from vehicle_gateway.software import RESTART_CODE
 from vehicle_gateway.software.launcher import alive

@@ -12,7 +12,8 @@ from ecu_sim.ecus import ecu_names
 from protocols.firmware.formats import Image, intel_hex
 from protocols.fleet.v1 import campaigns_pb2
 from tests.support.gateway_fleet import VIN, Fleet, car, cloud_in
-from vehicle_gateway.app import CloudAwayError, Gateway, GatewayError
+from vehicle_gateway.app import CloudAwayError, Gateway
+from vehicle_gateway.assembly import GatewayError
 from vehicle_gateway.update import Progress
 from vehicle_gateway.update.coordinator import Outcome
 

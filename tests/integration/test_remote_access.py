@@ -30,7 +30,8 @@ from protocols.fleet.v1 import remote_access_pb2 as pb
 from tests.support.cloud import on_a_loop
 from tests.support.ecu import DIAGNOSTICS_MASTER, VIN
 from tests.support.serving import served
-from vehicle_gateway.app import Gateway, GatewayOptions
+from vehicle_gateway.app import Gateway
+from vehicle_gateway.assembly import GatewayOptions
 from vehicle_gateway.wires.uri import UriLinks
 
 EDGE, CCU, TESTER = 0x1000, 0x1010, 0x0E80

@@ -27,7 +27,7 @@ from protocols.fleet.v1 import (
     vehicles_pb2_grpc,
 )
 from protocols.stream import ByteStream
-from vehicle_gateway.app import GatewayOptions
+from vehicle_gateway.assembly import GatewayOptions
 from vehicle_gateway.wires import LinkError
 
 VIN = "WCANATA0000000001"
