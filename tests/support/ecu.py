@@ -179,6 +179,10 @@ class Cells:
         """As a boot loader needs it that swaps."""
         return cls(slots=bytearray(b"\xff" * (SLOTS.size + SCRATCH_SIZE)))
 
+    def copy(self) -> Self:
+        """Cells of their own with the same content."""
+        return type(self)(slots=bytearray(self.slots), records=bytearray(self.records))
+
     def memory(self, *, slots: int = 2, power: PowerSupply | None = None) -> BootMemory:
         """Chips over these cells, powered by `power`."""
         return BootMemory(

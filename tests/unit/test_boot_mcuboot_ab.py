@@ -23,6 +23,7 @@ from ecu_sim.boot.mcuboot_ab import (
 from ecu_sim.memory import Cut, MemoryFaultError, PowerBudget, PowerLossError, PowerSupply
 from ecu_sim.memory.flash import finish, result_of
 from protocols.uds.routine_status import CheckStatus
+from tests.support.boot_steps import activates, confirms, downloads, reverts
 from tests.support.ecu import FOREIGN_KEY, TRUST, Cells, signed_image
 
 OLD = signed_image(version=(1, 0, 0), security_counter=1)
@@ -277,7 +278,7 @@ def test_a_boot_loader_spares_the_good_application(cells: Cells, slot: int) -> N
 def test_a_boot_loader_writes_the_confirmed_slot_again_if_it_is_not_good(
     cells: Cells, slot: int
 ) -> None:
-    cells = copy_of(cells)
+    cells = cells.copy()
     cells.slots[slot * cells.memory().slot_size + 100] ^= 1
     boot = opened(cells)
     assert isinstance(result_of(boot.boot(ResetReason.POWER_ON)), StayInBootloader)
@@ -286,10 +287,6 @@ def test_a_boot_loader_writes_the_confirmed_slot_again_if_it_is_not_good(
     decision = result_of(opened(cells).boot(ResetReason.SOFTWARE))
     assert isinstance(decision, Application)
     assert decision.slot == slot
-
-
-def copy_of(cells: Cells) -> Cells:
-    return Cells(bytearray(cells.slots), bytearray(cells.records))
 
 
 # Steps out of their order
@@ -415,23 +412,6 @@ def when_reverted() -> Reached:
     return cells, booted(cells, ResetReason.WATCHDOG)
 
 
-def downloads(_: Cells, boot: Boot) -> None:
-    boot.begin_download()
-    finish(boot.preparing())
-
-
-def activates(_: Cells, boot: Boot) -> None:
-    finish(boot.activate())
-
-
-def confirms(_: Cells, boot: Boot) -> None:
-    finish(boot.confirm())
-
-
-def reverts(_: Cells, boot: Boot) -> None:
-    finish(boot.revert())
-
-
 def resets(cells: Cells, _: Boot) -> None:
     booted(cells, ResetReason.SOFTWARE)
 
@@ -448,7 +428,7 @@ def loses_its_new_image(cells: Cells, _: Boot) -> None:
 
 
 def seen(cells: Cells) -> tuple[str, str, str]:
-    boot = opened(copy_of(cells))
+    boot = opened(cells.copy())
     runs = told(result_of(boot.boot(ResetReason.POWER_ON)))
     try:
         finish(boot.confirm())
@@ -456,7 +436,7 @@ def seen(cells: Cells) -> tuple[str, str, str]:
         answer = "refused"
     else:
         answer = "confirmed"
-    return runs, told(result_of(opened(copy_of(cells)).boot(ResetReason.WATCHDOG))), answer
+    return runs, told(result_of(opened(cells.copy()).boot(ResetReason.WATCHDOG))), answer
 
 
 def told(decision: Decision) -> str:

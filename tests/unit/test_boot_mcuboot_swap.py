@@ -35,6 +35,7 @@ from ecu_sim.memory import (
 )
 from ecu_sim.memory.flash import finish, result_of
 from protocols.uds.routine_status import CheckStatus
+from tests.support.boot_steps import activates, confirms, downloads, reverts
 from tests.support.ecu import SLOTS, TRUST, Cells, signed_image
 
 OLD = signed_image(bytes(700), version=(1, 0, 0), security_counter=1)
@@ -58,10 +59,6 @@ def cells_with(image: bytes = OLD) -> Cells:
     finish(memory.flash.program(0, image))
     finish(memory.record.write(PROFILE.factory_record(image, TRUST)))
     return cells
-
-
-def copy_of(cells: Cells) -> Cells:
-    return Cells(slots=bytearray(cells.slots), records=bytearray(cells.records))
 
 
 def opened(cells: Cells, power: PowerSupply | None = None, *, guarded: bool = True) -> McubootSwap:
@@ -279,10 +276,10 @@ def power_cuts(
 ) -> list[Cells]:
     """The cells after each cut of each kind at each operation of some work."""
     counting = PowerBudget(operations=1_000_000)
-    work(copy_of(prepared), counting)
+    work(prepared.copy(), counting)
     found: list[Cells] = []
     for operations, cut in itertools.product(range(counting.drawn), cuts):
-        cells = copy_of(prepared)
+        cells = prepared.copy()
         with pytest.raises(PowerLossError):
             work(cells, PowerBudget(operations=operations, cut=cut))
         found.append(cells)
@@ -340,7 +337,7 @@ def test_a_killed_request_stays_killed_however_its_area_is_torn() -> None:
     finish(status.kill_request())
     assert status_of(cells).request is None
     for seed in range(200):
-        torn = copy_of(cells)
+        torn = cells.copy()
         tear = Tear(how=Torn.HALFWAY, done=0.0, seed=seed)
         operations = len(torn.slots) // SLOTS.sector_size - STATUS // SLOTS.sector_size - 1
         with pytest.raises(PowerLossError):
@@ -625,23 +622,6 @@ def when_reverted() -> Reached:
     return cells, booted(cells, ResetReason.WATCHDOG)
 
 
-def downloads(_: Cells, boot: McubootSwap) -> None:
-    boot.begin_download()
-    finish(boot.preparing())
-
-
-def activates(_: Cells, boot: McubootSwap) -> None:
-    finish(boot.activate())
-
-
-def confirms(_: Cells, boot: McubootSwap) -> None:
-    finish(boot.confirm())
-
-
-def reverts(_: Cells, boot: McubootSwap) -> None:
-    finish(boot.revert())
-
-
 def resets(cells: Cells, _: McubootSwap) -> None:
     booted(cells, ResetReason.SOFTWARE)
 
@@ -659,7 +639,7 @@ def loses_its_new_image(cells: Cells, boot: McubootSwap) -> None:
 
 
 def seen(cells: Cells) -> tuple[str, str, str]:
-    boot = opened(copy_of(cells))
+    boot = opened(cells.copy())
     runs = told(boot, ResetReason.POWER_ON)
     try:
         finish(boot.confirm())
@@ -667,7 +647,7 @@ def seen(cells: Cells) -> tuple[str, str, str]:
         answer = "refused"
     else:
         answer = "confirmed"
-    return runs, told(opened(copy_of(cells)), ResetReason.WATCHDOG), answer
+    return runs, told(opened(cells.copy()), ResetReason.WATCHDOG), answer
 
 
 def told(boot: McubootSwap, reset: ResetReason) -> str:

@@ -10,6 +10,7 @@ from ecu_sim.boot.overwrite import PROFILE, TRANSITIONS, BootRecord, Overwrite, 
 from ecu_sim.memory import Cut, MemoryFaultError, PowerBudget, PowerLossError, Tear, Torn
 from ecu_sim.memory.flash import finish, result_of
 from protocols.uds.routine_status import CheckStatus
+from tests.support.boot_steps import activates, confirms, downloads, reverts
 from tests.support.ecu import SLOTS, TRUST, Cells, signed_image
 
 OLD = signed_image(bytes(700), version=(1, 0, 0), security_counter=1)
@@ -23,10 +24,6 @@ def cells_with(image: bytes = OLD) -> Cells:
     finish(memory.flash.program(0, image))
     finish(memory.record.write(PROFILE.factory_record(image, TRUST)))
     return cells
-
-
-def copy_of(cells: Cells) -> Cells:
-    return Cells(slots=bytearray(cells.slots), records=bytearray(cells.records))
 
 
 def booted(cells: Cells, reset: ResetReason = ResetReason.POWER_ON) -> Overwrite:
@@ -196,11 +193,11 @@ def test_a_copy_is_complete_after_any_cut(cut: Cut | Tear) -> None:
     prepared = requested()
     counting = PowerBudget(operations=1_000_000)
     result_of(
-        PROFILE.open(copy_of(prepared).memory(power=counting), TRUST).boot(ResetReason.SOFTWARE)
+        PROFILE.open(prepared.copy().memory(power=counting), TRUST).boot(ResetReason.SOFTWARE)
     )
     assert counting.drawn > 10
     for operations in range(counting.drawn):
-        cells = copy_of(prepared)
+        cells = prepared.copy()
         memory = cells.memory(power=PowerBudget(operations=operations, cut=cut))
         with pytest.raises(PowerLossError):
             result_of(PROFILE.open(memory, TRUST).boot(ResetReason.SOFTWARE))
@@ -277,23 +274,6 @@ def when_refused() -> Reached:
     cells, boot = when_requested()
     finish(boot.revert())
     return cells, boot
-
-
-def downloads(_: Cells, boot: Overwrite) -> None:
-    boot.begin_download()
-    finish(boot.preparing())
-
-
-def activates(_: Cells, boot: Overwrite) -> None:
-    finish(boot.activate())
-
-
-def confirms(_: Cells, boot: Overwrite) -> None:
-    finish(boot.confirm())
-
-
-def reverts(_: Cells, boot: Overwrite) -> None:
-    finish(boot.revert())
 
 
 def loses_its_new_image(cells: Cells, _: Overwrite) -> None:

@@ -33,6 +33,7 @@ from ecu_sim.boot.update_agent import (
 from ecu_sim.memory import Cut, MemoryFaultError, PowerBudget, PowerLossError, PowerSupply
 from ecu_sim.memory.flash import finish, result_of
 from protocols.uds.routine_status import CheckStatus
+from tests.support.boot_steps import activates, confirms, reverts
 from tests.support.ecu import SLOTS, Cells, sha_image
 
 TRUST = Trust(hardware_identifier="FLP-1", public_keys={})
@@ -116,10 +117,6 @@ def drawn(work: Callable[[PowerSupply], object]) -> int:
     power = PowerBudget(operations=1_000_000)
     work(power)
     return power.drawn
-
-
-def copy_of(cells: Cells) -> Cells:
-    return Cells(slots=bytearray(cells.slots), records=bytearray(cells.records))
 
 
 def test_every_state_and_trigger_is_decided() -> None:
@@ -397,14 +394,14 @@ def test_a_second_cut_while_the_agent_resumes_leaves_an_ecu_that_it_brings_to_an
 ) -> None:
     triggered = factory()
     trigger(triggered)
-    copying = drawn(lambda power: boot(copy_of(triggered), power=power))
+    copying = drawn(lambda power: boot(triggered.copy(), power=power))
     for number in range(copying):
-        cut_once = copy_of(triggered)
+        cut_once = triggered.copy()
         with pytest.raises(PowerLossError):
             boot(cut_once, power=PowerBudget(operations=number, cut=first))
-        resuming = drawn(lambda power, cells=cut_once: boot(copy_of(cells), power=power))  # type: ignore[misc]  # bound at once
+        resuming = drawn(lambda power, cells=cut_once: boot(cells.copy(), power=power))  # type: ignore[misc]  # bound at once
         for again in range(resuming):
-            cells = copy_of(cut_once)
+            cells = cut_once.copy()
             with pytest.raises(PowerLossError):
                 boot(cells, power=PowerBudget(operations=again, cut=second))
             assert version(boot(cells)[1]) == "2.0.0"
@@ -470,18 +467,6 @@ def ends_a_transfer(_: Cells, agent: UpdateAgent) -> None:
     finish(agent.finish_download(len(NEW)))
 
 
-def activates(_: Cells, agent: UpdateAgent) -> None:
-    finish(agent.activate())
-
-
-def confirms(_: Cells, agent: UpdateAgent) -> None:
-    finish(agent.confirm())
-
-
-def reverts(_: Cells, agent: UpdateAgent) -> None:
-    finish(agent.revert())
-
-
 def downloads_to_the_slot(cells: Cells, _: UpdateAgent) -> None:
     finish(boot(cells, ResetReason.PROGRAMMING)[0].preparing())
 
@@ -491,9 +476,9 @@ def ends_a_transfer_to_the_slot(cells: Cells, _: UpdateAgent) -> None:
 
 
 def seen(cells: Cells) -> tuple[str, str, str]:
-    damaged = copy_of(cells)
+    damaged = cells.copy()
     damaged.slots[100] ^= 1
-    agent, decision = boot(copy_of(cells))
+    agent, decision = boot(cells.copy())
     try:
         finish(agent.activate())
     except NotNowError:
