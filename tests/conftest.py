@@ -5,6 +5,11 @@ import os
 import pytest
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two more than cores: tests of several processes wait in real time, and others can go on."""
+    return len(os.sched_getaffinity(0)) + 2
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if os.environ.get("CANOTA_FAIL_ON_SKIP") and terminalreporter.stats.get("skipped"):
         terminalreporter.write_line("a skipped test counts as a failure here", red=True)

@@ -38,14 +38,14 @@ from vehicle_gateway.wires import Links
 
 _LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks at terminal 15 while an update runs.
+#: Seconds between two looks at terminal 15.
 _LOOK_S: Final = 1.0
 #: A car is parked when terminal 15 has been off for so long; a message that is lost is not that.
 _PARKED_S: Final = 5.0
-#: A parked car is woken so often, in seconds, to say what it runs: where all ECUs have answered,
-#: and where one has not.
+#: A parked car is woken so often, in seconds, to say what it runs; while an ECU is missing after
+#: this, doubled each time.
 _PARKED_READ_S: Final = 86_400.0
-_PARKED_MISSING_S: Final = 600.0
+_MISSING_READ_S: Final = 600.0
 #: What ECUs are not asked anything else in.
 _UNDISTURBED: Final = frozenset({Phase.ACTIVATING, Phase.CONFIRMING, Phase.REVERTING})
 
@@ -167,8 +167,14 @@ class Gateway:
         waiting = await parts.management.deliver()
         if any(parcel.kind == "report" for parcel in waiting):
             raise UnreachableError(f"{len(waiting)} messages wait for the cloud")
-        found = await self._read(parts)
+        now_s = asyncio.get_running_loop().time()
+        used = parts.state.in_use or parts.remote.active
+        found = await self._read(parts) if used or now_s >= parts.read_again_s else ()
         answer = await parts.management.check_in(found, unfinished_campaign="")
+        if answer.offer is not None and not found:
+            # What it is offered goes by what the cloud knew: it shall know what runs now.
+            found = await self._read(parts)
+            answer = await parts.management.check_in(found, unfinished_campaign="")
         parts.next_check_in_s = answer.next_check_in_s
         parts.observer.take(answer.orders)
         if answer.remote is not None:
@@ -190,14 +196,16 @@ class Gateway:
         return answer.offer
 
     async def _read(self, parts: Parts) -> tuple[Inventory, ...]:
-        """What the ECUs say of themselves; those of a parked car sleep on, for a day at most."""
-        now_s = asyncio.get_running_loop().time()
-        if parts.state.in_use or parts.remote.active or now_s >= parts.read_again_s:
-            nonce = self._options.rng.randbytes(NONCE_BYTES)
-            parts.inventories = await inventories(parts.updaters.values(), nonce)
-            missing = any(one.error for one in parts.inventories)
-            parts.read_again_s = now_s + (_PARKED_MISSING_S if missing else _PARKED_READ_S)
-        return parts.inventories
+        """What the ECUs say of themselves; how long a parked car sleeps from now on."""
+        nonce = self._options.rng.randbytes(NONCE_BYTES)
+        found = await inventories(parts.updaters.values(), nonce)
+        if any(one.error for one in found):
+            parts.missing_s = min(2 * parts.missing_s or _MISSING_READ_S, _PARKED_READ_S)
+        else:
+            parts.missing_s = 0.0
+        sleeps_s = parts.missing_s or _PARKED_READ_S
+        parts.read_again_s = asyncio.get_running_loop().time() + sleeps_s
+        return found
 
     async def _begin(self, parts: Parts, offer: Offer) -> None:
         wanted = {image.image.file_sha256 for image in offer.images}
@@ -317,8 +325,14 @@ class Gateway:
             await self._wait(parts)
 
     async def _wait(self, parts: Parts) -> None:
+        """Until the next check-in; ECUs of a car that was used for moments are asked by it."""
+        loop = asyncio.get_running_loop()
         pause_s = parts.next_check_in_s or self._options.poll_s
-        await asyncio.sleep(pause_s * self._options.rng.uniform(0.95, 1.05))
+        until_s = loop.time() + pause_s * self._options.rng.uniform(0.95, 1.05)
+        while (left_s := until_s - loop.time()) > 0:
+            if parts.state.in_use or parts.remote.active:
+                parts.read_again_s = -math.inf
+            await asyncio.sleep(min(left_s, _LOOK_S))
 
     def _known(self) -> VehicleDescription:
         """All that can be updated: the vehicle's ECUs, and this gateway's own software."""

@@ -19,7 +19,7 @@ import grpc
 from clock import is_virtual
 from dbc.vehicle import VehicleDescription
 from protocols.link import Link
-from protocols.preconditions import evaluate, parse
+from protocols.preconditions import parse
 from protocols.stream import ByteStream
 from vehicle_gateway.calls import Caller
 from vehicle_gateway.calls.budget import UNLIMITED, DataBudget, DataLimits
@@ -47,7 +47,7 @@ from vehicle_gateway.software.running import RunningSoftware
 from vehicle_gateway.software.updater import SoftwareUpdater
 from vehicle_gateway.transfer import Artifacts
 from vehicle_gateway.transfer.grpc import GrpcImages
-from vehicle_gateway.update import GATEWAY, EcuUpdater, Inventory, UpdateError
+from vehicle_gateway.update import GATEWAY, EcuUpdater, UpdateError
 from vehicle_gateway.update.begin import inventories
 from vehicle_gateway.update.consent import Choice, Question
 from vehicle_gateway.update.journal import Journal, JournalError, Kind
@@ -147,9 +147,10 @@ class Parts:
     #: Set where this process has to end for the gateway's other software.
     restart: asyncio.Event
     next_check_in_s: float = 0.0
-    #: What the ECUs said last, and from when on a parked car is woken to say it again.
-    inventories: tuple[Inventory, ...] = ()
+    #: From when on a parked car is woken to say what it runs (loop time, seconds), and how long it
+    #: sleeps after that while an ECU is missing.
     read_again_s: float = -math.inf
+    missing_s: float = 0.0
 
     def reporter(self, on_withdrawal: Callable[[Withdrawal], None]) -> ProgressReporter:
         return ProgressReporter(
@@ -200,13 +201,6 @@ async def assemble(
         raise GatewayError(str(error)) from error
     management = GrpcManagement(channel, caller, outbox)
     readings, interlock = VehicleReadings(), CanInterlock()
-    remote = RemoteAccess(
-        channel,
-        caller,
-        edge=options.edge_node,
-        forbidden=partial(_forbidden, readings, options.description),
-    )
-    stack.push_async_callback(remote.close)
     artifacts = Artifacts(folder / "artifacts")
     try:
         vehicle = described(options.description)
@@ -231,6 +225,13 @@ async def assemble(
         window_s=options.signal_window_s,
     )
     state = VehicleState(readings)
+    remote = RemoteAccess(
+        channel,
+        caller,
+        edge=options.edge_node,
+        forbidden=partial(forbidden, state, options.description, testers.wake),
+    )
+    stack.push_async_callback(remote.close)
     observer = Observer(
         testers=testers,
         follower=partial(
@@ -302,7 +303,7 @@ async def _checked_in(
         else:
             return
         if pause_s is not None:
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_s * rng.uniform(0.8, 1.2))  # not all of a fleet at once
     raise UpdateError(ecu=GATEWAY, step="checking in", cause=cause)
 
 
@@ -312,13 +313,22 @@ async def _ended(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _forbidden(readings: VehicleReadings, vehicle: VehicleDescription, scope: RemoteScope) -> str:
-    """What stands against a tester far away now; empty if nothing does."""
+async def forbidden(
+    state: VehicleState,
+    vehicle: VehicleDescription,
+    wake: Callable[[], None],
+    scope: RemoteScope,
+) -> str:
+    """What stands against a tester far away now; empty if nothing does.
+
+    The wires are kept awake: what they say is watched while a session lasts.
+    """
     if is_virtual(asyncio.get_running_loop()):
         return "a live stream needs real time"
     if scope is RemoteScope.READ or not vehicle.conditions.safe:
         return ""
-    evaluation = evaluate(parse(vehicle.conditions.safe), readings.read)
+    wake()
+    evaluation = await state.heard(parse(vehicle.conditions.safe), wake)
     if evaluation.met:
         return ""
     unmet = ", ".join(one.condition for one in evaluation.unmet)

@@ -4,10 +4,12 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from canota.cli import diag_jobs, diag_plan
 from canota.cli.client import Operator
@@ -27,11 +29,12 @@ from canota.cli.output import (
 )
 from cloud.fleet.dtcs import Change, compare, words
 from cloud.messages.diagnostics import from_snapshot
-from cloud.reports.changes import acts_of
+from cloud.reports.changes import acts_of, clearing
 from cloud.reports.model import Step
 from cloud.reports.record import step_of
 from cloud.reports.table import harmless
-from protocols.fleet.v1 import diagnostics_pb2
+from protocols.fleet.v1 import diagnostic_jobs_pb2, diagnostics_pb2
+from protocols.fleet.v1.campaigns_pb2 import Outcome
 
 app = group()
 
@@ -235,17 +238,50 @@ def _steps_between(
     before: diagnostics_pb2.DiagnosticSnapshot,
     after: diagnostics_pb2.DiagnosticSnapshot,
 ) -> Iterator[Step]:
-    """The steps of the updates that readings from `before` to `after` belong to."""
+    """What our own updates and jobs did to the vehicle until the later reading.
+
+    Of updates those that readings between the two belong to, and the one before them: it may have
+    gone on. One that has not ended has not told its steps yet.
+    """
     first, last = before.time.ToMicroseconds(), after.time.ToMicroseconds()
-    campaigns = {
-        one.campaign.rpartition("/")[2]
+    ended = datetime.fromtimestamp(last / 1e6, UTC)
+    of_updates = sorted(
+        (one.time.ToMicroseconds(), one.campaign.rpartition("/")[2])
         for one in operator.snapshots(vin)
-        if one.campaign and first <= one.time.ToMicroseconds() <= last
-    }
-    for campaign in sorted(campaigns):
+        if one.campaign and one.time.ToMicroseconds() <= last
+    )
+    within = [campaign for at, campaign in of_updates if at >= first]
+    earlier = [campaign for at, campaign in of_updates if at < first]
+    for campaign in sorted({*within, *earlier[-1:]}):
+        if not _has_ended(operator, campaign, vin):
+            Console(stderr=True).print(
+                f"campaigns/{campaign} is under way: its resets are not known yet", highlight=False
+            )
+            continue
         for vehicle in json.loads(operator.report(campaign, "json"))["vehicles"]:
             if vehicle["vin"] == vin:
-                yield from map(step_of, vehicle["steps"])
+                steps = map(step_of, vehicle["steps"])
+                yield from (step for step in steps if step.start <= ended)
+    for job in operator.jobs(vin):
+        finish = job.result.finish_time
+        if _clears_everything(job) and first <= finish.ToMicroseconds() <= last:
+            yield clearing(finish.ToDatetime(UTC))
+
+
+def _clears_everything(job: diagnostic_jobs_pb2.DiagnosticJob) -> bool:
+    return (
+        job.state == diagnostic_jobs_pb2.DIAGNOSTIC_JOB_STATE_SUCCEEDED
+        and job.HasField("clear_dtcs")
+        and not job.clear_dtcs.ecus
+        and not job.clear_dtcs.HasField("group")
+    )
+
+
+def _has_ended(operator: Operator, campaign: str, vin: str) -> bool:
+    return any(
+        one.vin == vin and one.outcome != Outcome.OUTCOME_UNSPECIFIED
+        for one in operator.campaign(campaign).assignments
+    )
 
 
 @app.command()

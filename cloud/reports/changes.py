@@ -37,6 +37,11 @@ def acts_of(steps: Iterable[Step]) -> Acts:
     )
 
 
+def clearing(moment: datetime) -> Step:
+    """An operator's clearing of the codes, as a step."""
+    return Step(start=moment, seconds=0.0, ecu="", step=_CLEARING)
+
+
 def changes_of(vehicle: VehicleReport) -> tuple[DtcChange, ...]:
     """What became of each code that a reading before or after the update mentions."""
     acts = acts_of(vehicle.steps)

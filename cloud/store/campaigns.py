@@ -256,7 +256,8 @@ def next_offer(
     """Return what a vehicle that has nothing under way is offered, and which campaigns changed.
 
     What was taken back from it has ended then: it had not begun. A campaign that waited for that
-    is judged now, by the inventory that has just come.
+    is judged now, by the inventory that has just come; one that was offered and not begun ends
+    where another part has come into the vehicle since.
     """
     changed: set[str] = set()
     while (found := current(connection, vin)) is not None:
@@ -271,11 +272,39 @@ def next_offer(
         finish_if_done(connection, waiting.campaign_id, now=now)
         changed.add(waiting.campaign_id)
         found = current(connection, vin)
+    if found is not None and (reason := _other_part(connection, *found)):
+        finish_assignment(
+            connection,
+            found[0].campaign_id,
+            vin,
+            outcome=Outcome.REFUSED,
+            reason=reason,
+            now=now,
+        )
+        changed.add(found[0].campaign_id)
+        found = None
     if found is not None and found[1].offer_time is None:
         connection.execute(
             _update_assignment(found[0].campaign_id, vin).values(offered_us=to_us(now))
         )
     return found, changed
+
+
+def _other_part(connection: Connection, campaign: Campaign, assignment: Assignment) -> str:
+    """Why what is offered is not for the parts that are in the vehicle now; empty if it is.
+
+    One that does not answer at the moment is waited for.
+    """
+    vehicle = vehicles.get(connection, assignment.vin)
+    is_other = any(
+        ecu.reported_serial_number not in {"", ecu.serial_number}
+        or ecu.reported_hardware_id not in {"", ecu.hardware_id}
+        for ecu in vehicle.ecus
+    )
+    if assignment.phase is not Phase.OFFERED or not is_other:
+        return ""
+    (verdict,) = _verdicts(connection, campaign, [assignment.vin])
+    return "; ".join(verdict.reasons) if verdict.verdict is Verdict.REFUSED else ""
 
 
 def _waiting(connection: Connection, vin: str) -> Campaign | None:

@@ -193,6 +193,43 @@ def test_changes_between_two_readings_have_verdicts_and_an_exit_code(car: Car) -
 LOST = diagnostics_pb2.Dtc(code=0xD14087, display="U1140-87", text="blower is silent", status=0x28)
 
 
+def reading(
+    name: str, seconds: int, *dtcs: diagnostics_pb2.Dtc, campaign: str = ""
+) -> gateway_pb2.UploadSnapshotRequest:
+    """What the car's ccu said at a time; no codes but these."""
+    message = snapshot(name, seconds=seconds)
+    message.campaign = campaign
+    del message.ecus[0].dtcs[:]
+    message.ecus[0].dtcs.extend(dtcs)
+    return gateway_pb2.UploadSnapshotRequest(vin=VIN, snapshot=message)
+
+
+def judged(folder: Path, *steps: tuple[str, str, int], before_s: int = 0) -> Ended:
+    """`diag changes` between seconds 0 and 60 of a car, by the (step, ECU, second) of its update.
+
+    `before_s` is when the update's own reading was taken; without steps it has not ended.
+    """
+
+    async def main() -> None:
+        async with connected(cloud.target) as client:
+            offer = await client.offered()
+            await client.gateway.UploadSnapshot(reading("u", before_s, campaign=offer.campaign))
+            await client.gateway.UploadSnapshot(reading("a", 0))
+            await client.gateway.UploadSnapshot(reading("b", 60, LOST))
+            report = updated(offer)
+            for name, ecu, at_s in steps:
+                step = report.steps.add(ecu=ecu, step=name)
+                step.start_time.seconds = 1_780_000_000 + at_s
+                step.duration.seconds = 2
+            if steps:
+                await client.submit(report)
+
+    with CloudThread(CloudOptions(state_directory=folder / "cloud")) as cloud:
+        asyncio.run(main())
+        options = ("--since", "a", "--snapshot", "b", "--json", "--cloud", cloud.target)
+        return canota("diag", "changes", VIN, *options)
+
+
 @pytest.mark.parametrize(
     ("reset", "at_s", "verdict", "code"),
     [
@@ -205,31 +242,27 @@ LOST = diagnostics_pb2.Dtc(code=0xD14087, display="U1140-87", text="blower is si
 def test_what_an_update_between_two_readings_reset_itself_is_told_apart(
     reset: str, at_s: int, verdict: str, code: Exit, tmp_path: Path
 ) -> None:
-    def reading(
-        name: str, offer: gateway_pb2.Offer, seconds: int, *dtcs: diagnostics_pb2.Dtc
-    ) -> gateway_pb2.UploadSnapshotRequest:
-        message = snapshot(name, seconds=seconds)
-        message.campaign = offer.campaign
-        del message.ecus[0].dtcs[:]
-        message.ecus[0].dtcs.extend(dtcs)
-        return gateway_pb2.UploadSnapshotRequest(vin=VIN, snapshot=message)
-
-    async def main() -> None:
-        async with connected(cloud.target) as client:
-            offer = await client.offered()
-            await client.gateway.UploadSnapshot(reading("a", offer, 0))
-            await client.gateway.UploadSnapshot(reading("b", offer, 60, LOST))
-            report = updated(offer)
-            step = report.steps.add(ecu=reset, step="activate")
-            step.start_time.seconds = 1_780_000_000 + at_s
-            step.duration.seconds = 2
-            await client.submit(report)
-
-    with CloudThread(CloudOptions(state_directory=tmp_path / "cloud")) as cloud:
-        asyncio.run(main())
-        ended = canota("diag", "changes", VIN, "--json", "--cloud", cloud.target)
+    ended = judged(tmp_path, ("activate", reset, at_s))
     assert [one["verdict"] for one in ended.json["changes"]] == [verdict]
     assert ended.code == code
+
+
+def test_an_update_that_began_before_the_earlier_reading_counts_too(tmp_path: Path) -> None:
+    ended = judged(tmp_path, ("activate", "blower", 20), before_s=-600)
+    assert [one["verdict"] for one in ended.json["changes"]] == ["own_reset"]
+
+
+def test_codes_that_are_cleared_behind_the_later_reading_void_nothing(tmp_path: Path) -> None:
+    ended = judged(tmp_path, ("activate", "blower", 20), ("clear DTCs", "", 90))
+    assert [one["verdict"] for one in ended.json["changes"]] == ["own_reset"]
+    ended = judged(tmp_path / "again", ("activate", "blower", 20), ("clear DTCs", "", 50))
+    assert [one["verdict"] for one in ended.json["changes"]] == ["new"]
+
+
+def test_changes_are_judged_while_an_update_is_under_way(tmp_path: Path) -> None:
+    ended = judged(tmp_path)
+    assert [one["verdict"] for one in ended.json["changes"]] == ["new"]
+    assert "is under way: its resets are not known yet" in ended.err
 
 
 def test_readings_are_exported_whole_as_json_and_their_codes_as_csv(

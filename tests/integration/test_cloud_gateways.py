@@ -439,3 +439,24 @@ async def test_files_that_no_release_speaks_of_are_swept_at_the_start(tmp_path: 
     assert known
     async with running_cloud(tmp_path):
         assert set(files.iterdir()) == known
+
+
+@on_a_loop
+async def test_an_offer_that_was_not_begun_ends_where_another_part_has_come(
+    tmp_path: Path,
+) -> None:
+    async with running_cloud(tmp_path) as client:
+        offer = await client.offered()
+        silent = gateway_pb2.EcuInventory(ecu="ccu", error="does not answer")
+        answer = await client.gateway.CheckIn(gateway_pb2.CheckInRequest(vin=VIN, ecus=[silent]))
+        assert answer.offer == offer  # it is waited for
+        other = CCU.inventory(IMAGES["ccu", "1.0.0"])
+        other.serial_number = "CCU-0002"
+        answer = await client.gateway.CheckIn(gateway_pb2.CheckInRequest(vin=VIN, ecus=[other]))
+        assert not answer.HasField("offer")
+        campaign = await client.campaigns.GetCampaign(
+            campaigns_pb2.GetCampaignRequest(name=offer.campaign)
+        )
+        (assignment,) = campaign.assignments
+        assert assignment.outcome == campaigns_pb2.OUTCOME_REFUSED
+        assert "ccu: reports serial number 'CCU-0002'" in assignment.reason

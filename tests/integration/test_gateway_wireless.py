@@ -1,8 +1,9 @@
 """Wireless diagnostics over real gRPC: the operator's wish, the gateway, and simulated ECUs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import clock
 from ecu_sim.node import Mode
 from protocols.can import FrameHeader
 from protocols.fleet.v1 import (
+    campaigns_pb2,
     diagnostic_jobs_pb2,
     diagnostic_plans_pb2,
     diagnostics_pb2,
@@ -22,6 +24,8 @@ from protocols.uds import ServiceId
 from protocols.uds.dtc import StatusBit
 from tests.support.gateway_fleet import VIN, Fleet, car, cloud_in
 from vehicle_gateway.app import Gateway
+from vehicle_gateway.update import EcuUpdater, Inventory
+from vehicle_gateway.update.begin import inventories
 from vehicle_gateway.update.coordinator import Outcome
 from vehicle_gateway.update.vehicle import Phase
 
@@ -216,6 +220,101 @@ def test_check_ins_let_a_parked_car_sleep_and_see_what_it_runs_when_it_is_used_a
             assert asked
 
     drive(tmp_path, main, "ccu", "blower")
+
+
+def test_a_drive_between_two_check_ins_has_the_next_one_tell_what_the_ecus_run(
+    tmp_path: Path,
+) -> None:
+    async def main(fleet: Fleet, _: Desk) -> None:
+        asked: list[FrameHeader] = []
+        fleet.vehicle.can_port("comfort", "logger").listen(
+            lambda header, *_: asked.append(header), FrameHeader(0x7A0)
+        )
+        async with at_work(fleet):
+            await asyncio.sleep(2 * POLL_S)
+            fleet.vehicle.rest_bus.set("Terminal15", 0)
+            await asyncio.sleep(3 * POLL_S)
+            asked.clear()
+            # A moment behind a check-in, and off again well before the next one.
+            seen = fleet.last_seen_us()
+            while fleet.last_seen_us() == seen:  # noqa: ASYNC110 the cloud has no event of ours
+                await asyncio.sleep(1)
+            fleet.vehicle.rest_bus.set("Terminal15", 1)
+            await asyncio.sleep(5)
+            fleet.vehicle.rest_bus.set("Terminal15", 0)
+            await asyncio.sleep(10)
+            assert not asked
+            await asyncio.sleep(POLL_S)
+            assert asked
+
+    drive(tmp_path, main, "ccu", "blower")
+
+
+def test_an_offer_to_a_parked_car_is_made_by_what_it_runs_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[str] = []
+
+    async def read(updaters: Iterable[EcuUpdater], nonce: bytes) -> tuple[Inventory, ...]:
+        """As the ECUs say, with the serial number of the part that a workshop has put in."""
+        return tuple(
+            replace(one, serial_number=parts[0]) if parts and one.ecu == "ccu" else one
+            for one in await inventories(updaters, nonce)
+        )
+
+    monkeypatch.setattr("vehicle_gateway.app.inventories", read)
+
+    async def main(fleet: Fleet, _: Desk) -> None:
+        fleet.publish("1.0.0")
+        fleet.publish("2.0.0")
+        async with at_work(fleet):
+            await asyncio.sleep(2 * POLL_S)
+            fleet.vehicle.rest_bus.set("Terminal15", 0)
+            await asyncio.sleep(3 * POLL_S)
+            parts.append("ANOTHER-PART")
+            campaign = fleet.start_campaign("2.0.0")
+            await asyncio.sleep(2 * POLL_S)
+        assignment = fleet.assignment(campaign)
+        assert assignment.outcome == campaigns_pb2.OUTCOME_REFUSED
+        assert "ccu: reports serial number 'ANOTHER-PART'" in assignment.reason
+        assert (fleet.folder / "gateway" / "journal.jsonl").read_bytes() == b""
+
+    drive(tmp_path, main, "ccu", "blower")
+
+
+def test_an_ecu_that_stays_away_has_a_parked_car_woken_less_and_less(tmp_path: Path) -> None:
+    async def main(fleet: Fleet, _: Desk) -> None:
+        asked: list[float] = []
+        fleet.vehicle.can_port("comfort", "logger").listen(
+            lambda _header, _data, at_s: asked.append(at_s), FrameHeader(0x500)
+        )
+        fleet.vehicle.nodes["ccu"].power_off()
+        fleet.vehicle.rest_bus.set("Terminal15", 0)
+        async with at_work(fleet):
+            await asyncio.sleep(5000)
+        woken = [asked[0], *(later for sooner, later in pairwise(asked) if later - sooner > 60)]
+        pauses = [later - sooner for sooner, later in pairwise(woken)]
+        assert pauses == pytest.approx([600, 1200, 2400], abs=3 * POLL_S)
+
+    drive(tmp_path, main, "ccu", "blower")
+
+
+def test_a_parked_car_is_kept_awake_while_a_job_goes_on_over_another_wire(tmp_path: Path) -> None:
+    async def main(fleet: Fleet, desk: Desk) -> None:
+        async with at_work(fleet):
+            await asyncio.sleep(POLL_S)
+            fleet.vehicle.rest_bus.set("Terminal15", 0)
+            await asyncio.sleep(2 * POLL_S)
+            control = Job.OutputControl(
+                ecu="rear", data_identifier=0x01B1, control_state=b"\x32\x32",
+                control_mask=b"\xc0", hold_time=seconds(30.0),
+            )  # fmt: skip
+            name = desk.create(Job(output_control=control))
+            await asyncio.sleep(4 * POLL_S)
+            job = desk.job(name)
+            assert job.state == State.DIAGNOSTIC_JOB_STATE_SUCCEEDED, job.result.detail
+
+    drive(tmp_path, main, "ccu", "rear")
 
 
 def test_a_parked_car_is_woken_for_a_job_and_tells_whether_it_may_be_done(tmp_path: Path) -> None:

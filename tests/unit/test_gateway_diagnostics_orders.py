@@ -2,20 +2,20 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
 import clock
-from protocols.can import FrameHeader, Receive, ReceiveRun, Sent
+from protocols.can import FrameHeader
 from protocols.fleet.v1 import (
     diagnostic_jobs_pb2,
     diagnostic_plans_pb2,
     gateway_pb2,
 )
 from protocols.preconditions import parse
+from tests.support.quiet_port import QuietPort
 from vehicle_gateway.diagnostics.ledger import Begun, JobLedger, LedgerError
 from vehicle_gateway.diagnostics.observer import Due, PlanFile, Schedule
 from vehicle_gateway.diagnostics.orders import ClearDtcs, Orders, Plan, Routine
@@ -132,31 +132,6 @@ def test_what_the_cloud_orders_is_held_to_the_gateways_own_bounds() -> None:
         "d": ClearDtcs(),
         "e": ClearDtcs(group=0),
     }
-
-
-class QuietPort:
-    """A CAN port on which only a test speaks."""
-
-    def __init__(self) -> None:
-        self._receive: Receive | None = None
-
-    def say(self, header: FrameHeader, data: bytes) -> None:
-        assert self._receive is not None
-        self._receive(header, data, asyncio.get_running_loop().time())
-
-    def send(
-        self, header: FrameHeader, payloads: Sequence[bytes], sent: Sent | None = None
-    ) -> None:
-        raise NotImplementedError
-
-    def listen(
-        self,
-        receive: Receive,
-        *headers: FrameHeader,  # noqa: ARG002 only those are said
-        receive_run: ReceiveRun | None = None,  # noqa: ARG002 frame by frame
-    ) -> Callable[[], None]:
-        self._receive = receive
-        return lambda: None
 
 
 MOTION = FrameHeader(192)

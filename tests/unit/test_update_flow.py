@@ -177,6 +177,44 @@ def test_a_failing_ecu_is_left_alone_for_longer_each_time(vehicle: SimulatedVehi
     assert pauses == pytest.approx([2.0, 16.0, 128.0], abs=0.1)
 
 
+def test_an_ecu_that_goes_back_by_itself_does_not_have_the_car_wait_for_it(
+    vehicle: SimulatedVehicle,
+) -> None:
+    gone_back = 0
+
+    def note(kind: Kind, ecu: str) -> None:
+        nonlocal gone_back
+        if (kind, ecu) == (Kind.CONFIRMING, "ccu") and gone_back < 3:
+            gone_back += 1
+            vehicle.ecus["ccu"].reset()
+
+    vehicle.on_note = note
+    assert clock.run(vehicle.update(), virtual=True).outcome is Outcome.UPDATED
+    (committed,) = _entries(vehicle, Kind.COMMIT)
+    confirmed = max(entry.time_us for entry in _entries(vehicle, Kind.CONFIRMED))
+    assert confirmed - committed.time_us < 60e6
+
+
+@pytest.mark.parametrize(
+    ("away_s", "outcome"), [(130.0, Outcome.UPDATED), (3600.0, Outcome.FAILED_SAFE)]
+)
+def test_a_confirmed_ecu_that_is_silent_in_the_end_is_waited_for(
+    vehicle: SimulatedVehicle, away_s: float, outcome: Outcome
+) -> None:
+    ccu = vehicle.ecus["ccu"]
+
+    def note(kind: Kind, _: str) -> None:
+        if kind is Kind.SNAPSHOT_AFTER:
+            ccu.away = True
+            asyncio.get_running_loop().call_later(away_s, setattr, ccu, "away", False)  # noqa: FBT003 setattr's signature
+
+    vehicle.on_note = note
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome is outcome
+    assert report.reason.startswith("" if outcome is Outcome.UPDATED else "ccu: inspecting: ")
+    assert len(_entries(vehicle, Kind.FAILED)) == (0 if outcome is Outcome.UPDATED else 4)
+
+
 def test_an_ecu_that_has_lost_what_was_verified_is_staged_from_the_start(
     vehicle: SimulatedVehicle,
 ) -> None:

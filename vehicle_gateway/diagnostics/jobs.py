@@ -130,7 +130,7 @@ class JobRunner:
             )
 
     async def _perform(self, job: Job, dialogue: Dialogue) -> str:
-        watch = Watch(self.state, self.condition)
+        watch = Watch(self.state, self.condition, self.testers.wake)
         match job.action:
             case Routine():
                 return await run_routine(job.action, dialogue, watch)

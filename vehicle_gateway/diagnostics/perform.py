@@ -90,14 +90,18 @@ class Dialogue:
 
 
 class Watch:
-    """The condition under which a job goes on."""
+    """The condition under which a job goes on; the wires that tell of it are kept awake."""
 
-    def __init__(self, state: VehicleState, condition: Expression) -> None:
+    def __init__(
+        self, state: VehicleState, condition: Expression, wake: Callable[[], None]
+    ) -> None:
         self._state = state
         self._condition = condition
+        self._wake = wake
 
     def look(self) -> None:
         """`JobEndError` if it is not met any more."""
+        self._wake()
         evaluation = self._state.evaluate(self._condition)
         if not evaluation.met:
             raise JobEndError(JobEnd.ABORTED, f"broken off: {unmet(evaluation)}")

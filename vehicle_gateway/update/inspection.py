@@ -1,5 +1,6 @@
 """The last look at all ECUs: a part may have come, or an ECU gone, since its own step was done."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 
 from vehicle_gateway.update import EcuUpdater, Inventory
@@ -9,7 +10,7 @@ from vehicle_gateway.update.images import before_of, runs
 from vehicle_gateway.update.journal import Kind
 from vehicle_gateway.update.ledger import Ledger
 from vehicle_gateway.update.parts import Parts
-from vehicle_gateway.update.steps import EcuSteps
+from vehicle_gateway.update.steps import PATIENCE_S, EcuSteps
 
 
 class Inspection:
@@ -34,16 +35,35 @@ class Inspection:
         That one is not done: its entry says so, and the update goes on with it.
         """
         started_us = self._ledger.now_us()
-        found = await inventories(
-            [self._updaters[ecu] for ecu in self._ledger.offered if ecu in self._updaters],
-            self._ledger.opening.offer.nonce,
-        )
+        found = await self._asked(self._ledger.offered)
         if self._ledger.state.direction is Direction.KEEP:
+            found = await self._waited_for(found)
             if self._reopened(found, started_us):
                 return
         else:
             self._lose_replaced(found)
         self._ledger.note(Kind.INSPECTED, started_us=started_us, ecus=found)
+
+    async def _asked(self, ecus: Iterable[str]) -> tuple[Inventory, ...]:
+        return await inventories(
+            [self._updaters[ecu] for ecu in ecus if ecu in self._updaters],
+            self._ledger.opening.offer.nonce,
+        )
+
+    async def _waited_for(self, found: tuple[Inventory, ...]) -> tuple[Inventory, ...]:
+        """What the ECUs say, those asked again that do not answer: nothing holds the car now."""
+        said = {inventory.ecu: inventory for inventory in found}
+        for pause_s in PATIENCE_S:
+            silent = [
+                ecu
+                for ecu, inventory in said.items()
+                if inventory.error and self._ledger.state.part(ecu).state is not EcuState.LOST
+            ]
+            if not silent:
+                break
+            await asyncio.sleep(pause_s)
+            said.update({inventory.ecu: inventory for inventory in await self._asked(silent)})
+        return tuple(said.values())
 
     def _reopened(self, found: Iterable[Inventory], started_us: int) -> bool:
         reopened = False

@@ -48,6 +48,11 @@ class Ledger:
     def entries(self) -> Sequence[Entry]:
         return self._journal.entries
 
+    def failed_last(self, ecu: str) -> bool:
+        """Whether the newest entry of an ECU is a failure: nothing has come of it since."""
+        newest = next((entry for entry in reversed(self.entries) if entry.ecu == ecu), None)
+        return newest is not None and newest.kind is Kind.FAILED
+
     def reserve(self) -> None:
         """Have room on the disk for what comes; `JournalError` if there is none."""
         self._journal.reserve()

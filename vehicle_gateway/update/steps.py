@@ -28,6 +28,9 @@ _LOG = logging.getLogger(__name__)
 
 #: Seconds before an ECU that did not answer is asked again (a reset takes up to a second).
 _ASK_AGAIN_S: Final = (1.0, 3.0)
+#: Seconds between the tries of an ECU that has to go back, or on, and at its last look: what a
+#: hiccup takes, and in the end what a supply takes that fails and comes again.
+PATIENCE_S: Final = (2.0, 16.0, 128.0)
 #: Seconds in which an ECU whose application falls over has come to rest.
 _SETTLING_S: Final = 3.0
 

@@ -26,14 +26,11 @@ from vehicle_gateway.update.journal import Journal, JournalError, Kind
 from vehicle_gateway.update.ledger import Ledger
 from vehicle_gateway.update.parts import Parts
 from vehicle_gateway.update.snapshots import Snapshots, VehicleDiagnostics
-from vehicle_gateway.update.steps import EcuSteps, TurnedError
+from vehicle_gateway.update.steps import PATIENCE_S, EcuSteps, TurnedError
 
 _LOG = logging.getLogger(__name__)
 
-#: Seconds to wait after the failures of an ECU that has to go back, or on: what a hiccup takes,
-#: and at last what a supply takes that fails and comes again.
-_RETRY_S: Final = (2.0, 16.0, 128.0)
-#: The same for an ECU that is away while it is staged: this, doubled with each time.
+#: Seconds to wait for an ECU that is away while it is staged: this, doubled with each time.
 _ABSENT_S: Final = 2.0
 
 
@@ -319,8 +316,8 @@ class VehicleUpdate:
                 return  # Another ECU's failure has turned the update before this one began.
             started_us = self._now_us()
             part = self._ledger.state.part(ecu)
-            if part.failures:
-                await asyncio.sleep(_RETRY_S[min(part.failures, len(_RETRY_S)) - 1])
+            if self._ledger.failed_last(ecu):
+                await asyncio.sleep(PATIENCE_S[min(part.failures, len(PATIENCE_S)) - 1])
             if part.absences:
                 await asyncio.sleep(_ABSENT_S * 2 ** (part.absences - 1))
             try:

@@ -58,7 +58,7 @@ class RemoteAccess:
         caller: Caller,
         *,
         edge: Callable[[], Awaitable[ByteStream]] | None,
-        forbidden: Callable[[RemoteScope], str],
+        forbidden: Callable[[RemoteScope], Awaitable[str]],
     ) -> None:
         """`edge` connects to the edge node; `forbidden` says what stands against a session now."""
         self._stub = remote_access_pb2_grpc.RemoteAccessServiceStub(channel)
@@ -106,7 +106,7 @@ class _Session:
         call: Any,  # noqa: ANN401 the stubs know no aio call that writes
         offer: RemoteOffer,
         edge: Callable[[], Awaitable[ByteStream]] | None,
-        forbidden: Callable[[RemoteScope], str],
+        forbidden: Callable[[RemoteScope], Awaitable[str]],
         caller: Caller,
     ) -> None:
         self._call = call
@@ -151,7 +151,7 @@ class _Session:
         if self._edge is None:
             return "this gateway knows no DoIP edge node of its vehicle"
         while True:
-            if cause := self._forbidden(self._offer.scope):
+            if cause := await self._forbidden(self._offer.scope):
                 return cause
             await asyncio.sleep(_LOOK_S)
 
