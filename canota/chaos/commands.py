@@ -159,7 +159,7 @@ def _explored(chosen: Sequence[models.Instance]) -> Iterable[models.Exploration]
 def _as_json(one: models.Exploration) -> dict[str, Json]:
     broken = one.violation
     return {
-        "ecus": [kind.value for kind in one.instance.ecus],
+        "ecus": [*one.instance.names],
         "crashes": one.instance.crashes,
         "failures": one.instance.failures,
         "resets": one.instance.resets,
@@ -183,7 +183,7 @@ def _print_explored(
     for one in done:
         what = one.instance
         shown.add_row(
-            ", ".join(kind.value for kind in what.ecus),
+            ", ".join(what.names),
             *map(str, (what.crashes, what.failures, what.resets)),
             *map(str, (what.withdrawals, what.replacements)),
             f"{one.states:,}",

@@ -7,7 +7,8 @@ or runs; the flow of `vehicle.py` is a few steps per verb, with the journal's en
 effect and another one behind it. Everything that is not the flow may happen between any two
 steps: an answer gets lost before or behind its effect, an image does not start, an ECU is reset, a
 workshop puts another part in, the cloud takes the release back, a precondition fails, and the
-gateway loses power: then the journal is all that is left.
+gateway loses power: then the journal is all that is left. The gateway's own software may be a part
+of the release: then to activate it is to start the gateway anew, and so is to revert it.
 
 A state that was visited is remembered as one integer. The search goes depth first, so a run that
 need not end shows as a state that is reached from itself.
@@ -22,6 +23,7 @@ from typing import Final, NamedTuple
 from vehicle_gateway.update.coordinator import (
     RULES,
     CoordinatorError,
+    Decision,
     Direction,
     EcuPart,
     EcuState,
@@ -43,6 +45,12 @@ class EcuKind(Enum):
     #: One slot, and an agent that copies what the application has staged.
     STAGING_AREA = "staging area"
     SINGLE_SLOT = "one slot"
+    #: Two slots, and each start of the gateway is a reset of it; no workshop replaces it.
+    GATEWAY = "the gateway's own"
+
+    @property
+    def has_two_slots(self) -> bool:
+        return self in {EcuKind.TWO_SLOT, EcuKind.GATEWAY}
 
 
 class Runs(IntEnum):
@@ -71,6 +79,9 @@ class Instance:
     """What is explored: the ECUs, and how often each thing may happen."""
 
     ecus: tuple[EcuKind, ...] = (EcuKind.TWO_SLOT, EcuKind.STAGING_AREA, EcuKind.SINGLE_SLOT)
+    #: So many of them, from the first on, run the release already; one that has two slots does so
+    #: on a trial that was never ended.
+    unchanged: int = 0
     #: Power cuts of the gateway.
     crashes: int = 2
     #: Lost answers, refusals, images that do not start, preconditions that fail.
@@ -83,6 +94,14 @@ class Instance:
     replacements: int = 0
     #: After so many failures an ECU is given up.
     given_up_after: int = 2
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Each ECU in words."""
+        return tuple(
+            f"{kind.value} (unchanged)" if number < self.unchanged else kind.value
+            for number, kind in enumerate(self.ecus)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +125,14 @@ class Exploration:
 
 
 _TWO, _AREA, _ONE = EcuKind.TWO_SLOT, EcuKind.STAGING_AREA, EcuKind.SINGLE_SLOT
+_GATEWAY = EcuKind.GATEWAY
 
 #: Small enough for every run of the tests.
 QUICK: Final = (
     Instance(crashes=1, failures=1, resets=1),
     Instance(ecus=(_TWO, _ONE), crashes=1, failures=1, resets=1, replacements=1),
+    Instance(ecus=(_TWO, _ONE), unchanged=1, crashes=1, failures=1, resets=1),
+    Instance(ecus=(_TWO, _GATEWAY), crashes=1, failures=1, resets=1),
 )
 #: Two power cuts, each kind of ECU beside each other, and three of one kind.
 FULL: Final = (
@@ -121,6 +143,9 @@ FULL: Final = (
     Instance(ecus=(_AREA, _ONE, _ONE)),
     Instance(crashes=1, failures=1, withdrawals=0, replacements=1),
     Instance(ecus=(_TWO, _ONE), failures=4, resets=2, replacements=1),
+    Instance(ecus=(_TWO, _ONE, _TWO), unchanged=2, crashes=1, failures=1, replacements=1),
+    Instance(ecus=(_TWO, _ONE, _GATEWAY)),
+    Instance(ecus=(_GATEWAY, _TWO, _ONE), unchanged=1, crashes=1),
 )
 
 
@@ -200,6 +225,7 @@ class Explorer:
         self._instance = instance
         self._rules = replace(rules, max_failures=instance.given_up_after, max_absences=1)
         self._names = tuple("abcdef"[: len(instance.ecus)])
+        self._before = tuple(_before(instance, ecu) for ecu in range(len(instance.ecus)))
         self._folds: list[State] = []
         self._numbers: dict[State, int] = {}
         self._advanced: dict[tuple[int, Kind, int], int] = {}
@@ -266,13 +292,20 @@ class Explorer:
 
     def _first(self) -> World:
         parts = tuple(
-            EcuPart(ecu=name, single_slot=kind is not EcuKind.TWO_SLOT)
-            for name, kind in zip(self._names, self._instance.ecus, strict=True)
+            EcuPart(
+                ecu=name,
+                single_slot=not kind.has_two_slots,
+                gateway=kind is EcuKind.GATEWAY,
+                state=EcuState.UNCHANGED if before.runs is Runs.NEW else EcuState.IDLE,
+            )
+            for name, kind, before in zip(
+                self._names, self._instance.ecus, self._before, strict=True
+            )
         )
         one = self._instance
         world = World(
             fold=self._number(State(parts=parts)),
-            ecus=(Ecu(),) * len(parts),
+            ecus=self._before,
             known=(False,) * len(parts),
             group=0,
             at=(),
@@ -293,6 +326,8 @@ class Explorer:
             forward = state.direction is Direction.FORWARD
             if forward and decision.verb in _WATCHED and Kind.CLEARED not in state.facts:
                 raise ViolationError(f"{decision.verb.value} without a clearance")
+            if any(_out_of_turn(state, decision, own) for own in state.parts if own.gateway):
+                raise ViolationError(f"{decision.verb.value} before the gateway's turn")
             group = (decision.verb, state.direction)
             if group not in self._groups:
                 self._groups.append(group)
@@ -361,9 +396,7 @@ class Explorer:
         state = self._folds[world.fold]
         forward = state.direction is Direction.FORWARD
         if left.crashes:
-            fewer = self._fewer(world, crashes=1)
-            after = fewer._replace(fold=self._number(resumed(state)))
-            yield "the gateway loses power", self._begun(after)
+            yield "the gateway loses power", self._restarted(self._fewer(world, crashes=1))
         if left.withdrawals and forward:
             after = self._note(self._fewer(world, withdrawals=1), Kind.CANCELLED)
             after = self._begun(after) if verb in _BREAKABLE else after
@@ -373,13 +406,15 @@ class Explorer:
             yield "a precondition fails", self._begun(after)
         for ecu, what in enumerate(world.ecus):
             name = self._names[ecu]
+            own = self._instance.ecus[ecu] is EcuKind.GATEWAY
             if left.resets and (after_reset := self._reset(ecu, what)) != what:
-                yield f"{name} is reset", _with(self._fewer(world, resets=1), ecu, after_reset)
+                after = _with(self._fewer(world, resets=1), ecu, after_reset)
+                yield f"{name} is reset", self._restarted(after) if own else after
             # What changes behind the last look is for the next check-in to tell.
             looked = Kind.INSPECTED in state.facts or (
                 verb is Verb.INSPECT and world.at[ecu] is not At.START
             )
-            if left.replacements and not looked:
+            if left.replacements and not looked and not own:
                 for runs in Runs:
                     part = Ecu(runs=runs, other_part=True)
                     fewer = self._fewer(world, replacements=1)
@@ -390,12 +425,19 @@ class Explorer:
         less = {name: getattr(left, name) - count for name, count in used.items()}
         return world._replace(left=left._replace(**less))
 
+    def _restarted(self, world: World) -> World:
+        """The gateway starts anew, in the software that its record says; a trial lasts."""
+        for ecu, kind in enumerate(self._instance.ecus):
+            if kind is EcuKind.GATEWAY and world.ecus[ecu].requested:
+                world = _with(world, ecu, self._reset(ecu, world.ecus[ecu]))
+        return self._begun(world._replace(fold=self._number(resumed(self._folds[world.fold]))))
+
     def _reset(self, number: int, ecu: Ecu) -> Ecu:
         """Power comes back in one ECU."""
         match self._instance.ecus[number]:
-            case EcuKind.TWO_SLOT if ecu.trial:
+            case EcuKind.TWO_SLOT | EcuKind.GATEWAY if ecu.trial:
                 return ecu._replace(runs=Runs.OLD, trial=False)
-            case EcuKind.TWO_SLOT if ecu.requested:
+            case EcuKind.TWO_SLOT | EcuKind.GATEWAY if ecu.requested:
                 return ecu._replace(runs=Runs.NEW, trial=True, requested=False)
             case EcuKind.STAGING_AREA if ecu.runs is Runs.NOTHING and ecu.staged:
                 return ecu._replace(runs=Runs.NEW, staged=False)  # the agent goes on copying
@@ -475,7 +517,7 @@ class Explorer:
     def _activate(self, world: World, ecu: int, at: At) -> Iterator[_Step]:
         what = world.ecus[ecu]
         begun = self._folds[world.fold].parts[ecu].state is EcuState.ACTIVATING
-        two = self._instance.ecus[ecu] is EcuKind.TWO_SLOT
+        two = self._instance.ecus[ecu].has_two_slots
         if at is At.START and not begun:
             yield "is about to be activated", self._enters(world, ecu, Kind.ACTIVATING)
         elif at is At.START:
@@ -493,6 +535,12 @@ class Explorer:
             # Where a reset of its own has begun the trial, ours ends it.
             started = self._reset(ecu, what) if two else what._replace(runs=Runs.NEW)
             dead = Ecu(runs=Runs.OLD if two else Runs.NOTHING, other_part=what.other_part)
+            if self._instance.ecus[ecu] is EcuKind.GATEWAY:
+                yield "is started anew", self._restarted(world)
+                if world.left.failures:
+                    bad = _with(self._fewer(world, failures=1), ecu, dead)
+                    yield "cannot start the new software", self._restarted(bad)
+                return
             yield from self._tries(world, ecu, started, At.ASKED, label="is started anew")
             if world.left.failures:
                 bad = _with(self._fewer(world, failures=1), ecu, dead)
@@ -545,7 +593,7 @@ class Explorer:
     def _revert(self, world: World, ecu: int, at: At) -> Iterator[_Step]:
         what = world.ecus[ecu]
         begun = self._folds[world.fold].parts[ecu].state is EcuState.REVERTING
-        two = self._instance.ecus[ecu] is EcuKind.TWO_SLOT
+        two = self._instance.ecus[ecu].has_two_slots
         if at is At.START:
             kind = Kind.REVERTING
             yield (
@@ -561,6 +609,9 @@ class Explorer:
             yield from self._tries(world, ecu, first, At.HALF, label="lets go of the new image")
         elif at is At.HALF:
             old = Ecu(runs=Runs.OLD, staged=what.staged, other_part=what.other_part)
+            if self._instance.ecus[ecu] is EcuKind.GATEWAY:
+                yield "is started anew", self._restarted(_with(world, ecu, old))
+                return
             yield from self._tries(world, ecu, old, At.ASKED, label="starts its old image")
         elif what.runs is Runs.OLD:
             yield "is noted: reverted", self._ends(world, ecu, Kind.REVERTED)
@@ -588,11 +639,12 @@ class Explorer:
         yield f"{verb.value}: all have answered", self._begun(after)
 
     def _lost_parts(self, world: World) -> World:
-        """Going back, a part that was replaced is told of if it does not run the old image."""
+        """Going back, a part that was replaced is told of if it does not run what ran before."""
         after = world
         for ecu, part in enumerate(self._folds[world.fold].parts):
             what = world.ecus[ecu]
-            if not what.other_part or part.state is EcuState.LOST or what.runs is Runs.OLD:
+            old = what.runs is self._before[ecu].runs
+            if not what.other_part or part.state is EcuState.LOST or old:
                 continue
             after = self._note(self._note(after, Kind.FAILED, ecu), Kind.LOST, ecu)
         return after
@@ -604,9 +656,13 @@ class Explorer:
         state = self._folds[world.fold]
         result, _ = outcome(state)
         kept = state.direction is Direction.KEEP
-        right = Runs.NEW if kept else Runs.OLD
-        for part, ecu in zip(state.parts, world.ecus, strict=True):
+        for number, (part, ecu) in enumerate(zip(state.parts, world.ecus, strict=True)):
             if part.state is EcuState.LOST:
+                continue
+            right = Runs.NEW if kept else self._before[number].runs
+            if not kept and right is Runs.NEW and not ecu.other_part:
+                if not self._is_untouched(number, ecu, world.left):
+                    raise ViolationError(f"{result.value}, and {part.ecu} was not left alone")
                 continue
             if ecu.runs is not right:
                 raise ViolationError(
@@ -620,6 +676,48 @@ class Explorer:
         if (result is Outcome.UPDATED) is not (kept and not lost):
             raise ViolationError(f"{result.value} going {state.direction.value}")
         return result
+
+    def _is_untouched(self, number: int, ecu: Ecu, left: Budget) -> bool:
+        """Whether one that ran the release before is as it was, but for a reset of its own."""
+        before = self._before[number]
+        was_reset = left.resets < self._instance.resets and ecu == self._reset(number, before)
+        return ecu == before or was_reset
+
+
+def _before(instance: Instance, number: int) -> Ecu:
+    """One ECU when the release is offered."""
+    if number >= instance.unchanged:
+        return Ecu()
+    return Ecu(runs=Runs.NEW, trial=instance.ecus[number].has_two_slots)
+
+
+#: The gateway's own software has still to prove itself, or to go back.
+_TO_PROVE: Final = frozenset(
+    {
+        EcuState.IDLE,
+        EcuState.STAGING,
+        EcuState.STAGED,
+        EcuState.ACTIVATING,
+        EcuState.ACTIVATED,
+    }
+)
+_TO_REVERT: Final = frozenset(
+    {EcuState.ACTIVATING, EcuState.ACTIVATED, EcuState.PROVED, EcuState.REVERTING}
+)
+
+
+def _out_of_turn(state: State, decision: Decision, own: EcuPart) -> bool:
+    """Whether ECUs are activated before the gateway's own software is proved, or go back last."""
+    others = [part for part in state.parts if not part.gateway]
+    match decision.verb:
+        case Verb.ACTIVATE:
+            concerned = any(part.ecu in decision.ecus for part in others)
+            return concerned and own.state in _TO_PROVE
+        case Verb.REVERT:
+            waiting = any(part.state in _TO_REVERT for part in others)
+            return waiting and own.ecu in decision.ecus
+        case _:
+            return False
 
 
 def _with(world: World, number: int, ecu: Ecu) -> World:
