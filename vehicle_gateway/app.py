@@ -330,6 +330,8 @@ class Gateway:
         pause_s = parts.next_check_in_s or self._options.poll_s
         until_s = loop.time() + pause_s * self._options.rng.uniform(0.95, 1.05)
         while (left_s := until_s - loop.time()) > 0:
+            if parts.remote.active:
+                parts.wake()  # Its tester finds ECUs that answer.
             if parts.state.in_use or parts.remote.active:
                 parts.read_again_s = -math.inf
             await asyncio.sleep(min(left_s, _LOOK_S))
