@@ -225,13 +225,6 @@ async def assemble(
         window_s=options.signal_window_s,
     )
     state = VehicleState(readings)
-    remote = RemoteAccess(
-        channel,
-        caller,
-        edge=options.edge_node,
-        forbidden=partial(forbidden, state, options.description, testers.wake),
-    )
-    stack.push_async_callback(remote.close)
     observer = Observer(
         testers=testers,
         follower=partial(
@@ -243,6 +236,15 @@ async def assemble(
         now_us=now_us,
         plan_file=PlanFile(folder / "diagnostic-plan.json"),
     )
+    remote = RemoteAccess(
+        channel,
+        caller,
+        edge=options.edge_node,
+        forbidden=partial(forbidden, state, options.description, testers.wake),
+        begins=observer.pause,
+        ends=observer.resume,
+    )
+    stack.push_async_callback(remote.close)
     observing = asyncio.create_task(observer.run(), name="diagnostics")
     stack.push_async_callback(_ended, observing)
     restart = asyncio.Event()

@@ -171,7 +171,9 @@ class Follower:
     async def _read_one(self, name: str, ecu: EcuDescription, did: int) -> None:
         if self._paused or not self._state.in_use:
             self._errors[name] = (
-                "not read while an update activates" if self._paused else "the vehicle is parked"
+                "not read now: an update activates, or a tester is at work"
+                if self._paused
+                else "the vehicle is parked"
             )
             return
         try:

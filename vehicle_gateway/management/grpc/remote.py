@@ -59,8 +59,15 @@ class RemoteAccess:
         *,
         edge: Callable[[], Awaitable[ByteStream]] | None,
         forbidden: Callable[[RemoteScope], Awaitable[str]],
+        begins: Callable[[], None],
+        ends: Callable[[], None],
     ) -> None:
-        """`edge` connects to the edge node; `forbidden` says what stands against a session now."""
+        """`edge` connects to the edge node; `forbidden` says what stands against a session now.
+
+        From `begins` to `ends` the tester has the ECUs to itself: its requests have the same
+        identifiers as ours.
+        """
+        self._begins, self._ends = begins, ends
         self._stub = remote_access_pb2_grpc.RemoteAccessServiceStub(channel)
         self._caller = caller
         self._edge = edge
@@ -76,6 +83,7 @@ class RemoteAccess:
         """Start a session that the cloud has told of; one that runs goes on."""
         if self.active:
             return
+        self._begins()
         self._running = asyncio.create_task(self._run(offer), name=f"remote session {offer.name}")
 
     async def close(self) -> None:
@@ -95,6 +103,7 @@ class RemoteAccess:
         except grpc.aio.AioRpcError as error:
             reason = f"{error.code().name}: {error.details()}"
         finally:
+            self._ends()
             await session.close()
             call.cancel()
         _LOG.info("remote_session_ends name=%s reason=%s", offer.name, reason)
