@@ -20,7 +20,7 @@ from typing import Final
 
 import pytest
 
-from tests.mutation.mutants import Mutant, Row
+from tests.mutation.mutants import Mutant, Row, module_name
 
 
 class Outcome(Enum):
@@ -190,8 +190,7 @@ def _quiet() -> Iterator[None]:
 
 def _exchange(mutant: Mutant) -> None:
     """Give the function its mutated body, or the table its row, wherever it was imported to."""
-    name = mutant.path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-    module = importlib.import_module(name)
+    module = importlib.import_module(module_name(mutant.path))
     if isinstance(mutant.put, Row):
         _exchange_row(module, mutant.put)
         return

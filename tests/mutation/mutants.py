@@ -5,8 +5,10 @@ And, apart from these, other values in the rows of a module's tables.
 
 import ast
 import copy
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from types import CodeType, MappingProxyType
 from typing import Final
 
@@ -250,23 +252,71 @@ def rows(source: str, path: str) -> Iterator[Mutant]:
                 ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
                 | ast.Assign(targets=[ast.Name(id=name)], value=value)
             ):
-                readers = frozenset(one.name for one in functions if _reads(one.node, name))
+                names = _handed_on(tree, name)
+                readers = frozenset(one.name for one in functions if _reads(one.node, names))
                 if readers and (table := _table(value)) is not None:
-                    yield from _of_table(table, name, path, readers)
+                    whole = table if None not in table.keys else _spelt_out(table, name, path)
+                    yield from _of_table(whole, name, path, readers)
 
 
-def _reads(function: ast.AST, name: str) -> bool:
-    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(function))
+def _handed_on(tree: ast.Module, table: str) -> set[str]:
+    """What the table is read by in a function: its name, or an object of a class that holds it."""
+    classes = {
+        node.name for node in tree.body if isinstance(node, ast.ClassDef) and _reads(node, {table})
+    }
+    objects = {
+        name
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call)
+        for name in _targets(node)
+        if _reads(node.value.func, classes)
+    }
+    return {table} | objects
+
+
+def _targets(node: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _reads(place: ast.AST, names: set[str]) -> bool:
+    return any(isinstance(node, ast.Name) and node.id in names for node in ast.walk(place))
 
 
 def _table(value: ast.expr) -> ast.Dict | None:
-    """A literal mapping, in a read-only view or not; with rows of another in it none."""
+    """A literal mapping, in a read-only view or not."""
     match value:
         case ast.Call(func=ast.Name(id="MappingProxyType"), args=[ast.Dict() as table]):
-            return table if None not in table.keys else None
+            return table
         case ast.Dict() as table:
-            return table if None not in table.keys else None
+            return table
     return None
+
+
+def _spelt_out(table: ast.Dict, name: str, path: str) -> ast.Dict:
+    """A table with rows of others in it, row by row, as its module has it."""
+    module = importlib.import_module(module_name(path))
+    rows = ", ".join(f"{_spelt(key)}: {_spelt(one)}" for key, one in vars(module)[name].items())
+    whole = ast.parse(f"{{{rows}}}", mode="eval").body
+    assert isinstance(whole, ast.Dict)
+    for node in ast.walk(whole):
+        ast.copy_location(node, table)
+    return whole
+
+
+def _spelt(value: object) -> str:
+    match value:
+        case Enum():
+            return f"{type(value).__name__}.{value.name}"
+        case tuple():
+            return f"({''.join(f'{_spelt(one)}, ' for one in value)})"
+        case _:
+            return repr(value)
+
+
+def module_name(path: str) -> str:
+    """Of a source below the current folder."""
+    return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
 def _of_table(table: ast.Dict, name: str, path: str, readers: frozenset[str]) -> Iterator[Mutant]:

@@ -457,3 +457,125 @@ def test_the_gateway_is_activated_before_the_ecus_and_goes_back_behind_them() ->
                 ),
             )
         assert tuple(found) == order
+
+
+#: States in which an ECU can be while the update goes this way.
+_IN: dict[Direction, frozenset[EcuState]] = {
+    Direction.FORWARD: frozenset(EcuState)
+    - {
+        EcuState.CONFIRMING,
+        EcuState.CONFIRMED,
+        EcuState.REVERTING,
+        EcuState.REVERTED,
+        EcuState.LOST,
+    },
+    Direction.BACK: frozenset(EcuState) - {EcuState.CONFIRMING, EcuState.CONFIRMED},
+    Direction.KEEP: frozenset(EcuState) - {EcuState.REVERTING, EcuState.REVERTED},
+}
+#: (the way, where an ECU is that is not lost) for everything that can happen to it.
+_PLACES = [
+    (direction, state)
+    for direction, states in _IN.items()
+    for state in EcuState
+    if state in states - {EcuState.LOST}
+]
+
+
+def _then(state: State, *kinds: Kind) -> EcuState:
+    """Where the ECU `two` is after these entries about it."""
+    for kind in kinds:
+        fields = {"verified": 1} if kind is Kind.VERIFIED else {}
+        state = advance(state, Entry(kind=kind, ecu="two", fields=fields))
+    return state.part("two").state
+
+
+def test_only_a_failure_a_withdrawal_or_another_part_turns_back_and_only_the_commit_keeps() -> None:
+    turns = {Kind.FAILED, Kind.CANCELLED, Kind.REPLACED, Kind.REFUSED}
+    for direction, kind in DIRECTIONS:
+        after = direction
+        if direction is Direction.FORWARD and kind in turns:
+            after = Direction.BACK
+        if direction is Direction.FORWARD and kind is Kind.COMMIT:
+            after = Direction.KEEP
+        entry = Entry(kind=kind)
+        assert advance(State(parts=PARTS, direction=direction), entry).direction is after, kind
+
+
+def test_while_it_goes_forward_each_entry_of_the_flow_is_allowed() -> None:
+    now = State(parts=PARTS)
+    for kind in (
+        *(Kind.SNAPSHOT_BEFORE, Kind.DOWNLOADED, Kind.STAGING, Kind.VERIFIED, Kind.ABSENT),
+        *(Kind.STAGED, Kind.WAITING, Kind.CONSENT, Kind.CLEARED, Kind.ACTIVATING, Kind.ACTIVATED),
+        Kind.PROVED,
+    ):
+        about = "two" if kind in {kind for _, kind in ECU_TRANSITIONS} else ""
+        now = advance(now, Entry(kind=kind, ecu=about, fields={"verified": 1}))
+        assert now.direction is Direction.FORWARD
+    assert now.part("two").state is EcuState.PROVED
+
+
+@pytest.mark.parametrize(("direction", "state"), _PLACES)
+def test_a_failure_leaves_an_ecu_where_it_is(direction: Direction, state: EcuState) -> None:
+    assert _then(_at(state, direction=direction), Kind.FAILED) is state
+
+
+@pytest.mark.parametrize(("direction", "state"), _PLACES)
+def test_another_part_was_never_touched(direction: Direction, state: EcuState) -> None:
+    assert _then(_at(state, direction=direction), Kind.REPLACED) is EcuState.IDLE
+
+
+@pytest.mark.parametrize(("direction", "state"), _PLACES)
+def test_a_lost_ecu_has_nothing_more_done_to_it_and_counts(
+    direction: Direction, state: EcuState
+) -> None:
+    if direction is Direction.FORWARD:
+        with pytest.raises(CoordinatorError, match="lost: not while going forward"):
+            advance(_at(state), Entry(kind=Kind.LOST, ecu="two"))
+        return
+    before = _at(state, direction=direction)
+    lost = advance(before, Entry(kind=Kind.LOST, ecu="two", fields={"cause": "gone"}))
+    assert outcome(lost)[0] is Outcome.FAILED_SAFE
+    assert decide(lost).ecus == ()
+    for kind in (Kind.FAILED, Kind.REPLACED, Kind.LOST):
+        with pytest.raises(CoordinatorError, match="not while lost"):
+            advance(lost, Entry(kind=kind, ecu="two"))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [EcuState.UNCHANGED, EcuState.ACTIVATED, EcuState.CONFIRMING, EcuState.CONFIRMED],
+)
+def test_an_ecu_that_goes_back_behind_the_commit_is_staged_again(state: EcuState) -> None:
+    kept = _at(state, direction=Direction.KEEP)
+    after = advance(kept, Entry(kind=Kind.WENT_BACK, ecu="two"))
+    assert after.part("two").state is EcuState.IDLE
+    assert decide(after) == Decision(verb=Verb.STAGE, ecus=("two",))
+
+
+def test_an_ecu_that_runs_the_release_already_is_left_alone_and_then_only_confirmed() -> None:
+    ready = frozenset({Kind.SNAPSHOT_BEFORE, Kind.DOWNLOADED, Kind.CLEARED})
+    forward = replace(_at(EcuState.UNCHANGED), facts=ready)
+    assert decide(forward).verb is Verb.COMMIT
+    alone = replace(forward, parts=(forward.part("two"),))
+    back = advance(alone, Entry(kind=Kind.CANCELLED))
+    assert decide(back) == Decision(verb=Verb.SNAPSHOT_AFTER)
+    assert outcome(back)[0] is Outcome.REFUSED
+    kept = _at(EcuState.UNCHANGED, direction=Direction.KEEP)
+    assert decide(kept) == Decision(verb=Verb.CONFIRM, ecus=("two",))
+    begun = advance(kept, Entry(kind=Kind.CONFIRMING, ecu="two"))
+    assert decide(begun) == Decision(verb=Verb.CONFIRM, ecus=("two",))
+    assert _then(begun, Kind.CONFIRMED) is EcuState.CONFIRMED
+
+
+def test_what_is_only_staged_has_nothing_to_revert() -> None:
+    staged = advance(_at(EcuState.STAGING), Entry(kind=Kind.STAGED, ecu="two"))
+    alone = replace(staged, parts=(staged.part("two"),))
+    back = advance(alone, Entry(kind=Kind.CANCELLED))
+    assert decide(back).verb is Verb.SNAPSHOT_AFTER
+
+
+def test_an_activation_that_begins_again_is_not_over() -> None:
+    ready = frozenset({Kind.SNAPSHOT_BEFORE, Kind.DOWNLOADED, Kind.CLEARED})
+    now = replace(_at(EcuState.ACTIVATING), facts=ready)
+    again = advance(now, Entry(kind=Kind.ACTIVATING, ecu="two"))
+    assert decide(again) == Decision(verb=Verb.ACTIVATE, ecus=("two",))
