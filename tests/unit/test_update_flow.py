@@ -196,6 +196,25 @@ def test_an_ecu_that_goes_back_by_itself_does_not_have_the_car_wait_for_it(
 
 
 @pytest.mark.parametrize(
+    ("lost", "outcome"), [(False, Outcome.UPDATED), (True, Outcome.FAILED_SAFE)]
+)
+def test_the_last_look_waits_for_nobody_who_answers_or_was_given_up(
+    vehicle: SimulatedVehicle,
+    lost: bool,  # noqa: FBT001 a parameter
+    outcome: Outcome,
+) -> None:
+    def note(kind: Kind, _: str) -> None:
+        if kind is Kind.COMMIT:
+            vehicle.ecus["ccu"].away = lost
+
+    vehicle.on_note = note
+    assert clock.run(vehicle.update(), virtual=True).outcome is outcome
+    (taken,) = _entries(vehicle, Kind.SNAPSHOT_AFTER)
+    (inspected,) = _entries(vehicle, Kind.INSPECTED)
+    assert inspected.time_us - taken.time_us < 10e6
+
+
+@pytest.mark.parametrize(
     ("away_s", "outcome"), [(130.0, Outcome.UPDATED), (3600.0, Outcome.FAILED_SAFE)]
 )
 def test_a_confirmed_ecu_that_is_silent_in_the_end_is_waited_for(
