@@ -12,7 +12,8 @@ before the area is erased, and a swap that is marked as done is never gone on wi
 
 The application is loaded, not executed in place: where a sector goes bad in the middle of a swap,
 or the record does not take its end, both images are still there, and the boot loader starts the
-confirmed one from where its parts are.
+confirmed one from where its parts are. So it does where a trial can be neither counted nor swapped
+back: the confirmed image is whole in the second slot then.
 """
 
 import struct
@@ -55,7 +56,7 @@ class State(IntEnum):
     #: The slots are swapped at the next boot, for a trial.
     REQUESTED = 1
     TRIAL = 2
-    #: The slots are swapped back at the next boot.
+    #: The slots are swapped back at the next boot. In the record only where no request can be made.
     REVERTING = 3
     #: As CONFIRMED, but the last request or trial came to nothing.
     REVERTED = 4
@@ -116,6 +117,9 @@ TRANSITIONS: Final[Mapping[tuple[State, Trigger], State | None]] = MappingProxyT
         (State.REVERTED, Trigger.TRIAL_FAILED): None,
     }
 )
+
+#: The first slot holds what is not confirmed, the second one what is.
+_UNCONFIRMED: Final = frozenset({State.TRIAL, State.REVERTING})
 
 _BOOT_TRIGGERS: Final = {
     ResetReason.POWER_ON: Trigger.RESET,
@@ -289,7 +293,7 @@ class McubootSwap:
         self._running: int | None = None
         #: The slot that a boot loader without an application writes.
         self._rescue = PRIMARY
-        #: Why a swap cannot be gone on with, and the confirmed image, gathered from its places.
+        #: Why no swap can be made, and the confirmed image, gathered from its places.
         self._stuck = ""
         self._gathered = b""
 
@@ -325,6 +329,7 @@ class McubootSwap:
             yield from self._settle(_BOOT_TRIGGERS[reset])
         except MemoryFaultError as error:
             self._stuck = str(error)
+            self._gathered = self._kept()
         return self._decide()
 
     def _clean_up(self) -> Operations:
@@ -333,7 +338,14 @@ class McubootSwap:
         if request is not None and status.done and self._guarded:
             yield from self._complete(request)
         elif request is None and not status.blank:
-            yield from status.erase()
+            yield from self._tried(status.erase())
+
+    def _tried(self, clearing: Operations) -> Operations:
+        """Marks that outlive their request mean nothing: a boot goes on without their end."""
+        try:
+            yield from clearing
+        except MemoryFaultError as error:
+            self._stuck = str(error)
 
     def _settle(self, trigger: Trigger) -> Operations:
         """Swap where it is asked for, count the boots of a trial, end one that has failed."""
@@ -345,7 +357,7 @@ class McubootSwap:
             else:
                 yield from self._swap()
         elif state is State.REVERTING:
-            yield from self._swap()
+            yield from self._swap_back()
         elif following is State.TRIAL:
             boots = self.record.trial_boots + 1
             if boots > MAX_TRIAL_BOOTS:
@@ -359,33 +371,47 @@ class McubootSwap:
 
     def _end_trial(self) -> Operations:
         if self._verdict(SECONDARY) is CheckStatus.CORRECT:
-            yield from self._request(Swap.BACK)
-            yield from self._swap()
+            yield from self._take_back()
+            yield from self._swap_back()
         elif self._verdict(PRIMARY) is not CheckStatus.CORRECT:
             # Neither image is good: the next download may go to either slot.
             yield from self._write(replace(self.record, state=State.REVERTED))
 
     def _decide(self) -> Application | StayInBootloader:
-        image = self._start_image()
+        image = self._gathered or self._image(PRIMARY)
         verdict = self._judge(image)
         if verdict is not CheckStatus.CORRECT:
-            reason = f"slot {PRIMARY}: {CHECK_TEXTS[verdict]}"
+            slot = SECONDARY if self.record.state is State.REVERTING else PRIMARY
+            reason = f"slot {slot}: {CHECK_TEXTS[verdict]}"
             return self._stay(f"{self._stuck}; {reason}" if self._stuck else reason)
         self._running = PRIMARY
         return Application(
             slot=PRIMARY,
             module=mcuboot.decode(image).payload,
             declared=mcuboot.CONTAINER.declared(image),
-            on_trial=self.state is State.TRIAL,
+            on_trial=self.state is State.TRIAL and not self._gathered,
         )
 
-    def _start_image(self) -> bytes:
-        request = self._pending()
-        if self._stuck and request is not None:
-            self._gathered = self._gather(request)
-        return self._gathered or self._image(PRIMARY)
+    def _kept(self) -> bytes:
+        """The confirmed image, where it is not the one in the first slot.
+
+        A trial that has none any more goes on.
+        """
+        request, state = self._pending(), self.state
+        if request is not None:
+            return self._gather(request)
+        if state is State.REVERTING or (
+            state is State.TRIAL and self._verdict(SECONDARY) is CheckStatus.CORRECT
+        ):
+            return self._image(SECONDARY)
+        return b""
 
     # Swap
+
+    def _swap_back(self) -> Operations:
+        if self._status.request is None:
+            yield from self._request(Swap.BACK)
+        yield from self._swap()
 
     def _swap(self) -> Operations:
         request = self._status.request
@@ -417,7 +443,7 @@ class McubootSwap:
         yield from self._write(
             replace(self.record, state=state, trial_boots=1, lengths=request.lengths)
         )
-        yield from self._clear_request()
+        yield from self._tried(self._clear_request())
 
     def _clear_request(self) -> Operations:
         if self._guarded:
@@ -432,6 +458,13 @@ class McubootSwap:
         yield from self._status.write_request(
             Request(swap=swap, sectors=sectors, lengths=(two, one))
         )
+
+    def _take_back(self) -> Operations:
+        """Ask for the swap back; where its request cannot be written, the record says it."""
+        try:
+            yield from self._request(Swap.BACK)
+        except MemoryFaultError:
+            yield from self._write(replace(self.record, state=State.REVERTING))
 
     def _withdraw(self, following: State) -> Operations:
         """The record first: until the request is gone, it is as if nothing had been said."""
@@ -459,21 +492,49 @@ class McubootSwap:
     # Programming
 
     def begin_download(self) -> int:
-        if self._stuck or self._status.marked(0):
-            raise NotNowError(f"a swap cannot go on: {self._stuck or 'it is not finished'}")
+        """A boot loader may write whatever holds no part of a confirmed image."""
+        if self._running is None:
+            if self._begun() and not self._lost():
+                raise NotNowError("a swap cannot go on: it is not finished")
+            return self._rescue
+        if self._stuck:
+            raise NotNowError(f"a swap cannot go on: {self._stuck}")
         self._next(self.state, Trigger.DOWNLOAD)
-        return self._rescue if self._running is None else SECONDARY
+        return SECONDARY
+
+    def _begun(self) -> bool:
+        """Whether a swap has moved anything that it has not brought to its end."""
+        return self._pending() is not None and self._status.marked(0)
+
+    def _lost(self) -> bool:
+        """Whether the parts that a swap has to move make no confirmed image."""
+        request = self._pending()
+        return request is not None and self._judge(self._gather(request)) is not CheckStatus.CORRECT
 
     def preparing(self) -> Operations:
-        state = self.state
+        state, record = self.state, self.record
+        lost = self._running is None and self._lost()
+        if lost or (self._running is None and state in _UNCONFIRMED):
+            # The record first: what has been moved must not pass for a confirmed image.
+            yield from self._write(
+                replace(record, state=State.REVERTED, lengths=(0, 0))
+                if lost
+                else replace(record, state=State.REVERTING)
+            )
+            if self._status.request is not None:
+                yield from self._tried(self._clear_request())
+            return
         following = self._next(state, Trigger.DOWNLOAD)
         if following is not state:
             yield from self._withdraw(following)
 
     def finish_download(self, length: int) -> Operations:
+        """What a boot loader has written over an image on trial is on trial itself."""
         record = self.record
         lengths = list(record.lengths)
         lengths[self.begin_download()] = length
+        if record.state in _UNCONFIRMED:
+            record = replace(record, state=State.TRIAL, trial_boots=0)
         yield from self._write(replace(record, lengths=(lengths[0], lengths[1])))
 
     def check_size(self) -> int:
@@ -512,6 +573,8 @@ class McubootSwap:
         following = self._next(state, Trigger.CONFIRM)
         if state is not State.TRIAL:
             return
+        if self._running is None or self._gathered:
+            raise NotNowError(f"slot {PRIMARY}, which is on trial, does not run")
         record = self.record
         counter = mcuboot.decode(self._image(PRIMARY)).security_counter
         yield from self._write(
@@ -525,7 +588,7 @@ class McubootSwap:
     def revert(self) -> Operations:
         state = self.state
         following = self._next(state, Trigger.REVERT)
-        if self._gathered:
+        if self._gathered and state is not State.TRIAL:
             return  # the old image runs already
         if state is State.REQUESTED:
             yield from self._withdraw(following)
@@ -533,7 +596,7 @@ class McubootSwap:
             verdict = self._verdict(SECONDARY)
             if verdict is not CheckStatus.CORRECT:
                 raise NotNowError(f"slot {SECONDARY}: {CHECK_TEXTS[verdict]}")
-            yield from self._request(Swap.BACK)
+            yield from self._take_back()
 
     def active_image(self) -> bytes:
         image = self._gathered or self._image(PRIMARY)
@@ -545,9 +608,9 @@ class McubootSwap:
         return self._rescue if self._running is None else SECONDARY
 
     def _stay(self, reason: str) -> StayInBootloader:
-        """A boot loader writes the slot that is not good, the second one if both are."""
-        good = self._verdict(PRIMARY) is CheckStatus.CORRECT
-        self._rescue = SECONDARY if good else PRIMARY
+        """A boot loader writes the second slot if the first one holds a good, confirmed image."""
+        kept = self._verdict(PRIMARY) is CheckStatus.CORRECT and self.state not in _UNCONFIRMED
+        self._rescue = SECONDARY if kept and not self._lost() else PRIMARY
         return StayInBootloader(reason)
 
     def _image(self, slot: int) -> bytes:

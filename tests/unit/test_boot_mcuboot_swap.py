@@ -36,7 +36,7 @@ from ecu_sim.memory import (
 from ecu_sim.memory.flash import finish, result_of
 from protocols.uds.routine_status import CheckStatus
 from tests.support.boot_steps import activates, confirms, downloads, reverts
-from tests.support.ecu import SLOTS, TRUST, Cells, signed_image
+from tests.support.ecu import SCRATCH_SIZE, SLOTS, TRUST, Cells, signed_image
 
 OLD = signed_image(bytes(700), version=(1, 0, 0), security_counter=1)
 NEW = signed_image(bytes(500), version=(2, 0, 0), security_counter=2)
@@ -398,7 +398,8 @@ def test_a_bad_scratch_or_status_is_found_before_anything_is_at_stake(sector_at:
     assert running(cells) == ("1.0.0", False)
 
 
-def test_a_status_area_that_goes_bad_at_the_end_of_a_swap_leaves_the_trial_running() -> None:
+def swapped_over_a_bad_status() -> tuple[Cells, McubootSwap]:
+    """A trial has begun as the marks of its swap could not be erased."""
     cells = requested()
     memory = cells.memory()
     boot = McubootSwap(memory, TRUST)
@@ -409,26 +410,88 @@ def test_a_status_area_that_goes_bad_at_the_end_of_a_swap_leaves_the_trial_runni
     decision = result_of(boots)
     assert isinstance(decision, Application)
     assert (decision.declared.software_version, decision.on_trial) == ("2.0.0", True)
+    return cells, boot
+
+
+def with_bad_status(cells: Cells, at: int = STATUS) -> McubootSwap:
+    memory = cells.memory()
+    memory.flash.spoil(at)
+    return McubootSwap(memory, TRUST)
+
+
+#: The sector of the request, behind that of the marks.
+REQUEST = SCRATCH + SCRATCH_SIZE - SLOTS.sector_size
+BAD_STATUS = pytest.mark.parametrize("bad_at", [STATUS, REQUEST])
+
+
+def test_a_status_area_that_goes_bad_at_the_end_of_a_swap_leaves_the_trial_running() -> None:
+    cells, boot = swapped_over_a_bad_status()
     assert boot.active_image() == NEW
     assert boot.state is State.TRIAL
+    with pytest.raises(NotNowError, match=f"0x{STATUS:X} is bad"):
+        boot.begin_download()
     finish(boot.confirm())
     assert record_of(cells).security_counter == 2
+    for reset in (ResetReason.POWER_ON, ResetReason.WATCHDOG):
+        assert told(with_bad_status(cells), reset) == "2.0.0"
 
 
-def test_a_way_back_is_not_asked_for_over_marks_that_cannot_be_erased() -> None:
-    cells = requested()
-    memory = cells.memory()
-    boot = McubootSwap(memory, TRUST)
-    boots = boot.boot(ResetReason.SOFTWARE)
-    while not status_of(cells).done:
-        next(boots)
-    memory.flash.spoil(STATUS)
-    result_of(boots)
-    with pytest.raises(MemoryFaultError, match=f"0x{STATUS:X} is bad"):
-        finish(boot.revert())
+def test_a_trial_over_a_bad_status_area_is_counted() -> None:
+    cells, _ = swapped_over_a_bad_status()
+    runs = [told(with_bad_status(cells), ResetReason.POWER_ON) for _ in range(MAX_TRIAL_BOOTS + 2)]
+    assert runs == ["2.0.0 on trial"] * (MAX_TRIAL_BOOTS - 1) + ["1.0.0"] * 3
+
+
+@BAD_STATUS
+def test_a_trial_that_cannot_be_swapped_back_ends_all_the_same(bad_at: int) -> None:
+    cells = on_trial()
+    assert told(with_bad_status(cells, bad_at), ResetReason.WATCHDOG) == "1.0.0"
+    boot = with_bad_status(cells, bad_at)
+    for reset in (ResetReason.POWER_ON, ResetReason.WATCHDOG, ResetReason.SOFTWARE):
+        boot = with_bad_status(cells, bad_at)
+        assert told(boot, reset) == "1.0.0"
+        assert boot.active_image() == OLD
+    for refused in (boot.confirm, boot.activate):
+        with pytest.raises(NotNowError, match="REVERTING"):
+            finish(refused())
+    finish(boot.revert())
+    with pytest.raises(NotNowError, match=f"0x{bad_at:X} is bad"):
+        boot.begin_download()
+    # An area that does its work again makes up for it.
+    assert running(cells) == ("1.0.0", False)
+    assert record_of(cells).state is State.REVERTED
+    assert cells.slots[: len(OLD)] == OLD
+
+
+def test_a_trial_is_taken_back_though_the_marks_cannot_be_erased() -> None:
+    cells, boot = swapped_over_a_bad_status()
+    finish(boot.revert())
+    assert boot.state is State.REVERTING
     # With its marks still there a request would pass for a swap that is done.
-    for _ in range(2):
-        assert running(cells, ResetReason.POWER_ON) == ("2.0.0", True)
+    assert status_of(cells).request is None
+    boot = with_bad_status(cells)
+    assert told(boot, ResetReason.POWER_ON) == "1.0.0"
+    with pytest.raises(NotNowError, match=f"0x{STATUS:X} is bad"):
+        boot.begin_download()
+    assert running(cells) == ("1.0.0", False)
+    assert record_of(cells).state is State.REVERTED
+
+
+def test_a_damaged_trial_over_a_bad_status_area_gives_way_to_the_old_image() -> None:
+    cells, _ = swapped_over_a_bad_status()
+    cells.slots[300] ^= 0x01
+    for reset in (ResetReason.POWER_ON, ResetReason.SOFTWARE):
+        assert told(with_bad_status(cells), reset) == "1.0.0"
+
+
+def test_a_trial_that_was_taken_back_never_runs_again() -> None:
+    cells = on_trial()
+    assert told(with_bad_status(cells, REQUEST), ResetReason.WATCHDOG) == "1.0.0"
+    cells.slots[SECOND + 300] ^= 0x01
+    decision = result_of(with_bad_status(cells, REQUEST).boot(ResetReason.POWER_ON))
+    assert isinstance(decision, StayInBootloader)
+    assert "is bad" in decision.reason
+    assert "slot 1: incomplete or altered" in decision.reason
 
 
 # The status area
@@ -490,8 +553,9 @@ def test_marks_that_a_cut_has_left_are_gone_after_the_next_boot(cut: Cut | Tear)
         assert booted(cells).begin_download() == 1
 
 
-def test_from_its_first_mark_on_a_swap_has_to_end_before_anything_is_written() -> None:
-    cells = requested()
+@pytest.mark.parametrize("prepare", ["requested", "asked_back"])
+def test_from_its_first_mark_on_a_swap_has_to_end_before_anything_is_written(prepare: str) -> None:
+    cells = requested() if prepare == "requested" else asked_back()
     boots = opened(cells).boot(ResetReason.SOFTWARE)
     while not status_of(cells).marked(0):
         next(boots)
@@ -501,8 +565,9 @@ def test_from_its_first_mark_on_a_swap_has_to_end_before_anything_is_written() -
     result_of(boot.boot(ResetReason.PROGRAMMING))
     with pytest.raises(NotNowError, match="it is not finished"):
         boot.begin_download()
-    assert running(cells) == ("2.0.0", True)
-    assert booted(cells).state is State.TRIAL
+    ended = running(cells)
+    assert ended == (("2.0.0", True) if prepare == "requested" else ("1.0.0", False))
+    assert booted(cells).state is (State.TRIAL if prepare == "requested" else State.REVERTED)
 
 
 # Steps out of their order
@@ -545,6 +610,7 @@ def test_a_boot_loader_says_first_why_a_swap_is_stuck() -> None:
 # A record that can no longer be written
 
 
+ALIKE = signed_image(b"\x01" * 700, version=(2, 0, 0), security_counter=2)
 LONGER = signed_image(bytes(1100), version=(2, 0, 0), security_counter=2)
 
 
@@ -579,6 +645,160 @@ def test_a_swap_back_that_the_record_does_not_take_leaves_the_old_image_running(
         assert boot.active_image() == OLD
         with pytest.raises(NotNowError, match="REVERTING"):
             finish(boot.confirm())
+
+
+def test_a_trial_that_cannot_be_counted_is_none() -> None:
+    cells = on_trial()
+    for reset in (ResetReason.POWER_ON, ResetReason.SOFTWARE):
+        boot = McubootSwap(cells.with_worn_record(), TRUST)
+        assert told(boot, reset) == "1.0.0"
+        assert boot.active_image() == OLD
+        with pytest.raises(NotNowError, match="does not run"):
+            finish(boot.confirm())
+        with pytest.raises(NotNowError, match="is bad"):
+            boot.begin_download()
+    assert record_of(cells).security_counter == 0
+
+
+def test_a_trial_that_was_not_counted_can_be_taken_back_for_good() -> None:
+    cells = on_trial()
+    boot = McubootSwap(cells.with_worn_record(), TRUST)
+    assert told(boot, ResetReason.POWER_ON) == "1.0.0"
+    finish(boot.revert())
+    assert running(cells) == ("1.0.0", False)
+    assert record_of(cells).state is State.REVERTED
+
+
+def test_a_damaged_trial_that_cannot_be_counted_gives_way_to_the_old_image() -> None:
+    cells = on_trial()
+    cells.slots[300] ^= 0x01
+    assert told(McubootSwap(cells.with_worn_record(), TRUST), ResetReason.POWER_ON) == "1.0.0"
+
+
+def test_a_trial_that_cannot_be_counted_goes_on_without_a_good_way_back() -> None:
+    cells = on_trial()
+    cells.slots[SECOND + 300] ^= 0x01
+    boot = McubootSwap(cells.with_worn_record(), TRUST)
+    assert told(boot, ResetReason.POWER_ON) == "2.0.0 on trial"
+
+
+# An ECU can always be flashed again
+
+FIXED = signed_image(bytes(800), version=(3, 0, 0), security_counter=3)
+
+
+def in_boot_loader(boot: McubootSwap, reset: ResetReason = ResetReason.PROGRAMMING) -> McubootSwap:
+    assert isinstance(result_of(boot.boot(reset)), StayInBootloader)
+    return boot
+
+
+def test_a_boot_loader_writes_over_a_damaged_trial_and_keeps_the_way_back() -> None:
+    cells, _ = swapped_over_a_bad_status()
+    for _ in range(2):
+        assert told(with_bad_status(cells), ResetReason.POWER_ON) == "2.0.0 on trial"
+    cells.slots[300] ^= 0x01
+    boot = in_boot_loader(with_bad_status(cells))
+    download(boot, cells, FIXED)
+    assert result_of(boot.check(b"")) is CheckStatus.CORRECT
+    with pytest.raises(NotNowError, match="does not run"):
+        finish(boot.confirm())
+    assert record_of(cells).security_counter == 0
+    # A trial of its own, from the first boot on.
+    runs = [told(with_bad_status(cells), ResetReason.POWER_ON) for _ in range(MAX_TRIAL_BOOTS)]
+    assert runs == ["3.0.0 on trial"] * MAX_TRIAL_BOOTS
+    assert told(with_bad_status(cells), ResetReason.POWER_ON) == "1.0.0"
+
+
+@BAD_STATUS
+@pytest.mark.parametrize("damage", [0x00, 0x01])
+def test_a_boot_loader_writes_over_a_trial_that_was_taken_back(damage: int, bad_at: int) -> None:
+    """Its image may be whole: it is the second slot that is confirmed."""
+    cells = on_trial()
+    assert told(with_bad_status(cells, bad_at), ResetReason.WATCHDOG) == "1.0.0"
+    cells.slots[300] ^= damage
+    boot = in_boot_loader(with_bad_status(cells, bad_at))
+    assert boot.begin_download() == 0
+    finish(boot.preparing())
+    # Cut here, the old image is what there is.
+    assert told(with_bad_status(cells.copy(), bad_at), ResetReason.POWER_ON) == "1.0.0"
+    download(boot, cells, FIXED)
+    after = cells.copy()
+    assert told(with_bad_status(after, bad_at), ResetReason.WATCHDOG) == "1.0.0"
+    boot = with_bad_status(cells, bad_at)
+    assert told(boot, ResetReason.SOFTWARE) == "3.0.0 on trial"
+    finish(boot.confirm())
+    assert record_of(cells).security_counter == 3
+    assert told(with_bad_status(cells, bad_at), ResetReason.WATCHDOG) == "3.0.0"
+
+
+def test_a_boot_loader_without_a_way_back_tries_what_it_is_given() -> None:
+    cells = on_trial()
+    assert told(with_bad_status(cells, REQUEST), ResetReason.WATCHDOG) == "1.0.0"
+    for slot in (0, SECOND):
+        cells.slots[slot + 300] ^= 0x01
+    boot = in_boot_loader(with_bad_status(cells, REQUEST), ResetReason.POWER_ON)
+    download(boot, cells, FIXED)
+    assert told(with_bad_status(cells, REQUEST), ResetReason.POWER_ON) == "3.0.0 on trial"
+
+
+def test_a_confirmed_image_that_is_damaged_is_written_anew_over_a_bad_status_area() -> None:
+    cells, boot = swapped_over_a_bad_status()
+    finish(boot.confirm())
+    cells.slots[300] ^= 0x01
+    boot = in_boot_loader(with_bad_status(cells), ResetReason.POWER_ON)
+    download(boot, cells, OLD)
+    assert result_of(boot.check(b"")) is CheckStatus.SECURITY_COUNTER_TOO_LOW
+    download(boot, cells, FIXED)
+    assert told(with_bad_status(cells), ResetReason.POWER_ON) == "3.0.0"
+    assert record_of(cells).security_counter == 2
+
+
+def asked_back() -> Cells:
+    cells = on_trial()
+    finish(booted(cells).revert())
+    return cells
+
+
+@pytest.mark.parametrize("reset", [ResetReason.POWER_ON, ResetReason.PROGRAMMING])
+@pytest.mark.parametrize("bad_at", [SCRATCH, SECOND, SECOND + SLOTS.sector_size, STATUS])
+@pytest.mark.parametrize("prepare", [requested, asked_back])
+def test_a_swap_that_has_lost_the_confirmed_image_gives_way_to_a_download(
+    prepare: Callable[[], Cells], bad_at: int, reset: ResetReason
+) -> None:
+    cells = prepare()
+    worn(cells, bad_at)
+    for at in range(0, STATUS, 0x80):
+        cells.slots[at] ^= 0x01  # wherever its parts are
+    boot = in_boot_loader(with_bad_status(cells, bad_at), reset)
+    assert boot.begin_download() == 0
+    download(boot, cells, FIXED)
+    assert boot.begin_download() == 0
+    assert told(with_bad_status(cells, bad_at), ResetReason.POWER_ON) == "3.0.0"
+
+
+def test_an_image_that_was_not_confirmed_is_forgotten_before_its_swap_is() -> None:
+    """All is moved and marked, nothing recorded; the length recorded for the old one fits too."""
+    cells = staged(ALIKE)
+    finish(booted(cells).activate())
+    boot = McubootSwap(cells.with_worn_record(), TRUST)
+    assert told(boot, ResetReason.SOFTWARE) == "1.0.0"
+    assert cells.slots[: len(OLD)] == ALIKE
+    cells.slots[SECOND + 300] ^= 0x01
+
+    def prepare(cells: Cells, power: PowerSupply) -> None:
+        boot = in_boot_loader(opened(cells, power))
+        assert boot.begin_download() == 0
+        finish(boot.preparing())
+
+    seen: set[tuple[str, bool]] = set()
+    for cut in power_cuts(cells, prepare, (*Cut, *TEARS)):
+        decision = result_of(opened(cut).boot(ResetReason.POWER_ON))
+        if isinstance(decision, Application):
+            seen.add((decision.declared.software_version, decision.on_trial))
+    assert seen == {("2.0.0", True)}
+    prepare(cells, PowerBudget(operations=1_000_000))
+    assert record_of(cells).lengths == (0, 0)
+    in_boot_loader(opened(cells), ResetReason.POWER_ON)
 
 
 # Every step in every state, by what is seen of it: what runs after a reset, what after one by the
