@@ -731,6 +731,14 @@ def test_a_boot_loader_writes_over_a_trial_that_was_taken_back(damage: int, bad_
     assert told(with_bad_status(cells, bad_at), ResetReason.WATCHDOG) == "3.0.0"
 
 
+def test_a_boot_loader_that_is_cut_over_a_trial_has_the_old_image_or_tries_the_new_one() -> None:
+    def write(cells: Cells, power: PowerSupply) -> None:
+        download(in_boot_loader(opened(cells, power)), cells, FIXED)
+
+    seen = {running(cells) for cells in power_cuts(on_trial(), write, (*Cut, *TEARS))}
+    assert seen == {("1.0.0", False), ("2.0.0", True), ("3.0.0", True)}
+
+
 def test_a_boot_loader_without_a_way_back_tries_what_it_is_given() -> None:
     cells = on_trial()
     assert told(with_bad_status(cells, REQUEST), ResetReason.WATCHDOG) == "1.0.0"
