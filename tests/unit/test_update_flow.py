@@ -177,6 +177,18 @@ def test_a_failing_ecu_is_left_alone_for_longer_each_time(vehicle: SimulatedVehi
     assert pauses == pytest.approx([2.0, 16.0, 128.0], abs=0.1)
 
 
+@pytest.mark.parametrize("step", ["stage", "activate", "self_test"])
+def test_an_ecu_whose_failure_turns_the_update_goes_back_at_once(
+    vehicle: SimulatedVehicle, step: str
+) -> None:
+    vehicle.ecus["ccu"].failures[step] = 1
+    report = clock.run(vehicle.update(), virtual=True)
+    assert report.outcome in {Outcome.ROLLED_BACK, Outcome.REFUSED}
+    (failed,) = _entries(vehicle, Kind.FAILED)
+    (inspected,) = _entries(vehicle, Kind.INSPECTED)
+    assert inspected.time_us - failed.time_us < 10e6
+
+
 def test_an_ecu_that_goes_back_by_itself_does_not_have_the_car_wait_for_it(
     vehicle: SimulatedVehicle,
 ) -> None:

@@ -316,7 +316,8 @@ class VehicleUpdate:
                 return  # Another ECU's failure has turned the update before this one began.
             started_us = self._now_us()
             part = self._ledger.state.part(ecu)
-            if self._ledger.failed_last(ecu):
+            # A failure that has turned the update is none of the way back.
+            if part.failures and self._ledger.failed_last(ecu):
                 await asyncio.sleep(PATIENCE_S[min(part.failures, len(PATIENCE_S)) - 1])
             if part.absences:
                 await asyncio.sleep(_ABSENT_S * 2 ** (part.absences - 1))
