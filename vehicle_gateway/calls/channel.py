@@ -18,6 +18,8 @@ CHANNEL_OPTIONS: Final = (
     # Also the time that one try to connect has: a slow line needs seconds.
     ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 5000),
+    # A gateway that is made anew connects anew, though another of this process waits to try again.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
