@@ -5,6 +5,7 @@ import os
 import pytest
 
 
+@pytest.hookimpl(optionalhook=True)  # not everywhere is xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Two more than cores: tests of several processes wait in real time, and others can go on."""
     return len(os.sched_getaffinity(0)) + 2
