@@ -211,9 +211,12 @@ def test_the_car_stays_held_over_a_gateway_that_is_killed_until_another_lets_it_
     clock.run(walk(), virtual=True)
 
 
-def test_a_wire_that_is_away_does_not_end_the_gateway() -> None:
+def test_a_wire_that_is_away_does_not_end_the_gateway_and_is_told_again() -> None:
+    tried_s: list[float] = []
+
     class Away:
         def send(self, *_: object) -> None:
+            tried_s.append(asyncio.get_running_loop().time())
             raise LinkError("not connected")
 
     async def drive() -> None:
@@ -224,3 +227,5 @@ def test_a_wire_that_is_away_does_not_end_the_gateway() -> None:
         interlock.stop()
 
     clock.run(drive(), virtual=True)
+    assert len(tried_s) > 5
+    assert tried_s[-1] > 0.8
